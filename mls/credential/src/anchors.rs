@@ -1,0 +1,1 @@
+//! A domain's anchors statement: its root and issuing CAs, signed by the root and by the TLS key.

@@ -1,0 +1,31 @@
+//! What a signature outside MLS covers: a label and parts, each with its length, so that no two
+//! meanings share bytes.
+
+/// `label ‖ 0x00 ‖ (length as u32 ‖ part)*`.
+#[must_use]
+pub fn content(label: &str, parts: &[&[u8]]) -> Vec<u8> {
+    let mut out =
+        Vec::with_capacity(label.len() + 1 + parts.iter().map(|p| p.len() + 4).sum::<usize>());
+    out.extend_from_slice(label.as_bytes());
+    out.push(0);
+    for part in parts {
+        out.extend_from_slice(&u32::try_from(part.len()).unwrap_or(u32::MAX).to_be_bytes());
+        out.extend_from_slice(part);
+    }
+    out
+}
+
+/// By a device key: the registration of a device. Parts: nonce, account, device key (SPKI DER).
+pub const REGISTER: &str = "comity register v1";
+/// By a device key: this session is that device. Parts: nonce, account, device id (16 bytes),
+/// tls-exporter (32 bytes, or empty where the stream has none).
+pub const PROVE: &str = "comity prove v1";
+/// By a device key: a batch of CSRs. Parts: account, device id, then each CSR (DER).
+pub const ENROL: &str = "comity enrol v1";
+/// By a device key: a batch of KeyPackages. Parts: account, device id, then for each package one
+/// byte (1: last resort) and the package.
+pub const PUBLISH: &str = "comity publish v1";
+/// By a device key: the end of another device. Parts: account, own device id, revoked device id.
+pub const REVOKE: &str = "comity revoke v1";
+/// By the hub's external-sender key: the head of a room's log. Parts: room, seq (u64), head.
+pub const HEAD: &str = "comity head v1";

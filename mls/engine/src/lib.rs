@@ -1,0 +1,1 @@
+//! What a client embeds: identity, rooms, messages, a storage trait. No sockets, no XML, no clock.

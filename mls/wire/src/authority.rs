@@ -1,0 +1,79 @@
+//! `urn:xmpp:mls:0:as`: devices, certificates, anchors. IQs to one's own domain; `Anchors` also
+//! from domain to domain.
+
+use bytes::Bytes;
+use uuid::Uuid;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// IQ get: a nonce to sign, good for this session only.
+    Challenge,
+    /// IQ set: a new device. `signature` by the device key over `signed::REGISTER`.
+    Register {
+        name: String,
+        device_key: Bytes,
+        signature: Bytes,
+    },
+    /// IQ set: this session is that device. `signature` over `signed::PROVE`; `bound` says that the
+    /// tls-exporter of the stream is part of it.
+    Prove {
+        device: Uuid,
+        bound: bool,
+        signature: Bytes,
+    },
+    /// IQ set: certificates for a batch of PKCS#10 requests, one key each. `signature` over
+    /// `signed::ENROL`.
+    Enrol {
+        device: Uuid,
+        requests: Vec<Bytes>,
+        signature: Bytes,
+    },
+    /// IQ get: the account's devices.
+    Devices,
+    /// IQ set: ends a device of the same account. `signature` by `device` over `signed::REVOKE`.
+    Revoke {
+        device: Uuid,
+        revoked: Uuid,
+        signature: Bytes,
+    },
+    /// IQ get: the current anchors statement of a domain (one's own server fetches it from there).
+    Anchors { domain: String },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    Challenge {
+        nonce: Bytes,
+    },
+    Registered {
+        device: Uuid,
+    },
+    Proved,
+    /// Leaf certificates (DER) in the order of the requests.
+    Certificates(Vec<Bytes>),
+    Devices(Vec<Device>),
+    Revoked,
+    /// The signed statement, as `credential::anchors` encodes it.
+    Anchors {
+        statement: Bytes,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Device {
+    pub id: Uuid,
+    pub name: String,
+    /// Seconds since 1970.
+    pub registered: u64,
+    pub revoked: Option<u64>,
+}
+
+/// A message from one's own domain to the account's sessions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// The account has a new device.
+    DeviceAdded(Device),
+    DeviceRevoked {
+        id: Uuid,
+    },
+}

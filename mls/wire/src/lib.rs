@@ -1,0 +1,12 @@
+//! The extension's words: every request, answer and notice of `mls/PROTOCOL.md` as a type, and its
+//! XML. Beside them the policy component of the GroupContext ([`policy`]).
+//!
+//! Whose request goes where: [`authority`] to one's own domain, [`keys`] to the account's bare JID,
+//! [`room`] to the room; [`sync`] to one's own domain.
+
+pub mod authority;
+pub mod keys;
+pub mod policy;
+pub mod refusal;
+pub mod room;
+pub mod sync;

@@ -1,0 +1,161 @@
+//! Addresses (RFC 7622): localpart@domainpart/resourcepart, enforced by PRECIS and IDNA2008 when
+//! parsed, so that equal addresses are equal strings.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+/// Why a string is no address.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum JidError {
+    #[error("the {part} of the address is {fault}")]
+    Part {
+        part: &'static str,
+        fault: &'static str,
+    },
+}
+
+/// Any address, with or without a resource. Cheap to clone.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Jid {
+    text: Arc<str>,
+    /// Where the `@` stands, if there is one.
+    at: Option<u16>,
+    /// Where the `/` stands, if there is one.
+    slash: Option<u16>,
+}
+
+/// An address without a resource: an account, a room or a domain.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BareJid(Jid);
+
+impl Jid {
+    pub fn parse(text: &str) -> Result<Self, JidError> {
+        let _ = text;
+        todo!()
+    }
+
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    #[must_use]
+    pub fn local(&self) -> Option<&str> {
+        self.at.map(|at| &self.text[..usize::from(at)])
+    }
+
+    #[must_use]
+    pub fn domain(&self) -> &str {
+        let start = self.at.map_or(0, |at| usize::from(at) + 1);
+        let end = self.slash.map_or(self.text.len(), usize::from);
+        &self.text[start..end]
+    }
+
+    #[must_use]
+    pub fn resource(&self) -> Option<&str> {
+        self.slash.map(|slash| &self.text[usize::from(slash) + 1..])
+    }
+
+    #[must_use]
+    pub fn is_bare(&self) -> bool {
+        self.slash.is_none()
+    }
+
+    #[must_use]
+    pub fn to_bare(&self) -> BareJid {
+        let text = match self.slash {
+            None => Arc::clone(&self.text),
+            Some(slash) => Arc::from(&self.text[..usize::from(slash)]),
+        };
+        BareJid(Self {
+            text,
+            at: self.at,
+            slash: None,
+        })
+    }
+}
+
+impl BareJid {
+    /// Parses an address and refuses one with a resource.
+    pub fn parse(text: &str) -> Result<Self, JidError> {
+        let jid = Jid::parse(text)?;
+        if jid.is_bare() {
+            Ok(Self(jid))
+        } else {
+            Err(JidError::Part {
+                part: "resourcepart",
+                fault: "not allowed here",
+            })
+        }
+    }
+
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        self.0.as_str()
+    }
+
+    #[must_use]
+    pub fn local(&self) -> Option<&str> {
+        self.0.local()
+    }
+
+    #[must_use]
+    pub fn domain(&self) -> &str {
+        self.0.domain()
+    }
+
+    #[must_use]
+    pub fn as_jid(&self) -> &Jid {
+        &self.0
+    }
+
+    pub fn with_resource(&self, resource: &str) -> Result<Jid, JidError> {
+        let _ = resource;
+        todo!()
+    }
+}
+
+impl From<BareJid> for Jid {
+    fn from(bare: BareJid) -> Self {
+        bare.0
+    }
+}
+
+impl FromStr for Jid {
+    type Err = JidError;
+    fn from_str(text: &str) -> Result<Self, JidError> {
+        Self::parse(text)
+    }
+}
+
+impl FromStr for BareJid {
+    type Err = JidError;
+    fn from_str(text: &str) -> Result<Self, JidError> {
+        Self::parse(text)
+    }
+}
+
+impl fmt::Display for Jid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl fmt::Debug for Jid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl fmt::Display for BareJid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+impl fmt::Debug for BareJid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}

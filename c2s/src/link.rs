@@ -52,6 +52,21 @@ pub struct Outbound {
     pub(crate) sender: mpsc::Sender<ToSession>,
 }
 
+/// The reading end of an [`Outbound`].
+pub struct Inbox {
+    pub(crate) receiver: mpsc::Receiver<ToSession>,
+}
+
+impl Inbox {
+    /// What waits for the session, oldest first: for tests of a server without streams.
+    pub fn try_next(&mut self) -> Option<Result<Arc<Stanza>, StreamError>> {
+        match self.receiver.try_recv().ok()? {
+            ToSession::Stanza(stanza) => Some(Ok(stanza)),
+            ToSession::Close(error) => Some(Err(error)),
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(crate) enum ToSession {
     Stanza(Arc<Stanza>),
@@ -70,6 +85,19 @@ impl Outbound {
                 ToSession::Stanza(stanza) => Undeliverable(stanza),
                 ToSession::Close(_) => unreachable!("a stanza was sent"),
             })
+    }
+
+    /// A queue of at most `bound` stanzas, and the end that the session's stream reads.
+    #[must_use]
+    pub fn new(bound: usize) -> (Self, Inbox) {
+        let (sender, receiver) = mpsc::channel(bound);
+        (Self { sender }, Inbox { receiver })
+    }
+
+    /// The session's stream is gone.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.sender.is_closed()
     }
 
     /// Ends the session's stream with an error.

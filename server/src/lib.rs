@@ -1,1 +1,14 @@
+//! The homeserver: joins the streams of clients and peer domains to one way for every stanza.
+//!
+//! socket → stream → [`dispatch`] → [`route`] → a module of [`module`] → [`deliver`]. Only
+//! `dispatch` takes stanzas in, only `deliver` lets them out; a module decides, commits, and returns
+//! [`deliver::Deliveries`]. [`home`] is what they all share, [`sessions`] who is bound here.
 
+pub mod deliver;
+pub mod dispatch;
+pub mod home;
+pub mod module;
+pub mod requests;
+pub mod route;
+pub mod services;
+pub mod sessions;

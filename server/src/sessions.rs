@@ -1,0 +1,194 @@
+//! Who is bound here: account → resources, with presence, priority and what each has proved.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use comity_c2s::link::{Bound, Outbound};
+use comity_xmpp::error::{ErrorType, StanzaCondition, StanzaError, StreamCondition, StreamError};
+use comity_xmpp::jid::{BareJid, Jid};
+use comity_xmpp::stanza::Stanza;
+use uuid::Uuid;
+
+/// Every session of this process.
+#[derive(Default)]
+pub struct Sessions {
+    accounts: Mutex<HashMap<BareJid, Account>>,
+}
+
+/// The sessions of one account, by resource.
+#[derive(Default)]
+struct Account {
+    sessions: BTreeMap<String, Session>,
+    /// Sessions that gave way to a new one of the same address, and whose end is still to come.
+    replaced: HashMap<String, u32>,
+}
+
+/// One bound resource.
+pub struct Session {
+    pub jid: Jid,
+    pub(crate) outbound: Outbound,
+    /// The presence last broadcast, while available.
+    pub presence: Option<Arc<Stanza>>,
+    /// Of that presence (RFC 6121 §4.7.2.3); below zero means: no messages for the bare address.
+    pub priority: i8,
+    /// Has asked for the roster, and so gets its changes (RFC 6121 §2.2).
+    pub interested: bool,
+    /// Who has been sent directed presence, and is told of its end (RFC 6121 §4.6.3).
+    pub directed: HashSet<Jid>,
+    /// The device that this session has proved to be.
+    pub device: Option<Uuid>,
+    /// tls-exporter (RFC 9266) of the stream, for proofs bound to it.
+    pub tls_exporter: Option<[u8; 32]>,
+    /// The nonce that a proof has to sign; used once.
+    pub challenge: Option<Vec<u8>>,
+    /// Gets the entries of its rooms as they come.
+    pub syncing: bool,
+}
+
+/// What others see of an available session.
+#[derive(Clone, Debug)]
+pub struct Available {
+    pub jid: Jid,
+    pub priority: i8,
+    pub presence: Arc<Stanza>,
+}
+
+impl Sessions {
+    /// Makes a session. One that had the same address gives way: its client has most likely lost
+    /// its connection and come back (RFC 6120 §7.7.2.2, the third way).
+    pub(crate) fn bind(&self, bound: Bound, jid: &Jid, most: usize) -> Result<(), StanzaError> {
+        let resource = jid.resource().unwrap_or_default().to_owned();
+        let mut accounts = self.lock();
+        let account = accounts.entry(bound.account).or_default();
+        if account.sessions.len() >= most && !account.sessions.contains_key(&resource) {
+            // RFC 6120 §7.7.2.1.
+            return Err(
+                StanzaError::new(ErrorType::Wait, StanzaCondition::ResourceConstraint).with_text(
+                    format!("the account has {most} sessions: close one of them"),
+                ),
+            );
+        }
+        let session = Session {
+            jid: jid.clone(),
+            outbound: bound.outbound,
+            presence: None,
+            priority: 0,
+            interested: false,
+            directed: HashSet::new(),
+            device: None,
+            tls_exporter: bound.tls_exporter,
+            challenge: None,
+            syncing: false,
+        };
+        if let Some(old) = account.sessions.insert(resource.clone(), session) {
+            *account.replaced.entry(resource).or_default() += 1;
+            old.outbound.close(StreamError::new(
+                StreamCondition::Conflict,
+                "another session has taken this resource",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Forgets a session whose stream has ended; `None` if another has taken its place.
+    pub(crate) fn unbind(&self, jid: &Jid) -> Option<Session> {
+        let resource = jid.resource()?;
+        let bare = jid.to_bare();
+        let mut accounts = self.lock();
+        let account = accounts.get_mut(&bare)?;
+        let alive = account
+            .sessions
+            .get(resource)
+            .is_some_and(|session| !session.outbound.is_closed());
+        let session = match account.replaced.get_mut(resource) {
+            Some(count) if alive => {
+                *count -= 1;
+                if *count == 0 {
+                    account.replaced.remove(resource);
+                }
+                None
+            }
+            _ => account.sessions.remove(resource),
+        };
+        if session.is_none() && !alive {
+            account.replaced.remove(resource);
+        }
+        if account.sessions.is_empty() && account.replaced.is_empty() {
+            accounts.remove(&bare);
+        }
+        session
+    }
+
+    /// Looks at, or changes, one session. Brief: all sessions wait meanwhile.
+    pub fn with<R>(&self, jid: &Jid, look: impl FnOnce(&mut Session) -> R) -> Option<R> {
+        let resource = jid.resource()?;
+        let mut accounts = self.lock();
+        let account = accounts.get_mut(&jid.to_bare())?;
+        account.sessions.get_mut(resource).map(look)
+    }
+
+    /// Looks at all sessions of an account and keeps what `pick` finds.
+    pub fn of<R>(&self, account: &BareJid, pick: impl FnMut(&Session) -> Option<R>) -> Vec<R> {
+        let accounts = self.lock();
+        let Some(account) = accounts.get(account) else {
+            return Vec::new();
+        };
+        account.sessions.values().filter_map(pick).collect()
+    }
+
+    /// The available resources of an account (RFC 6121 §4.2).
+    #[must_use]
+    pub fn available(&self, account: &BareJid) -> Vec<Available> {
+        self.of(account, |session| {
+            session.presence.as_ref().map(|presence| Available {
+                jid: session.jid.clone(),
+                priority: session.priority,
+                presence: Arc::clone(presence),
+            })
+        })
+    }
+
+    /// The sessions that have asked for the roster.
+    #[must_use]
+    pub fn interested(&self, account: &BareJid) -> Vec<Jid> {
+        self.of(account, |session| {
+            session.interested.then(|| session.jid.clone())
+        })
+    }
+
+    /// The session's proven device.
+    #[must_use]
+    pub fn device(&self, jid: &Jid) -> Option<Uuid> {
+        self.with(jid, |session| session.device).flatten()
+    }
+
+    /// The sessions that have proved to be this device.
+    #[must_use]
+    pub fn of_device(&self, account: &BareJid, device: Uuid) -> Vec<Jid> {
+        self.of(account, |session| {
+            (session.device == Some(device)).then(|| session.jid.clone())
+        })
+    }
+
+    /// Puts a stanza into a session's queue; gives it back where there is no such session or its
+    /// queue is full. A reader too slow to keep up is dropped then: what it has not acknowledged
+    /// comes back with its end.
+    pub(crate) fn send(&self, jid: &Jid, stanza: Arc<Stanza>) -> Result<(), Arc<Stanza>> {
+        let outbound = self.with(jid, |session| session.outbound.clone());
+        let Some(outbound) = outbound else {
+            return Err(stanza);
+        };
+        outbound.send(stanza).map_err(|refused| {
+            outbound.close(StreamError::new(
+                StreamCondition::ResourceConstraint,
+                "the client reads too slowly: its queue is full",
+            ));
+            refused.0
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<BareJid, Account>> {
+        // Nothing panics while it holds the lock; if something did, the table is still whole.
+        self.accounts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,9 +1,19 @@
 //! The rules of credentials, one copy for hub, directory and engine: which chain speaks for which
 //! account, when, and who may follow whom (RFC 9750 §4). Start at [`leaf`] and [`provider`].
 //!
+//! What each part is for: [`keys`] are signature keys in their three spellings; [`certificate`] is
+//! the one strict reader; [`leaf`] and [`provider`] believe or refuse; [`csr`] and [`issue`] make
+//! certificates; [`anchors`] carries a domain's CAs to other domains; [`signed`] says what a
+//! signature outside MLS covers.
+//!
 //! Absent on purpose: XML, storage, clocks, sockets.
 
 pub mod anchors;
+pub mod certificate;
+pub mod csr;
+mod der;
+pub mod issue;
+pub mod keys;
 pub mod leaf;
 pub mod provider;
 pub mod signed;

@@ -1,0 +1,107 @@
+//! Certificate requests (PKCS#10, RFC 2986): a public key and the proof that its private half is at
+//! hand. Names are the AS's to give; a request that states any must state the right ones.
+
+use comity_xmpp::jid::BareJid;
+use uuid::Uuid;
+use x509_parser::certification_request::X509CertificationRequest;
+use x509_parser::extensions::ParsedExtension;
+use x509_parser::prelude::FromDer;
+
+use crate::der;
+use crate::keys::{Algorithm, PublicKey};
+
+/// The largest request that is read: ours take 250 octets.
+pub const MAX_REQUEST_BYTES: usize = 4 * 1024;
+
+const VERSION_0: [u8; 3] = [0x02, 0x01, 0x00];
+const NOBODY: [u8; 2] = [der::SEQUENCE, 0];
+const NO_ATTRIBUTES: [u8; 2] = [0xa0, 0];
+const ECDSA_SHA256: [u8; 12] = [
+    0x30, 0x0a, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x02,
+];
+const ED25519: [u8; 7] = [0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70];
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RequestError {
+    #[error("the certificate request cannot be read: {0}")]
+    Unreadable(String),
+    #[error("the certificate request is for a key that is neither P-256 nor Ed25519")]
+    Key,
+    #[error("the certificate request is not signed by the key it is for")]
+    Possession,
+    #[error("the certificate request names something other than {0}")]
+    Names(String),
+}
+
+/// Makes a request for `key`. The private half is only asked for a signature over the octets given,
+/// in the form MLS uses (ECDSA: DER), so that it may lie in a token.
+pub fn create<E>(
+    key: &PublicKey,
+    sign: impl FnOnce(&[u8]) -> Result<Vec<u8>, E>,
+) -> Result<Vec<u8>, E> {
+    let info = der::tlv(
+        der::SEQUENCE,
+        &[&VERSION_0, &NOBODY, &key.to_spki(), &NO_ATTRIBUTES],
+    );
+    let signature = sign(&info)?;
+    let algorithm: &[u8] = match key.algorithm() {
+        Algorithm::P256 => &ECDSA_SHA256,
+        Algorithm::Ed25519 => &ED25519,
+    };
+    let bits = der::tlv(der::BIT_STRING, &[&[0], &signature]);
+    Ok(der::tlv(der::SEQUENCE, &[&info, algorithm, &bits]))
+}
+
+/// Reads a request of that account's device and gives the key, whose possession is proved.
+pub fn read(request: &[u8], account: &BareJid, device: Uuid) -> Result<PublicKey, RequestError> {
+    let unreadable = |why: &str| RequestError::Unreadable(why.to_owned());
+    if request.len() > MAX_REQUEST_BYTES {
+        return Err(unreadable("it is larger than 4 KiB"));
+    }
+    let (rest, parsed) = X509CertificationRequest::from_der(request)
+        .map_err(|error| unreadable(&error.to_string()))?;
+    if !rest.is_empty() {
+        return Err(unreadable("octets follow it"));
+    }
+    let info = &parsed.certification_request_info;
+    let key = PublicKey::from_spki(info.subject_pki.raw).map_err(|_| RequestError::Key)?;
+    let expected = match key.algorithm() {
+        Algorithm::P256 => "1.2.840.10045.4.3.2",
+        Algorithm::Ed25519 => "1.3.101.112",
+    };
+    let possessed = parsed.signature_algorithm.algorithm.to_id_string() == expected
+        && parsed.signature_value.unused_bits == 0
+        && key.verifies(info.raw, &parsed.signature_value.data);
+    if !possessed {
+        return Err(RequestError::Possession);
+    }
+    check_names(&parsed, account, device)?;
+    Ok(key)
+}
+
+fn check_names(
+    parsed: &X509CertificationRequest<'_>,
+    account: &BareJid,
+    device: Uuid,
+) -> Result<(), RequestError> {
+    let expected = || RequestError::Names(format!("{account} device {device}"));
+    for extension in parsed.requested_extensions().into_iter().flatten() {
+        match extension {
+            ParsedExtension::SubjectAlternativeName(names) => {
+                let mut stated = crate::certificate::Names::default();
+                stated.read(&names.general_names).map_err(|_| expected())?;
+                let right = stated.xmpp.iter().all(|name| name == account.as_str())
+                    && stated.uuids.iter().all(|id| *id == device)
+                    && stated.dns.is_empty();
+                if !right {
+                    return Err(expected());
+                }
+            }
+            ParsedExtension::BasicConstraints(constraints) if constraints.ca => {
+                return Err(expected());
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,317 @@
+//! Signature keys in their three spellings: SubjectPublicKeyInfo (X.509), the key bytes of MLS
+//! (RFC 9420 §5.1.1: raw Ed25519, or an uncompressed P-256 point), and OpenSSL's own.
+
+use std::fmt;
+
+use mls_rs_core::crypto::{CipherSuite, SignaturePublicKey};
+use openssl::ec::{EcGroup, EcKey};
+use openssl::hash::MessageDigest;
+use openssl::nid::Nid;
+use openssl::pkey::{Id, PKey, Private, Public};
+use openssl::sign::{Signer, Verifier};
+
+/// The signature algorithms of the suites in use (RFC 9420 §17.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Algorithm {
+    /// ECDSA over P-256 with SHA-256.
+    P256,
+    Ed25519,
+}
+
+/// SubjectPublicKeyInfo up to the key bytes: id-ecPublicKey, prime256v1 (RFC 5480 §2.1.1).
+const P256_SPKI: [u8; 26] = [
+    0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a,
+    0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
+];
+/// The same for id-Ed25519, which has no parameters (RFC 8410 §4).
+const ED25519_SPKI: [u8; 12] = [
+    0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00,
+];
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KeyError {
+    #[error("only P-256 keys with named curve and uncompressed point, and Ed25519 keys, are used")]
+    Unsupported,
+    #[error("the key bytes are no {0:?} key")]
+    Invalid(Algorithm),
+    #[error("OpenSSL failed: {0}")]
+    OpenSsl(String),
+}
+
+impl From<openssl::error::ErrorStack> for KeyError {
+    fn from(error: openssl::error::ErrorStack) -> Self {
+        Self::OpenSsl(error.to_string())
+    }
+}
+
+impl Algorithm {
+    /// What a cipher suite signs with; None for suites that are not in use here.
+    #[must_use]
+    pub fn of_suite(suite: CipherSuite) -> Option<Self> {
+        match suite {
+            CipherSuite::P256_AES128 => Some(Self::P256),
+            CipherSuite::CURVE25519_AES128 | CipherSuite::CURVE25519_CHACHA => Some(Self::Ed25519),
+            _ => None,
+        }
+    }
+
+    fn spki_prefix(self) -> &'static [u8] {
+        match self {
+            Self::P256 => &P256_SPKI,
+            Self::Ed25519 => &ED25519_SPKI,
+        }
+    }
+
+    fn key_length(self) -> usize {
+        match self {
+            Self::P256 => 65,
+            Self::Ed25519 => 32,
+        }
+    }
+
+    /// The digest OpenSSL is told; Ed25519 hashes by itself.
+    pub(crate) fn digest(self) -> MessageDigest {
+        match self {
+            Self::P256 => MessageDigest::sha256(),
+            Self::Ed25519 => MessageDigest::null(),
+        }
+    }
+}
+
+/// A public signature key that is known to be one of its algorithm.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct PublicKey {
+    algorithm: Algorithm,
+    bytes: Vec<u8>,
+}
+
+impl PublicKey {
+    /// Reads a SubjectPublicKeyInfo (DER); each key has one spelling, others are refused.
+    pub fn from_spki(der: &[u8]) -> Result<Self, KeyError> {
+        for algorithm in [Algorithm::P256, Algorithm::Ed25519] {
+            if let Some(bytes) = der.strip_prefix(algorithm.spki_prefix()) {
+                return Self::from_mls(algorithm, bytes);
+            }
+        }
+        Err(KeyError::Unsupported)
+    }
+
+    /// Reads the key bytes of MLS.
+    pub fn from_mls(algorithm: Algorithm, bytes: &[u8]) -> Result<Self, KeyError> {
+        // SEC 1 §2.3.3: 0x04 marks the uncompressed point.
+        let shaped = bytes.len() == algorithm.key_length()
+            && (algorithm == Algorithm::Ed25519 || bytes[0] == 0x04);
+        let key = Self {
+            algorithm,
+            bytes: bytes.to_vec(),
+        };
+        // OpenSSL checks that the point lies on the curve.
+        if !shaped || key.to_openssl().is_err() {
+            return Err(KeyError::Invalid(algorithm));
+        }
+        Ok(key)
+    }
+
+    #[must_use]
+    pub fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    #[must_use]
+    pub fn to_spki(&self) -> Vec<u8> {
+        [self.algorithm.spki_prefix(), &self.bytes].concat()
+    }
+
+    #[must_use]
+    pub fn to_mls(&self) -> SignaturePublicKey {
+        SignaturePublicKey::new(self.bytes.clone())
+    }
+
+    /// The key bytes as MLS writes them.
+    #[must_use]
+    pub fn as_mls(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Does `signature` cover `content`? ECDSA signatures are DER, as in MLS and X.509.
+    #[must_use]
+    pub fn verifies(&self, content: &[u8], signature: &[u8]) -> bool {
+        self.try_verify(content, signature).unwrap_or(false)
+    }
+
+    fn try_verify(&self, content: &[u8], signature: &[u8]) -> Result<bool, KeyError> {
+        let key = self.to_openssl()?;
+        let mut verifier = match self.algorithm {
+            Algorithm::P256 => Verifier::new(MessageDigest::sha256(), &key)?,
+            Algorithm::Ed25519 => Verifier::new_without_digest(&key)?,
+        };
+        Ok(verifier.verify_oneshot(signature, content)?)
+    }
+
+    pub(crate) fn to_openssl(&self) -> Result<PKey<Public>, KeyError> {
+        Ok(PKey::public_key_from_der(&self.to_spki())?)
+    }
+}
+
+impl fmt::Debug for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}:", self.algorithm)?;
+        for byte in self.bytes.iter().skip(1).take(8) {
+            write!(f, "{byte:02x}")?;
+        }
+        f.write_str("…")
+    }
+}
+
+/// A private signature key held in memory. Where keys lie in a token, its signature is asked for
+/// instead: see [`crate::csr::create`].
+#[derive(Clone)]
+pub struct PrivateKey {
+    algorithm: Algorithm,
+    key: PKey<Private>,
+}
+
+impl PrivateKey {
+    pub fn generate(algorithm: Algorithm) -> Result<Self, KeyError> {
+        let key = match algorithm {
+            Algorithm::P256 => {
+                let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1)?;
+                PKey::from_ec_key(EcKey::generate(&group)?)?
+            }
+            Algorithm::Ed25519 => PKey::generate_ed25519()?,
+        };
+        Ok(Self { algorithm, key })
+    }
+
+    /// Reads a PKCS#8 key (DER).
+    pub fn from_pkcs8(der: &[u8]) -> Result<Self, KeyError> {
+        Self::from_openssl(PKey::private_key_from_der(der)?)
+    }
+
+    /// Reads a key in PEM.
+    pub fn from_pem(pem: &[u8]) -> Result<Self, KeyError> {
+        Self::from_openssl(PKey::private_key_from_pem(pem)?)
+    }
+
+    pub fn to_pkcs8(&self) -> Result<Vec<u8>, KeyError> {
+        Ok(self.key.private_key_to_pkcs8()?)
+    }
+
+    pub fn to_pem(&self) -> Result<Vec<u8>, KeyError> {
+        Ok(self.key.private_key_to_pem_pkcs8()?)
+    }
+
+    #[must_use]
+    pub fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    pub fn public(&self) -> Result<PublicKey, KeyError> {
+        PublicKey::from_spki(&self.key.public_key_to_der()?)
+    }
+
+    pub fn sign(&self, content: &[u8]) -> Result<Vec<u8>, KeyError> {
+        let mut signer = match self.algorithm {
+            Algorithm::P256 => Signer::new(MessageDigest::sha256(), &self.key)?,
+            Algorithm::Ed25519 => Signer::new_without_digest(&self.key)?,
+        };
+        Ok(signer.sign_oneshot_to_vec(content)?)
+    }
+
+    pub(crate) fn as_openssl(&self) -> &PKey<Private> {
+        &self.key
+    }
+
+    fn from_openssl(key: PKey<Private>) -> Result<Self, KeyError> {
+        let algorithm = match key.id() {
+            Id::ED25519 => Algorithm::Ed25519,
+            Id::EC if key.ec_key()?.group().curve_name() == Some(Nid::X9_62_PRIME256V1) => {
+                Algorithm::P256
+            }
+            _ => return Err(KeyError::Unsupported),
+        };
+        Ok(Self { algorithm, key })
+    }
+}
+
+impl fmt::Debug for PrivateKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PrivateKey({:?}, …)", self.algorithm)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BOTH: [Algorithm; 2] = [Algorithm::P256, Algorithm::Ed25519];
+
+    #[test]
+    fn a_key_is_the_same_in_every_spelling() {
+        for algorithm in BOTH {
+            let private = PrivateKey::generate(algorithm).unwrap();
+            let public = private.public().unwrap();
+            assert_eq!(
+                public.to_spki(),
+                private.as_openssl().public_key_to_der().unwrap()
+            );
+            assert_eq!(PublicKey::from_spki(&public.to_spki()).unwrap(), public);
+            assert_eq!(
+                PublicKey::from_mls(algorithm, public.as_mls()).unwrap(),
+                public
+            );
+            let read = PrivateKey::from_pkcs8(&private.to_pkcs8().unwrap()).unwrap();
+            assert_eq!(read.public().unwrap(), public);
+            let read = PrivateKey::from_pem(&private.to_pem().unwrap()).unwrap();
+            assert_eq!(read.public().unwrap(), public);
+        }
+    }
+
+    #[test]
+    fn a_signature_covers_its_content_and_no_other() {
+        for algorithm in BOTH {
+            let private = PrivateKey::generate(algorithm).unwrap();
+            let public = private.public().unwrap();
+            let signature = private.sign(b"content").unwrap();
+            assert!(public.verifies(b"content", &signature));
+            assert!(!public.verifies(b"contenu", &signature));
+            assert!(!public.verifies(b"content", &signature[1..]));
+            assert!(!public.verifies(b"content", b""));
+            let other = PrivateKey::generate(algorithm).unwrap().public().unwrap();
+            assert!(!other.verifies(b"content", &signature));
+        }
+    }
+
+    #[test]
+    fn other_keys_and_other_spellings_are_refused() {
+        let group = EcGroup::from_curve_name(Nid::SECP384R1).unwrap();
+        let p384 = PKey::from_ec_key(EcKey::generate(&group).unwrap()).unwrap();
+        let spki = p384.public_key_to_der().unwrap();
+        assert_eq!(PublicKey::from_spki(&spki), Err(KeyError::Unsupported));
+        let pkcs8 = p384.private_key_to_pkcs8().unwrap();
+        assert_eq!(
+            PrivateKey::from_pkcs8(&pkcs8).unwrap_err(),
+            KeyError::Unsupported
+        );
+        assert!(PublicKey::from_spki(b"").is_err());
+
+        let good = PrivateKey::generate(Algorithm::P256)
+            .unwrap()
+            .public()
+            .unwrap();
+        let mut trailing = good.to_spki();
+        trailing.push(0);
+        let mut off_curve = good.to_spki();
+        *off_curve.last_mut().unwrap() ^= 1;
+        let mut compressed = good.as_mls().to_vec();
+        compressed[0] = 0x02;
+        for spki in [trailing, off_curve] {
+            assert_eq!(
+                PublicKey::from_spki(&spki),
+                Err(KeyError::Invalid(Algorithm::P256))
+            );
+        }
+        assert!(PublicKey::from_mls(Algorithm::P256, &compressed).is_err());
+        assert!(PublicKey::from_mls(Algorithm::Ed25519, &[1; 31]).is_err());
+    }
+}

@@ -1,50 +1,112 @@
 //! Facts, durable. A noun a file, its SQL inside; callers never see SQL and never hold a
-//! transaction. Start at [`Storage`] and [`writer`].
+//! transaction. Start at [`Storage`], then read `writer`.
 //!
-//! Knows no protocol: addresses are strings, payloads are bytes. Nothing outside this crate may
-//! assume a single writer.
+//! - Changes are plain structs implementing [`Write`]; [`Storage::write`] carries one out and
+//!   returns when it is on disk. Changes of many callers share one transaction.
+//! - Reads are methods of [`Storage`], beside the changes of their noun. They run on connections of
+//!   their own and never wait for the writer.
+//! - The schema is in `migrations/`, numbered, forward only.
+//!
+//! Knows no protocol: addresses are strings, payloads are bytes, times are handed in (milliseconds
+//! since 1970 unless a name says otherwise). Nothing outside this crate may assume a single writer.
 
+mod accounts;
+mod checkpoint;
+mod integer;
+mod migrate;
+mod offline;
+mod open;
+mod outbox;
+mod roster;
 mod writer;
 
 use std::path::Path;
+use std::sync::Arc;
 
-use sqlx::SqliteConnection;
+use sqlx::pool::PoolConnection;
+use sqlx::{Sqlite, SqlitePool};
 
-pub use writer::{Error, Write};
+pub use accounts::{
+    Account, CreateAccount, Created, DeleteAccount, EnableAccount, HostSecret, KeptScramKeys,
+    ScramHash, SetScramKeys,
+};
+pub use offline::{DeleteOffline, OfflineMessage, StoreOffline, StoredOffline, TakeOffline};
+pub use outbox::{Delivered, Enqueue, Enqueued, OUTBOX_LIMIT, OutboxRow, Outgoing, RemoveOutgoing};
+pub use roster::{
+    ChangeSubscription, Contact, ContactSet, RemoveContact, RemovedContact, Roster, SetContact,
+    Subscription, SubscriptionChanged, SubscriptionRequest, SubscriptionState, UpdateRequest,
+};
+pub use writer::{Error, QUEUE_LIMIT, Write};
 
-/// A domain's durable memory. Cheap to clone.
+/// A domain's durable memory. Cheap to clone; the last clone dropped closes it, [`Storage::close`]
+/// does so and waits.
 #[derive(Clone)]
-pub struct Storage {}
+pub struct Storage {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    writer: writer::Handle,
+    readers: SqlitePool,
+    /// Only for `:memory:`: removed when the last clone is gone.
+    _scratch: Option<open::Scratch>,
+}
 
 impl Storage {
-    /// Opens or creates the database and brings its schema up to date.
+    /// Opens or creates the database and brings its schema up to date. `:memory:` gives an empty
+    /// one that vanishes with the last clone, for tests.
+    ///
+    /// # Errors
+    /// [`Error::NewerSchema`] when a newer version has written it, else [`Error::Database`].
     pub async fn open(path: &Path) -> Result<Self, Error> {
-        let _ = path;
-        todo!()
+        let opened = open::open(path).await?;
+        let checkpoints = checkpoint::start(opened.checkpointer, opened.path);
+        Ok(Self {
+            inner: Arc::new(Inner {
+                writer: writer::start(opened.writer, checkpoints),
+                readers: opened.readers,
+                _scratch: opened.scratch,
+            }),
+        })
     }
 
     /// Carries out one change: all of it or nothing, durable when this returns. Changes handed in
-    /// by many callers share a transaction; each caller gets its own outcome.
+    /// by many callers share a transaction; each caller gets its own outcome. Waits while
+    /// [`QUEUE_LIMIT`] changes are waiting already.
+    ///
+    /// # Errors
+    /// [`Error::Database`] or [`Error::Panicked`] when this change failed and nothing of it was
+    /// kept; [`Error::Closed`] after [`Storage::close`].
     pub async fn write<W: Write>(&self, change: W) -> Result<W::Outcome, Error> {
-        let _ = change;
-        todo!()
+        self.inner.writer.write(change).await
     }
 
-    /// Hands a change in now and gives the outcome later, so that a caller can keep its changes in
-    /// order without waiting for each: changes are carried out in the order of these calls.
-    pub async fn submit<W: Write>(
+    /// Hands a change in now, and gives its outcome later, so that a caller can keep its changes
+    /// in order without waiting for each: changes are carried out in the order of these calls,
+    /// whether or not the answers are awaited.
+    ///
+    /// # Errors
+    /// As [`Storage::write`], and [`Error::Full`], with nothing done, when [`QUEUE_LIMIT`] changes
+    /// are waiting.
+    pub fn submit<W: Write>(
         &self,
         change: W,
     ) -> impl Future<Output = Result<W::Outcome, Error>> + Send + 'static {
-        let _ = change;
-        async { todo!() }
+        self.inner.writer.submit(change)
     }
 
-    /// A connection for reading; never waits for the writer.
-    pub(crate) async fn read(&self) -> Result<sqlx::pool::PoolConnection<sqlx::Sqlite>, Error> {
-        todo!()
+    /// Carries out what was handed in, then closes every connection. Later changes and reads give
+    /// [`Error::Closed`].
+    pub async fn close(&self) {
+        self.inner.writer.close().await;
+        self.inner.readers.close().await;
+    }
+
+    /// A connection for reading; never waits for the writer, and cannot write.
+    pub(crate) async fn read(&self) -> Result<PoolConnection<Sqlite>, Error> {
+        match self.inner.readers.acquire().await {
+            Err(sqlx::Error::PoolClosed) => Err(Error::Closed),
+            other => Ok(other?),
+        }
     }
 }
-
-#[allow(dead_code)]
-fn unused(_: &SqliteConnection) {}

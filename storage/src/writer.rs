@@ -1,6 +1,27 @@
 //! The one writer of a process: groups many callers' changes into one durable transaction.
+//!
+//! A disk forces one write at a time to its platter, and takes as long for two hundred changes as
+//! for one. So whatever is waiting goes into one `BEGIN IMMEDIATE … COMMIT`; neighbours of the same
+//! kind are handed to [`Write::run_many`] together. Callers hear of their outcome after the commit,
+//! never before. If anything in the batch fails unexpectedly, all of it is undone and run again
+//! change by change, so that only the one at fault hears of an error.
 
-use sqlx::SqliteConnection;
+mod group;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::task::Poll;
+
+use sqlx::{Connection, SqliteConnection};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::checkpoint::Checkpoints;
+use group::{Group, Running, join_neighbours};
+
+/// Changes that may wait for the writer; [`crate::Storage::write`] waits for room.
+pub const QUEUE_LIMIT: usize = 4096;
+/// Changes of one transaction: larger ones hardly gain (a commit costs less than a millisecond of
+/// each change by then) and make the first caller wait for the last.
+const BATCH_LIMIT: usize = 256;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -8,13 +29,19 @@ pub enum Error {
     Database(#[from] sqlx::Error),
     #[error("the database was written by a newer version ({found} > {known}): upgrade comity")]
     NewerSchema { found: i64, known: i64 },
-    #[error("the storage is closing")]
+    #[error("the storage is closing: nothing was changed")]
     Closed,
+    #[error("{QUEUE_LIMIT} changes are waiting for the disk: nothing was changed, try again later")]
+    Full,
+    #[error("a change panicked and was undone: this is a bug in comity")]
+    Panicked,
 }
 
 /// One caller's change: data, never a closure, with its precondition in its SQL (`ON CONFLICT`,
 /// `WHERE epoch = ?`, `RETURNING`). A precondition that fails is an `Outcome`, found before
-/// anything was written; an `Err` undoes the whole batch, which is then run change by change.
+/// anything was written: outcomes of any kind are committed together with their neighbours. An
+/// `Err` undoes the whole batch, which is then run change by change; so `run` may be called again
+/// and must not have effects beside its SQL.
 pub trait Write: Send + Sync + 'static {
     type Outcome: Send + 'static;
 
@@ -38,3 +65,148 @@ pub trait Write: Send + Sync + 'static {
         }
     }
 }
+
+/// The way to the writer.
+pub(crate) struct Handle {
+    queue: mpsc::Sender<Job>,
+}
+
+enum Job {
+    Change(Box<dyn Group>),
+    Close(oneshot::Sender<()>),
+}
+
+pub(crate) fn start(connection: SqliteConnection, checkpoints: Checkpoints) -> Handle {
+    let (queue, jobs) = mpsc::channel(QUEUE_LIMIT);
+    tokio::spawn(run(connection, checkpoints, jobs));
+    Handle { queue }
+}
+
+impl Handle {
+    pub(crate) async fn write<W: Write>(&self, change: W) -> Result<W::Outcome, Error> {
+        let (job, answer) = group::single(change);
+        self.queue
+            .send(Job::Change(job))
+            .await
+            .map_err(|_| Error::Closed)?;
+        answer.await.unwrap_or(Err(Error::Closed))
+    }
+
+    pub(crate) fn submit<W: Write>(
+        &self,
+        change: W,
+    ) -> impl Future<Output = Result<W::Outcome, Error>> + Send + 'static {
+        let (job, answer) = group::single(change);
+        let refused = match self.queue.try_send(Job::Change(job)) {
+            Ok(()) => None,
+            Err(mpsc::error::TrySendError::Full(_)) => Some(Error::Full),
+            Err(mpsc::error::TrySendError::Closed(_)) => Some(Error::Closed),
+        };
+        async move {
+            match refused {
+                Some(error) => Err(error),
+                None => answer.await.unwrap_or(Err(Error::Closed)),
+            }
+        }
+    }
+
+    /// Returns when everything handed in before is on disk and the connection is closed.
+    pub(crate) async fn close(&self) {
+        let (done, closed) = oneshot::channel();
+        if self.queue.send(Job::Close(done)).await.is_ok() {
+            let _ = closed.await;
+        }
+        self.queue.closed().await;
+    }
+}
+
+async fn run(
+    mut connection: SqliteConnection,
+    checkpoints: Checkpoints,
+    mut jobs: mpsc::Receiver<Job>,
+) {
+    let mut waiting = Vec::with_capacity(BATCH_LIMIT);
+    let mut closers = Vec::new();
+    while jobs.recv_many(&mut waiting, BATCH_LIMIT).await > 0 {
+        let mut changes = Vec::with_capacity(waiting.len());
+        for job in waiting.drain(..) {
+            match job {
+                Job::Change(change) => changes.push(change),
+                Job::Close(done) => {
+                    // Refuses new changes; what is in the queue still comes.
+                    jobs.close();
+                    closers.push(done);
+                }
+            }
+        }
+        if !changes.is_empty() {
+            carry_out(&mut connection, join_neighbours(changes)).await;
+            checkpoints.committed();
+        }
+    }
+    drop(checkpoints);
+    if let Err(error) = connection.close().await {
+        tracing::warn!(%error, "the database did not close cleanly; it will recover when opened");
+    }
+    for done in closers {
+        let _ = done.send(());
+    }
+}
+
+/// Runs a batch in one transaction and tells everybody; on failure, change by change.
+async fn carry_out(connection: &mut SqliteConnection, mut batch: Vec<Box<dyn Group>>) {
+    let Err(error) = commit(connection, &mut batch).await else {
+        batch.into_iter().for_each(|group| group.tell());
+        return;
+    };
+    let changes = batch.iter().map(|group| group.len()).sum::<usize>();
+    tracing::warn!(%error, changes, "a transaction failed and was undone");
+    if changes == 1 {
+        if let Some(change) = batch.pop() {
+            change.fail(error);
+        }
+        return;
+    }
+    for single in batch.into_iter().flat_map(|group| group.split()) {
+        let mut single = [single];
+        let result = commit(connection, &mut single).await;
+        let [change] = single;
+        match result {
+            Ok(()) => change.tell(),
+            Err(error) => {
+                tracing::error!(%error, "a change failed");
+                change.fail(error);
+            }
+        }
+    }
+}
+
+async fn commit(
+    connection: &mut SqliteConnection,
+    batch: &mut [Box<dyn Group>],
+) -> Result<(), Error> {
+    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+    for group in batch {
+        if let Err(error) = caught(group.run(&mut transaction)).await {
+            transaction.rollback().await?;
+            return Err(error);
+        }
+    }
+    // A failed commit leaves the transaction open; dropping it rolls it back.
+    Ok(transaction.commit().await?)
+}
+
+/// A bug in one change must not take the writer, and with it everybody, down.
+async fn caught(mut running: Running<'_>) -> Result<(), Error> {
+    std::future::poll_fn(move |context| {
+        let poll = AssertUnwindSafe(|| running.as_mut().poll(context));
+        match catch_unwind(poll) {
+            Ok(poll) => poll.map(|result| result.map_err(Error::Database)),
+            Err(_) => Poll::Ready(Err(Error::Panicked)),
+        }
+    })
+    .await
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,99 @@
+//! The schema: numbered files, applied once each, forward only.
+
+use sqlx::{Connection, SqliteConnection};
+
+use crate::Error;
+
+/// Every file of `migrations/`, in order. A file that was released is never edited.
+const MIGRATIONS: &[(i64, &str)] = &[(1, include_str!("../migrations/0001_accounts.sql"))];
+
+/// Brings the schema up to date, or refuses a newer one.
+pub(crate) async fn migrate(connection: &mut SqliteConnection) -> Result<(), Error> {
+    apply(connection, MIGRATIONS).await
+}
+
+async fn apply(
+    connection: &mut SqliteConnection,
+    migrations: &'static [(i64, &'static str)],
+) -> Result<(), Error> {
+    // One transaction each, and the version is read inside it: two processes that start at once
+    // do not apply a file twice.
+    let known = migrations.last().map_or(0, |(number, _)| *number);
+    let found = version(connection).await?;
+    if found > known {
+        return Err(Error::NewerSchema { found, known });
+    }
+    for (number, sql) in migrations {
+        let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+        if version(&mut transaction).await? >= *number {
+            transaction.rollback().await?;
+            continue;
+        }
+        sqlx::raw_sql(*sql).execute(&mut *transaction).await?;
+        // A PRAGMA takes no parameters; the number is ours.
+        let set = sqlx::AssertSqlSafe(format!("PRAGMA user_version = {number}"));
+        sqlx::raw_sql(set).execute(&mut *transaction).await?;
+        transaction.commit().await?;
+        tracing::info!(number, "applied a migration of the database");
+    }
+    Ok(())
+}
+
+async fn version(connection: &mut SqliteConnection) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar("PRAGMA user_version")
+        .fetch_one(connection)
+        .await
+}
+
+#[cfg(test)]
+mod tests {
+    use sqlx::Connection;
+
+    use super::*;
+
+    const ONE: &[(i64, &str)] = &[(1, "CREATE TABLE a (x); CREATE TABLE b (x);")];
+    const TWO: &[(i64, &str)] = &[ONE[0], (2, "ALTER TABLE a ADD COLUMN y;")];
+    const BROKEN: &[(i64, &str)] = &[ONE[0], (2, "CREATE TABLE c (x); CREATE TABLE a (x);")];
+
+    async fn empty() -> SqliteConnection {
+        SqliteConnection::connect("sqlite::memory:").await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn applies_what_is_missing_once() {
+        let mut connection = empty().await;
+        apply(&mut connection, ONE).await.unwrap();
+        apply(&mut connection, ONE).await.unwrap();
+        apply(&mut connection, TWO).await.unwrap();
+        assert_eq!(version(&mut connection).await.unwrap(), 2);
+        sqlx::query("SELECT y FROM a")
+            .fetch_all(&mut connection)
+            .await
+            .unwrap();
+    }
+
+    #[tokio::test]
+    async fn refuses_a_newer_schema() {
+        let mut connection = empty().await;
+        apply(&mut connection, TWO).await.unwrap();
+        let refused = apply(&mut connection, ONE).await.unwrap_err();
+        assert!(matches!(refused, Error::NewerSchema { found: 2, known: 1 }));
+    }
+
+    #[tokio::test]
+    async fn leaves_nothing_of_a_migration_that_fails() {
+        let mut connection = empty().await;
+        apply(&mut connection, BROKEN).await.unwrap_err();
+        assert_eq!(version(&mut connection).await.unwrap(), 1);
+        sqlx::query("SELECT x FROM c")
+            .fetch_all(&mut connection)
+            .await
+            .unwrap_err();
+        apply(&mut connection, TWO).await.unwrap();
+    }
+
+    #[test]
+    fn numbers_ascend() {
+        assert!(MIGRATIONS.windows(2).all(|pair| pair[0].0 < pair[1].0));
+    }
+}

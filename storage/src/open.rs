@@ -1,0 +1,111 @@
+//! Opening a database: one connection for writing, one for checkpoints, a few for reading.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+};
+use sqlx::{ConnectOptions, SqliteConnection};
+
+use crate::Error;
+use crate::migrate;
+
+/// How long a statement waits for another process's lock.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+/// Readers at a time; more wait, at most [`READ_WAIT`].
+const READERS: u32 = 8;
+const READ_WAIT: Duration = Duration::from_secs(30);
+
+pub(crate) struct Opened {
+    pub(crate) writer: SqliteConnection,
+    pub(crate) checkpointer: SqliteConnection,
+    pub(crate) readers: SqlitePool,
+    pub(crate) path: PathBuf,
+    pub(crate) scratch: Option<Scratch>,
+}
+
+pub(crate) async fn open(path: &Path) -> Result<Opened, Error> {
+    let scratch = match path.to_str() {
+        Some(":memory:") => Some(Scratch::create().map_err(sqlx::Error::Io)?),
+        _ => None,
+    };
+    let path = match &scratch {
+        Some(scratch) => scratch.0.join("scratch.db"),
+        None => path.to_owned(),
+    };
+    create_private(&path).map_err(sqlx::Error::Io)?;
+    // What is acknowledged survives a power cut: FULL. Scratch is gone by then anyway.
+    let synchronous = match scratch {
+        Some(_) => SqliteSynchronous::Off,
+        None => SqliteSynchronous::Full,
+    };
+    let options = SqliteConnectOptions::new()
+        .filename(&path)
+        .foreign_keys(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(synchronous)
+        .busy_timeout(BUSY_TIMEOUT)
+        // Checkpoints are made on a connection of their own, so that no commit waits for one.
+        .pragma("wal_autocheckpoint", "0")
+        .disable_statement_logging();
+    let mut writer = options.connect().await?;
+    migrate::migrate(&mut writer).await?;
+    let checkpointer = options.connect().await?;
+    let readers = SqlitePoolOptions::new()
+        .max_connections(READERS)
+        .acquire_timeout(READ_WAIT)
+        .connect_with(options.pragma("query_only", "1"))
+        .await?;
+    Ok(Opened {
+        writer,
+        checkpointer,
+        readers,
+        path,
+        scratch,
+    })
+}
+
+/// The database holds what a password can be tried against: nobody but the server may read it.
+/// SQLite gives its `-wal` and `-shm` files the mode of the database.
+fn create_private(path: &Path) -> io::Result<()> {
+    fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(path)
+        .map(drop)
+}
+
+/// A directory of our own that vanishes with the storage. Readers and the writer are several
+/// connections, which SQLite's own `:memory:` does not let see each other without locking each
+/// other's tables.
+pub(crate) struct Scratch(PathBuf);
+
+impl Scratch {
+    fn create() -> io::Result<Self> {
+        static COUNTER: AtomicU64 = AtomicU64::new(0);
+        loop {
+            let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+            let name = format!("comity-storage-{}-{number}", std::process::id());
+            let path = std::env::temp_dir().join(name);
+            match fs::DirBuilder::new().mode(0o700).create(&path) {
+                Ok(()) => return Ok(Self(path)),
+                // Left over from a killed process that had our number.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // Best effort: what stays is an empty test database.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}

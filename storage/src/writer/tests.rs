@@ -1,0 +1,169 @@
+use std::path::Path;
+
+use sqlx::SqliteConnection;
+
+use super::{Error, QUEUE_LIMIT, Write};
+use crate::Storage;
+
+/// Adds a row to a table of the test's own, unless `number` is there; odd ways to fail.
+struct Put {
+    number: i64,
+    way: Way,
+}
+
+#[derive(PartialEq)]
+enum Way {
+    Well,
+    BadSql,
+    Panic,
+}
+
+impl Write for Put {
+    /// How many rows there were before; `None` when the number was taken.
+    type Outcome = Option<i64>;
+
+    async fn run(&self, connection: &mut SqliteConnection) -> Result<Self::Outcome, sqlx::Error> {
+        sqlx::query("CREATE TABLE IF NOT EXISTS numbers (number INTEGER PRIMARY KEY)")
+            .execute(&mut *connection)
+            .await?;
+        let before = sqlx::query_scalar("SELECT COUNT(*) FROM numbers")
+            .fetch_one(&mut *connection)
+            .await?;
+        let put = sqlx::query("INSERT INTO numbers VALUES (?) ON CONFLICT DO NOTHING")
+            .bind(self.number)
+            .execute(&mut *connection)
+            .await?;
+        match self.way {
+            Way::Well => {}
+            Way::BadSql => {
+                sqlx::query("INSERT INTO nowhere VALUES (1)")
+                    .execute(&mut *connection)
+                    .await?;
+            }
+            Way::Panic => panic!("as the test wants"),
+        }
+        Ok((put.rows_affected() == 1).then_some(before))
+    }
+}
+
+fn put(number: i64, way: Way) -> Put {
+    Put { number, way }
+}
+
+async fn numbers(storage: &Storage) -> Vec<i64> {
+    sqlx::query_scalar("SELECT number FROM numbers ORDER BY number")
+        .fetch_all(&mut *storage.read().await.unwrap())
+        .await
+        .unwrap()
+}
+
+async fn empty() -> Storage {
+    Storage::open(Path::new(":memory:")).await.unwrap()
+}
+
+#[tokio::test]
+async fn concurrent_callers_get_their_own_outcomes_in_order_of_their_calls() {
+    let storage = empty().await;
+    let answers: Vec<_> = (0..1000)
+        .map(|i| storage.submit(put(i / 2, Way::Well)))
+        .collect();
+    for (i, answer) in (0..).zip(answers) {
+        let expected = (i % 2 == 0).then_some(i / 2);
+        assert_eq!(answer.await.unwrap(), expected, "change {i}");
+    }
+}
+
+#[tokio::test]
+async fn a_failing_change_leaves_its_neighbours_alone() {
+    let storage = empty().await;
+    let answers = [
+        storage.submit(put(1, Way::Well)),
+        storage.submit(put(2, Way::BadSql)),
+        storage.submit(put(3, Way::Well)),
+        storage.submit(put(4, Way::Panic)),
+        storage.submit(put(5, Way::Well)),
+    ];
+    let mut told = Vec::new();
+    for answer in answers {
+        told.push(answer.await);
+    }
+    assert!(matches!(told[0], Ok(Some(0))));
+    assert!(matches!(told[1], Err(Error::Database(_))));
+    assert!(matches!(told[2], Ok(Some(1))));
+    assert!(matches!(told[3], Err(Error::Panicked)));
+    assert!(matches!(told[4], Ok(Some(2))));
+    assert_eq!(numbers(&storage).await, [1, 3, 5]);
+}
+
+#[tokio::test]
+async fn an_outcome_is_on_disk_when_it_is_told() {
+    let storage = empty().await;
+    for number in 0..20 {
+        storage.write(put(number, Way::Well)).await.unwrap();
+        assert!(numbers(&storage).await.contains(&number));
+    }
+}
+
+#[tokio::test]
+async fn a_caller_who_goes_away_has_its_change_carried_out() {
+    let storage = empty().await;
+    drop(storage.submit(put(1, Way::Well)));
+    storage.write(put(2, Way::Well)).await.unwrap();
+    assert_eq!(numbers(&storage).await, [1, 2]);
+}
+
+#[tokio::test]
+async fn a_full_queue_refuses_and_does_nothing() {
+    // One thread, and no await in between: the writer cannot take anything off the queue.
+    let storage = empty().await;
+    let limit = i64::try_from(QUEUE_LIMIT).unwrap();
+    let answers: Vec<_> = (0..limit + 3)
+        .map(|number| storage.submit(put(number, Way::Well)))
+        .collect();
+    let mut refused = 0;
+    for answer in answers {
+        refused += usize::from(matches!(answer.await, Err(Error::Full)));
+    }
+    assert_eq!(refused, 3);
+    assert_eq!(numbers(&storage).await.len(), QUEUE_LIMIT);
+}
+
+#[tokio::test]
+async fn closing_finishes_what_was_handed_in() {
+    let storage = empty().await;
+    let answers: Vec<_> = (0..500)
+        .map(|number| storage.submit(put(number, Way::Well)))
+        .collect();
+    storage.close().await;
+    for answer in answers {
+        answer.await.unwrap();
+    }
+    let late = storage.write(put(1000, Way::Well)).await;
+    assert!(matches!(late, Err(Error::Closed)));
+    assert!(matches!(storage.read().await, Err(Error::Closed)));
+    // Closing twice is closing.
+    storage.close().await;
+}
+
+struct Miscounts;
+
+impl Write for Miscounts {
+    type Outcome = ();
+
+    async fn run(&self, _: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+        Ok(())
+    }
+
+    async fn run_many(_: &[&Self], _: &mut SqliteConnection) -> Result<Vec<()>, sqlx::Error> {
+        Ok(Vec::new())
+    }
+}
+
+#[tokio::test]
+async fn a_kind_that_miscounts_is_run_one_by_one() {
+    let storage = empty().await;
+    let answers = [storage.submit(Miscounts), storage.submit(Miscounts)];
+    for answer in answers {
+        answer.await.unwrap();
+    }
+}

@@ -1,0 +1,221 @@
+//! One domain: its configuration, its data directory and its server process.
+
+use std::fs::File;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// How long a server may take from its start to its first open port.
+const START_LIMIT: Duration = Duration::from_secs(30);
+
+/// Where a home listens and what it knows of others.
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub domain: String,
+    pub address: IpAddr,
+    pub c2s_port: u16,
+    pub s2s_port: u16,
+    /// Other domains: where their server listens, and the CA of their certificate.
+    pub peers: Vec<Peer>,
+    /// Further lines for the configuration file.
+    pub extra: String,
+}
+
+#[derive(Clone, Debug)]
+pub struct Peer {
+    pub domain: String,
+    pub address: SocketAddr,
+    pub ca: PathBuf,
+}
+
+impl Options {
+    /// A home on the standard ports of an address of its own.
+    #[must_use]
+    pub fn new(domain: &str, address: Ipv4Addr) -> Self {
+        Self {
+            domain: domain.to_owned(),
+            address: address.into(),
+            c2s_port: 5222,
+            s2s_port: 5269,
+            peers: Vec::new(),
+            extra: String::new(),
+        }
+    }
+}
+
+/// A domain's server, running or not. Dropping it ends the process.
+pub struct Home {
+    options: Options,
+    folder: PathBuf,
+    process: Option<Child>,
+}
+
+impl Home {
+    /// Prepares a home in an empty folder; nothing runs yet.
+    pub fn new(options: Options, folder: &Path) -> io::Result<Self> {
+        std::fs::create_dir_all(folder)?;
+        let home = Self { options, folder: folder.to_owned(), process: None };
+        home.write_configuration()?;
+        Ok(home)
+    }
+
+    /// Lets each of two homes find the other and believe its certificate.
+    pub fn introduce(&mut self, other: &mut Self) -> io::Result<()> {
+        self.options.peers.push(other.as_peer());
+        other.options.peers.push(self.as_peer());
+        self.write_configuration()?;
+        other.write_configuration()
+    }
+
+    fn as_peer(&self) -> Peer {
+        Peer { domain: self.options.domain.clone(), address: self.s2s(), ca: self.ca() }
+    }
+
+    #[must_use]
+    pub fn domain(&self) -> &str {
+        &self.options.domain
+    }
+
+    #[must_use]
+    pub fn c2s(&self) -> SocketAddr {
+        (self.options.address, self.options.c2s_port).into()
+    }
+
+    #[must_use]
+    pub fn s2s(&self) -> SocketAddr {
+        (self.options.address, self.options.s2s_port).into()
+    }
+
+    /// The certificate of the CA that the server made for its own TLS certificate.
+    #[must_use]
+    pub fn ca(&self) -> PathBuf {
+        self.data().join("tls/ca.pem")
+    }
+
+    #[must_use]
+    pub fn data(&self) -> PathBuf {
+        self.folder.join("data")
+    }
+
+    #[must_use]
+    pub fn log(&self) -> PathBuf {
+        self.folder.join("log")
+    }
+
+    fn configuration(&self) -> PathBuf {
+        self.folder.join("homeserver.toml")
+    }
+
+    fn write_configuration(&self) -> io::Result<()> {
+        let Options { domain, peers, extra, .. } = &self.options;
+        let roots: Vec<String> = peers.iter().map(|p| format!("{:?}", p.ca)).collect();
+        let targets: String =
+            peers.iter().map(|p| format!("{:?} = \"{}\"\n", p.domain, p.address)).collect();
+        let text = format!(
+            "[server]\ndomains = [{domain:?}]\ndata_dir = {:?}\n\n\
+             [c2s]\nlisten = [\"{}\"]\nlisten_tls = []\n\n\
+             [s2s]\nlisten = [\"{}\"]\nlisten_tls = []\n\n\
+             [s2s.targets]\n{targets}\n\
+             [tls]\nextra_roots = [{}]\n\n{extra}\n",
+            self.data(),
+            self.c2s(),
+            self.s2s(),
+            roots.join(", "),
+        );
+        std::fs::write(self.configuration(), text)
+    }
+
+    /// Starts the server and waits until it accepts clients.
+    pub fn start(&mut self) -> io::Result<()> {
+        let log = File::options().create(true).append(true).open(self.log())?;
+        let child = Command::new(crate::binary("comity"))
+            .args(["serve", "--config"])
+            .arg(self.configuration())
+            .env("NO_COLOR", "1")
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()?;
+        self.process = Some(child);
+        self.wait_until_open()
+    }
+
+    fn wait_until_open(&mut self) -> io::Result<()> {
+        let started = Instant::now();
+        loop {
+            if std::net::TcpStream::connect_timeout(&self.c2s(), Duration::from_secs(1)).is_ok() {
+                return Ok(());
+            }
+            if let Some(status) = self.process.as_mut().and_then(|p| p.try_wait().ok().flatten()) {
+                return Err(self.fault(&format!("ended at its start, {status}")));
+            }
+            if started.elapsed() > START_LIMIT {
+                return Err(self.fault("does not open its port"));
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn fault(&self, what: &str) -> io::Error {
+        let log = std::fs::read_to_string(self.log()).unwrap_or_default();
+        let tail: Vec<&str> = log.lines().rev().take(20).collect();
+        let tail: Vec<&str> = tail.into_iter().rev().collect();
+        io::Error::other(format!("{} {what}; its log ends:\n{}", self.domain(), tail.join("\n")))
+    }
+
+    /// SIGKILL: nothing that was not durable survives.
+    pub fn kill(&mut self) -> io::Result<()> {
+        if let Some(mut process) = self.process.take() {
+            process.kill()?;
+            process.wait()?;
+        }
+        Ok(())
+    }
+
+    /// SIGTERM, and waits for the end.
+    pub fn stop(&mut self) -> io::Result<()> {
+        if let Some(mut process) = self.process.take() {
+            Command::new("kill").arg(process.id().to_string()).status()?;
+            process.wait()?;
+        }
+        Ok(())
+    }
+
+    /// An operator's command, as `comity` takes it; its output.
+    pub fn comity(&self, arguments: &[&str], input: &str) -> io::Result<String> {
+        use std::io::Write;
+        let mut child = Command::new(crate::binary("comity"))
+            .args(arguments)
+            .arg("--config")
+            .arg(self.configuration())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        if let Some(mut stdin) = child.stdin.take() {
+            stdin.write_all(input.as_bytes())?;
+        }
+        let output = child.wait_with_output()?;
+        if output.status.success() {
+            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+        }
+        let said = String::from_utf8_lossy(&output.stderr);
+        Err(io::Error::other(format!("comity {} says: {said}", arguments.join(" "))))
+    }
+
+    /// Makes an account; the server has to run.
+    pub fn add_user(&self, local: &str, password: &str) -> io::Result<()> {
+        let jid = format!("{local}@{}", self.domain());
+        self.comity(&["user", "add", &jid, "--password-file", "-"], &format!("{password}\n"))?;
+        Ok(())
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        // The process may have ended by itself; then there is nothing left to end.
+        let _ = self.kill();
+    }
+}

@@ -1,0 +1,146 @@
+//! Asking the DNS: SRV records and addresses, behind a trait so that plays bring their own names.
+
+pub mod order;
+
+use std::future::Future;
+use std::net::IpAddr;
+use std::pin::Pin;
+
+use hickory_resolver::TokioResolver;
+use hickory_resolver::net::NetError;
+use hickory_resolver::proto::rr::{Name, RData};
+
+pub type Later<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// One SRV record (RFC 2782). A `target` of `.` says that the service is decidedly not offered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Srv {
+    pub priority: u16,
+    pub weight: u16,
+    pub port: u16,
+    /// Without the final dot, except for the root itself.
+    pub target: String,
+}
+
+/// The DNS could not answer. That a name has no records is no error but an empty answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("looking up {name}: {why}")]
+pub struct DnsError {
+    pub name: String,
+    pub why: String,
+}
+
+/// Whoever knows names.
+pub trait Lookup: Send + Sync + 'static {
+    /// The SRV records of a name such as `_xmpp-server._tcp.example.net`.
+    fn srv<'a>(&'a self, name: &'a str) -> Later<'a, Result<Vec<Srv>, DnsError>>;
+    fn addresses<'a>(&'a self, host: &'a str) -> Later<'a, Result<Vec<IpAddr>, DnsError>>;
+}
+
+/// The system's resolvers (`/etc/resolv.conf`, `/etc/hosts`), with a cache.
+pub struct SystemDns(TokioResolver);
+
+impl SystemDns {
+    /// # Errors
+    /// When the system's configuration cannot be read.
+    pub fn new() -> Result<Self, DnsError> {
+        let resolver = TokioResolver::builder_tokio()
+            .and_then(|builder| builder.build())
+            .map_err(|error| DnsError {
+                name: "any name".to_owned(),
+                why: format!("the system's resolver configuration is unusable: {error}"),
+            })?;
+        Ok(Self(resolver))
+    }
+}
+
+impl Lookup for SystemDns {
+    fn srv<'a>(&'a self, name: &'a str) -> Later<'a, Result<Vec<Srv>, DnsError>> {
+        Box::pin(async move {
+            let answer = match self.0.srv_lookup(absolute(name)?).await {
+                Ok(answer) => answer,
+                Err(error) if is_empty_answer(&error) => return Ok(Vec::new()),
+                Err(error) => return Err(failed(name, &error)),
+            };
+            let records = answer
+                .answers()
+                .iter()
+                .filter_map(|record| match &record.data {
+                    RData::SRV(srv) => Some(Srv {
+                        priority: srv.priority,
+                        weight: srv.weight,
+                        port: srv.port,
+                        target: without_dot(&srv.target),
+                    }),
+                    _ => None,
+                });
+            Ok(records.collect())
+        })
+    }
+
+    fn addresses<'a>(&'a self, host: &'a str) -> Later<'a, Result<Vec<IpAddr>, DnsError>> {
+        Box::pin(async move {
+            match self.0.lookup_ip(absolute(host)?).await {
+                Ok(answer) => Ok(answer.iter().collect()),
+                Err(error) if is_empty_answer(&error) => Ok(Vec::new()),
+                Err(error) => Err(failed(host, &error)),
+            }
+        })
+    }
+}
+
+/// A name as it is asked for: in ASCII (RFC 7622 keeps U-labels), and never completed by the
+/// system's search domains, which would let those answer for somebody else.
+fn absolute(name: &str) -> Result<Name, DnsError> {
+    let broken = |why: String| DnsError {
+        name: name.to_owned(),
+        why,
+    };
+    // The underscores of SRV names are no host name characters: only the STD3 rule minds them,
+    // and `domain_to_ascii` does not apply it.
+    let ascii = idna::domain_to_ascii(name).map_err(|error| broken(error.to_string()))?;
+    let mut parsed = Name::from_ascii(ascii).map_err(|error| broken(error.to_string()))?;
+    parsed.set_fqdn(true);
+    Ok(parsed)
+}
+
+fn without_dot(name: &Name) -> String {
+    let text = name.to_ascii();
+    match text.strip_suffix('.') {
+        Some("") | None => text,
+        Some(host) => host.to_owned(),
+    }
+}
+
+fn is_empty_answer(error: &NetError) -> bool {
+    error.is_no_records_found()
+}
+
+fn failed(name: &str, error: &NetError) -> DnsError {
+    DnsError {
+        name: name.to_owned(),
+        why: error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_asked_for_in_ascii_and_absolutely() {
+        let asked = absolute("_xmpp-server._tcp.b\u{fc}cher.example").unwrap();
+        assert_eq!(asked.to_ascii(), "_xmpp-server._tcp.xn--bcher-kva.example.");
+        assert!(asked.is_fqdn());
+        assert!(absolute("a..b").is_err());
+    }
+
+    #[test]
+    fn targets_lose_their_final_dot_but_the_root_stays() {
+        assert_eq!(
+            without_dot(&Name::from_ascii("xmpp.example.").unwrap()),
+            "xmpp.example"
+        );
+        assert_eq!(without_dot(&Name::root()), ".");
+    }
+}

@@ -1,0 +1,310 @@
+//! Pumps a stream's machine over whatever carries bytes: the only loop in which a machine meets
+//! the clock and the wire.
+//!
+//! [`Pump::step`] is cancel-safe, because all that it knows lies in the pump; so a stream's task
+//! selects between it, its queue and the word to stop. The machine is asked first whether it
+//! wants to read at all; what it has to send is gathered, and written in one piece when there is
+//! nothing left to read.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::{Buf as _, BytesMut};
+use comity_xmpp::frame::{Limits, TcpFraming};
+use comity_xmpp::machine::{Machine, Now};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Sleep;
+
+/// Bytes taken from the wire in one call. On the stack, so that an idle stream holds no buffer.
+const READ_BYTES: usize = 8 * 1024;
+/// With this much unwritten the pump asks for nothing more to write, and stops reading: a peer
+/// that does not read our answers gets no more of them.
+const UNWRITTEN_BYTES: usize = 64 * 1024;
+/// A buffer that has grown beyond this is given back once it is empty.
+const KEPT_BYTES: usize = 4 * 1024;
+/// How long a peer may leave what we write unread before it counts as gone.
+const STALL: Duration = Duration::from_secs(60);
+
+/// What a step of the pump came to.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Step<E> {
+    Event(E),
+    /// There is room again after [`Pump::writable`] was false.
+    Writable,
+}
+
+/// Why no step will ever come again.
+#[derive(Debug, thiserror::Error)]
+pub enum Ended {
+    #[error("the peer closed the connection")]
+    Eof,
+    #[error("the connection broke: {0}")]
+    Broken(#[from] io::Error),
+    #[error("the peer has left unread what we wrote, for {} s", .0.as_secs())]
+    Stalled(Duration),
+    #[error("a frame of our own cannot be written: {0}")]
+    Unwritable(comity_xmpp::error::StreamError),
+}
+
+pub struct Pump<S, M> {
+    stream: S,
+    machine: M,
+    framing: TcpFraming,
+    out: BytesMut,
+    /// Something was written since the last flush.
+    unflushed: bool,
+    congested: bool,
+    /// Since when a write has been waiting for the peer.
+    waiting_since: Option<Instant>,
+    stall: Duration,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl<S, M> Pump<S, M>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    M: Machine,
+{
+    pub fn new(stream: S, machine: M, limits: Limits) -> Self {
+        Self {
+            stream,
+            machine,
+            framing: TcpFraming::new(limits),
+            out: BytesMut::new(),
+            unflushed: false,
+            congested: false,
+            waiting_since: None,
+            stall: STALL,
+            timer: None,
+        }
+    }
+
+    /// The next event. Cancel-safe.
+    pub async fn step(&mut self) -> Result<Step<M::Event>, Ended> {
+        std::future::poll_fn(|cx| self.poll_step(cx)).await
+    }
+
+    pub fn command(&mut self, command: M::Command) {
+        self.machine.command(command, now());
+    }
+
+    #[must_use]
+    pub fn machine(&self) -> &M {
+        &self.machine
+    }
+
+    pub fn machine_mut(&mut self) -> &mut M {
+        &mut self.machine
+    }
+
+    pub fn stream(&self) -> &S {
+        &self.stream
+    }
+
+    /// False while so much is unwritten that nothing should be added.
+    #[must_use]
+    pub fn writable(&self) -> bool {
+        !self.congested
+    }
+
+    /// A new stream begins on the same transport (RFC 6120 §4.3.3): the next frame is a header.
+    pub fn restart(&mut self) {
+        self.framing.restart(false);
+    }
+
+    pub fn set_limits(&mut self, limits: Limits) {
+        self.framing.set_limits(limits);
+    }
+
+    /// Another machine goes on where this one ends, on the same stream.
+    pub fn with_machine<N: Machine>(self, make: impl FnOnce(M) -> N) -> Pump<S, N> {
+        Pump {
+            stream: self.stream,
+            machine: make(self.machine),
+            framing: self.framing,
+            out: self.out,
+            unflushed: self.unflushed,
+            congested: self.congested,
+            waiting_since: self.waiting_since,
+            stall: self.stall,
+            timer: self.timer,
+        }
+    }
+
+    /// Writes all there is to write.
+    pub async fn flush(&mut self) -> Result<(), Ended> {
+        std::future::poll_fn(|cx| {
+            loop {
+                self.gather()?;
+                if self.out.is_empty() && !self.unflushed {
+                    return Poll::Ready(Ok(()));
+                }
+                ready!(self.poll_write(cx))?;
+            }
+        })
+        .await
+    }
+
+    /// Gives up the stream and the machine, for TLS to be put between them. What was read is
+    /// discarded with the framing: RFC 6120 §5.4.3.3, bytes sent in clear after `<starttls/>`
+    /// are never processed. Call `flush` first.
+    pub fn into_parts(self) -> (S, M) {
+        (self.stream, self.machine)
+    }
+
+    /// Writes what there is and closes our direction, for at most `patience`.
+    pub async fn shutdown(mut self, patience: Duration) {
+        let closing = async {
+            if self.flush().await.is_ok() {
+                let mut stream = Pin::new(&mut self.stream);
+                let _ = std::future::poll_fn(|cx| stream.as_mut().poll_shutdown(cx)).await;
+            }
+        };
+        // Whoever does not read his farewell is left without one.
+        let _ = tokio::time::timeout(patience, closing).await;
+    }
+
+    fn poll_step(&mut self, cx: &mut Context<'_>) -> Poll<Result<Step<M::Event>, Ended>> {
+        loop {
+            if let Some(event) = self.machine.poll_event() {
+                return Poll::Ready(Ok(Step::Event(event)));
+            }
+            self.gather()?;
+            if self.reading()
+                && let Some(frame) = self.framing.next_frame()
+            {
+                self.machine.receive(frame, now());
+                continue;
+            }
+            if let Poll::Ready(written) = self.poll_write(cx) {
+                written?;
+                self.gather()?;
+                if !self.out.is_empty() {
+                    continue;
+                }
+                if self.congested {
+                    self.congested = false;
+                    return Poll::Ready(Ok(Step::Writable));
+                }
+            }
+            if self.reading() && self.poll_read(cx)?.is_ready() {
+                continue;
+            }
+            match self.poll_timer(cx)? {
+                Poll::Ready(()) => {}
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+
+    fn reading(&self) -> bool {
+        !self.congested && self.machine.ready()
+    }
+
+    /// Takes from the machine what it has to send, up to a bound.
+    fn gather(&mut self) -> Result<(), Ended> {
+        while self.out.len() < UNWRITTEN_BYTES {
+            let Some(frame) = self.machine.poll_transmit() else {
+                return Ok(());
+            };
+            TcpFraming::write(&frame, &mut self.out).map_err(Ended::Unwritable)?;
+        }
+        self.congested = true;
+        Ok(())
+    }
+
+    /// Ready once everything gathered is on the wire.
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Ended>> {
+        while !self.out.is_empty() {
+            match Pin::new(&mut self.stream).poll_write(cx, &self.out) {
+                Poll::Ready(Ok(0)) => {
+                    return Poll::Ready(Err(Ended::Broken(io::ErrorKind::WriteZero.into())));
+                }
+                Poll::Ready(Ok(written)) => {
+                    self.out.advance(written);
+                    self.unflushed = true;
+                    self.waiting_since = None;
+                }
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(Ended::Broken(error))),
+                Poll::Pending => {
+                    self.waiting_since.get_or_insert_with(|| now().instant);
+                    return Poll::Pending;
+                }
+            }
+        }
+        if self.out.capacity() > KEPT_BYTES {
+            self.out = BytesMut::new();
+        }
+        if self.unflushed {
+            match Pin::new(&mut self.stream).poll_flush(cx) {
+                Poll::Ready(Ok(())) => self.unflushed = false,
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(Ended::Broken(error))),
+                Poll::Pending => {
+                    self.waiting_since.get_or_insert_with(|| now().instant);
+                    return Poll::Pending;
+                }
+            }
+        }
+        self.waiting_since = None;
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Result<Poll<()>, Ended> {
+        let mut bytes = [0; READ_BYTES];
+        let mut read = ReadBuf::new(&mut bytes);
+        match Pin::new(&mut self.stream).poll_read(cx, &mut read) {
+            Poll::Pending => {
+                let buffer = self.framing.buffer();
+                if buffer.is_empty() && buffer.capacity() > KEPT_BYTES {
+                    *buffer = BytesMut::new();
+                }
+                Ok(Poll::Pending)
+            }
+            Poll::Ready(Ok(())) if read.filled().is_empty() => Err(Ended::Eof),
+            Poll::Ready(Ok(())) => {
+                self.framing.buffer().extend_from_slice(read.filled());
+                Ok(Poll::Ready(()))
+            }
+            Poll::Ready(Err(error)) => Err(Ended::Broken(error)),
+        }
+    }
+
+    /// Ready when the machine's deadline has passed and it has been told so.
+    fn poll_timer(&mut self, cx: &mut Context<'_>) -> Result<Poll<()>, Ended> {
+        let stall = self.waiting_since.map(|since| since + self.stall);
+        let wanted = self.machine.poll_timeout();
+        let Some(deadline) = stall.into_iter().chain(wanted).min() else {
+            return Ok(Poll::Pending);
+        };
+        let deadline = tokio::time::Instant::from_std(deadline);
+        let timer = self
+            .timer
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+        if timer.deadline() != deadline {
+            timer.as_mut().reset(deadline);
+        }
+        if timer.as_mut().poll(cx).is_pending() {
+            return Ok(Poll::Pending);
+        }
+        let now = now();
+        if stall.is_some_and(|stall| stall <= now.instant) {
+            return Err(Ended::Stalled(self.stall));
+        }
+        self.machine.timeout(now);
+        Ok(Poll::Ready(()))
+    }
+}
+
+/// This moment.
+#[must_use]
+pub fn now() -> Now {
+    Now {
+        instant: tokio::time::Instant::now().into_std(),
+        wall: SystemTime::now(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,226 @@
+//! Where the streams of others come in: a bounded number of them, and a smaller one from each
+//! address.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// How long `accept` rests when the system has no descriptor or memory for another connection.
+const EXHAUSTED_REST: Duration = Duration::from_millis(200);
+
+/// How many streams a listener carries at once.
+#[derive(Clone, Copy, Debug)]
+pub struct Permits {
+    /// All together; further ones wait in the system's backlog.
+    pub connections: usize,
+    /// From one IPv4 address or one IPv6 /64; further ones are closed at once.
+    pub per_address: usize,
+}
+
+pub struct Listener {
+    socket: TcpListener,
+    connections: Arc<Semaphore>,
+    addresses: Arc<Addresses>,
+}
+
+/// A connection that was let in; its place is free again once `permit` is dropped.
+pub struct Accepted {
+    pub stream: TcpStream,
+    pub peer: SocketAddr,
+    pub permit: Permit,
+}
+
+/// A place among the connections of a listener.
+pub struct Permit {
+    _place: OwnedSemaphorePermit,
+    _address: AddressPlace,
+}
+
+impl Listener {
+    /// # Errors
+    /// The system's, with the address that could not be bound.
+    pub async fn bind(address: SocketAddr, permits: Permits) -> io::Result<Self> {
+        let socket = TcpListener::bind(address).await.map_err(|error| {
+            io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"))
+        })?;
+        Ok(Self {
+            socket,
+            connections: Arc::new(Semaphore::new(permits.connections)),
+            addresses: Arc::new(Addresses {
+                limit: permits.per_address,
+                open: Mutex::default(),
+            }),
+        })
+    }
+
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+
+    /// The next connection there is a place for. Errors of a single connection pass unseen; when
+    /// the system is out of descriptors this waits rather than spins. Cancel-safe.
+    pub async fn accept(&self) -> Accepted {
+        loop {
+            let Ok(place) = Arc::clone(&self.connections).acquire_owned().await else {
+                // The semaphore is never closed; were it, no connection could be let in.
+                std::future::pending::<()>().await;
+                continue;
+            };
+            match self.socket.accept().await {
+                Ok((stream, peer)) => {
+                    let Some(address) = Addresses::enter(&self.addresses, peer.ip()) else {
+                        tracing::info!(%peer, "too many connections from one address: closed");
+                        continue;
+                    };
+                    // Stanzas are small and somebody waits for each: Nagle would only delay them.
+                    if stream.set_nodelay(true).is_err() {
+                        continue;
+                    }
+                    let permit = Permit {
+                        _place: place,
+                        _address: address,
+                    };
+                    return Accepted {
+                        stream,
+                        peer,
+                        permit,
+                    };
+                }
+                Err(error) if is_of_one_connection(&error) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept connections at the moment");
+                    tokio::time::sleep(EXHAUSTED_REST).await;
+                }
+            }
+        }
+    }
+}
+
+fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::Interrupted
+    )
+}
+
+/// How many connections each address has open.
+struct Addresses {
+    limit: usize,
+    open: Mutex<HashMap<IpAddr, usize>>,
+}
+
+struct AddressPlace {
+    addresses: Arc<Addresses>,
+    address: IpAddr,
+}
+
+impl Addresses {
+    fn enter(this: &Arc<Self>, address: IpAddr) -> Option<AddressPlace> {
+        let address = household(address);
+        let mut open = this.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = open.entry(address).or_default();
+        if *count >= this.limit {
+            return None;
+        }
+        *count += 1;
+        Some(AddressPlace {
+            addresses: Arc::clone(this),
+            address,
+        })
+    }
+}
+
+impl Drop for AddressPlace {
+    fn drop(&mut self) {
+        let mut open = self
+            .addresses
+            .open
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = open.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                open.remove(&self.address);
+            }
+        }
+    }
+}
+
+/// Who counts as one: an IPv4 address, or the /64 that one IPv6 subscriber has for itself.
+fn household(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => IpAddr::V4(v4),
+        IpAddr::V6(v6) => {
+            let [a, b, c, d, ..] = v6.segments();
+            IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn listen(connections: usize, per_address: usize) -> Listener {
+        let permits = Permits {
+            connections,
+            per_address,
+        };
+        Listener::bind("127.0.0.1:0".parse().unwrap(), permits)
+            .await
+            .unwrap()
+    }
+
+    async fn within<T>(future: impl Future<Output = T>) -> Option<T> {
+        tokio::time::timeout(Duration::from_millis(100), future)
+            .await
+            .ok()
+    }
+
+    #[tokio::test]
+    async fn one_address_gets_its_share_and_no_more() {
+        let listener = listen(10, 1).await;
+        let address = listener.local_addr().unwrap();
+        let _first = TcpStream::connect(address).await.unwrap();
+        let accepted = listener.accept().await;
+        let refused = TcpStream::connect(address).await.unwrap();
+        assert!(within(listener.accept()).await.is_none());
+        assert_eq!(
+            within(refused.readable()).await.map(|r| r.is_ok()),
+            Some(true)
+        );
+        assert_eq!(refused.try_read(&mut [0; 1]).unwrap(), 0);
+
+        drop(accepted);
+        let _third = TcpStream::connect(address).await.unwrap();
+        assert!(within(listener.accept()).await.is_some());
+    }
+
+    #[tokio::test]
+    async fn beyond_the_limit_connections_wait() {
+        let listener = listen(1, 10).await;
+        let address = listener.local_addr().unwrap();
+        let _first = TcpStream::connect(address).await.unwrap();
+        let accepted = listener.accept().await;
+        let _second = TcpStream::connect(address).await.unwrap();
+        assert!(within(listener.accept()).await.is_none());
+        drop(accepted);
+        assert!(within(listener.accept()).await.is_some());
+    }
+
+    #[test]
+    fn a_household_is_an_ipv4_address_or_an_ipv6_64() {
+        let of = |text: &str| household(text.parse().unwrap()).to_string();
+        assert_eq!(of("192.0.2.1"), "192.0.2.1");
+        assert_eq!(of("::ffff:192.0.2.1"), "192.0.2.1");
+        assert_eq!(of("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
+    }
+}

@@ -1,0 +1,89 @@
+//! What a stream runs over: a TCP connection, bare or inside TLS.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use rustls_pki_types::CertificateDer;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsStream;
+
+use crate::tls;
+
+/// Both kinds in one type, so that a stream's task is the same before and after STARTTLS.
+pub enum Transport {
+    Plain(TcpStream),
+    // Boxed: a waiting bare connection would otherwise cost as much as a TLS session.
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Transport {
+    #[must_use]
+    pub fn is_tls(&self) -> bool {
+        matches!(self, Self::Tls(_))
+    }
+
+    /// The certificates the peer showed, its own first; empty where it showed none.
+    #[must_use]
+    pub fn peer_chain(&self) -> Vec<CertificateDer<'static>> {
+        match self {
+            Self::Plain(_) => Vec::new(),
+            Self::Tls(stream) => (stream.get_ref().1.peer_certificates())
+                .map(<[_]>::to_vec)
+                .unwrap_or_default(),
+        }
+    }
+
+    /// tls-exporter (RFC 9266) of the connection; see [`tls::exporter`].
+    #[must_use]
+    pub fn exporter(&self) -> Option<[u8; 32]> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Tls(stream) => match &**stream {
+                TlsStream::Server(stream) => tls::exporter(stream.get_ref().1),
+                TlsStream::Client(stream) => tls::exporter(stream.get_ref().1),
+            },
+        }
+    }
+}
+
+impl AsyncRead for Transport {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for Transport {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}

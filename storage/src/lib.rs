@@ -17,6 +17,7 @@ mod migrate;
 mod offline;
 mod open;
 mod outbox;
+pub mod rooms;
 mod roster;
 mod writer;
 

@@ -5,7 +5,10 @@ use sqlx::{Connection, SqliteConnection};
 use crate::Error;
 
 /// Every file of `migrations/`, in order. A file that was released is never edited.
-const MIGRATIONS: &[(i64, &str)] = &[(1, include_str!("../migrations/0001_accounts.sql"))];
+const MIGRATIONS: &[(i64, &str)] = &[
+    (1, include_str!("../migrations/0001_accounts.sql")),
+    (4, include_str!("../migrations/0004_rooms.sql")),
+];
 
 /// Brings the schema up to date, or refuses a newer one.
 pub(crate) async fn migrate(connection: &mut SqliteConnection) -> Result<(), Error> {

@@ -1,0 +1,301 @@
+//! The one change that lengthens a room's log at its hub.
+
+use sqlx::SqliteConnection;
+
+use super::{Answer, Change, Entry, Leaf, Welcome, entry, welcome};
+use crate::integer::signed;
+use crate::{Outgoing, Write, outbox};
+
+/// One entry, and everything that follows from it: all of it or nothing.
+#[derive(Clone, Debug)]
+pub struct Append {
+    pub room: String,
+    pub at: At,
+    pub entry: Entry,
+    /// Milliseconds since 1970.
+    pub now: u64,
+    pub pending: PendingChange,
+    /// The leaves that went, then those that came; a leaf may do both.
+    pub gone: Vec<u32>,
+    pub come: Vec<Leaf>,
+    pub changes: Vec<Change>,
+    /// Other domains that now have devices in the room, or no longer have.
+    pub domains: Vec<Presence>,
+    pub welcome: Option<Welcome>,
+    pub answer: Option<Answer>,
+    pub outbox: Vec<Outgoing>,
+}
+
+/// Where the room must stand for the entry to be the next.
+#[derive(Clone, Debug)]
+pub enum At {
+    /// There is no such room yet.
+    Nowhere(Box<Begin>),
+    /// In this epoch, with this entry the last. What the epoch keeps is replaced where given.
+    Seq {
+        epoch: u64,
+        seq: u64,
+        state: Option<Vec<u8>>,
+        next: Option<Box<Begin>>,
+    },
+}
+
+/// What an epoch begins with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Begin {
+    pub group_id: Vec<u8>,
+    pub epoch: u64,
+    pub state: Vec<u8>,
+    pub tree: Vec<u8>,
+    pub group_info: Vec<u8>,
+    /// The two accounts of a direct room; read at the creation only.
+    pub direct: Option<(String, String)>,
+}
+
+/// A proposal that waits for a commit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pending {
+    pub seq: u64,
+    pub leaf: u32,
+    pub removes: Option<u32>,
+    pub reference: Vec<u8>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PendingChange {
+    Keep,
+    Add(Pending),
+    /// The epoch has ended.
+    Clear,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Presence {
+    pub domain: String,
+    pub present: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Appended {
+    Done,
+    /// The room stands elsewhere by now, or exists already: nothing was written.
+    Moved,
+}
+
+impl Write for Append {
+    type Outcome = Appended;
+
+    async fn run(&self, connection: &mut SqliteConnection) -> Result<Appended, sqlx::Error> {
+        let first = match &self.at {
+            At::Nowhere(begin) => self.begin(connection, begin).await?,
+            At::Seq {
+                epoch,
+                seq,
+                state,
+                next,
+            } => {
+                self.advance(connection, *epoch, *seq, state.as_deref(), next.as_deref())
+                    .await?
+            }
+        };
+        if !first {
+            return Ok(Appended::Moved);
+        }
+        entry::insert(connection, &self.room, &self.entry, self.now).await?;
+        self.proposals(connection).await?;
+        self.members(connection).await?;
+        entry::move_devices(connection, &self.room, self.entry.seq, &self.changes).await?;
+        self.presence(connection).await?;
+        if let Some(welcome) = &self.welcome {
+            welcome::insert(connection, welcome, self.now).await?;
+        }
+        if let Some(answer) = &self.answer {
+            insert_answer(connection, &self.room, answer).await?;
+        }
+        // What finds no room in a dead domain's queue, that domain fetches once it is back.
+        outbox::insert(connection, &self.outbox).await?;
+        Ok(Appended::Done)
+    }
+}
+
+impl Append {
+    async fn begin(
+        &self,
+        connection: &mut SqliteConnection,
+        begin: &Begin,
+    ) -> Result<bool, sqlx::Error> {
+        let (a, b) = match &begin.direct {
+            Some((a, b)) => (Some(a), Some(b)),
+            None => (None, None),
+        };
+        let done = sqlx::query(
+            "INSERT INTO rooms (room, group_id, epoch, seq, head, time, epoch_seq, state, tree,
+             group_info, direct_a, direct_b, created)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        )
+        .bind(&self.room)
+        .bind(&begin.group_id)
+        .bind(signed(begin.epoch))
+        .bind(signed(self.entry.seq))
+        .bind(&self.entry.head[..])
+        .bind(signed(self.entry.time))
+        .bind(signed(self.entry.seq))
+        .bind(&begin.state)
+        .bind(&begin.tree)
+        .bind(&begin.group_info)
+        .bind(a)
+        .bind(b)
+        .bind(signed(self.now))
+        .execute(connection)
+        .await?;
+        Ok(done.rows_affected() == 1)
+    }
+
+    /// The compare-and-set on which the order of the room rests.
+    async fn advance(
+        &self,
+        connection: &mut SqliteConnection,
+        epoch: u64,
+        seq: u64,
+        state: Option<&[u8]>,
+        next: Option<&Begin>,
+    ) -> Result<bool, sqlx::Error> {
+        // COALESCE: what is not given stays.
+        let done = sqlx::query(
+            "UPDATE rooms SET seq = ?, head = ?, time = ?, epoch = ?,
+             epoch_seq = COALESCE(?, epoch_seq), state = COALESCE(?, state),
+             tree = COALESCE(?, tree), group_info = COALESCE(?, group_info)
+             WHERE room = ? AND epoch = ? AND seq = ?",
+        )
+        .bind(signed(self.entry.seq))
+        .bind(&self.entry.head[..])
+        .bind(signed(self.entry.time))
+        .bind(signed(next.map_or(epoch, |next| next.epoch)))
+        .bind(next.map(|_| signed(self.entry.seq)))
+        .bind(next.map(|next| &next.state[..]).or(state))
+        .bind(next.map(|next| &next.tree[..]))
+        .bind(next.map(|next| &next.group_info[..]))
+        .bind(&self.room)
+        .bind(signed(epoch))
+        .bind(signed(seq))
+        .execute(connection)
+        .await?;
+        Ok(done.rows_affected() == 1)
+    }
+
+    async fn proposals(&self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+        match &self.pending {
+            PendingChange::Keep => {}
+            PendingChange::Clear => {
+                sqlx::query("DELETE FROM room_pending WHERE room = ?")
+                    .bind(&self.room)
+                    .execute(connection)
+                    .await?;
+            }
+            PendingChange::Add(pending) => {
+                sqlx::query(
+                    "INSERT INTO room_pending (room, seq, leaf, removes, reference)
+                     VALUES (?, ?, ?, ?, ?)",
+                )
+                .bind(&self.room)
+                .bind(signed(pending.seq))
+                .bind(i64::from(pending.leaf))
+                .bind(pending.removes.map(i64::from))
+                .bind(&pending.reference)
+                .execute(connection)
+                .await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn members(&self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+        for leaf in &self.gone {
+            sqlx::query("DELETE FROM room_members WHERE room = ? AND leaf = ?")
+                .bind(&self.room)
+                .bind(i64::from(*leaf))
+                .execute(&mut *connection)
+                .await?;
+        }
+        for leaf in &self.come {
+            sqlx::query(
+                "INSERT INTO room_members (room, leaf, account, device) VALUES (?, ?, ?, ?)",
+            )
+            .bind(&self.room)
+            .bind(i64::from(leaf.leaf))
+            .bind(&leaf.account)
+            .bind(&leaf.device[..])
+            .execute(&mut *connection)
+            .await?;
+        }
+        for (position, change) in (0_i64..).zip(&self.changes) {
+            sqlx::query(
+                "INSERT INTO room_changes (room, seq, position, domain, account, device, joined)
+                 VALUES (?, ?, ?, ?, ?, ?, ?)",
+            )
+            .bind(&self.room)
+            .bind(signed(self.entry.seq))
+            .bind(position)
+            .bind(&change.domain)
+            .bind(&change.account)
+            .bind(&change.device[..])
+            .bind(change.joined)
+            .execute(&mut *connection)
+            .await?;
+        }
+        Ok(())
+    }
+
+    async fn presence(&self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+        let seq = signed(self.entry.seq);
+        for change in &self.domains {
+            if change.present {
+                // A domain that comes back begins anew with this entry.
+                sqlx::query(
+                    "INSERT INTO room_domains (room, domain, since, acknowledged)
+                     VALUES (?, ?, ?, ?) ON CONFLICT (room, domain) DO UPDATE SET
+                     since = excluded.since, acknowledged = excluded.acknowledged, until = NULL
+                     WHERE until IS NOT NULL",
+                )
+                .bind(&self.room)
+                .bind(&change.domain)
+                .bind(seq)
+                .bind(seq - 1)
+                .execute(&mut *connection)
+                .await?;
+            } else {
+                sqlx::query("UPDATE room_domains SET until = ? WHERE room = ? AND domain = ?")
+                    .bind(seq)
+                    .bind(&self.room)
+                    .bind(&change.domain)
+                    .execute(&mut *connection)
+                    .await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn insert_answer(
+    connection: &mut SqliteConnection,
+    room: &str,
+    answer: &Answer,
+) -> Result<(), sqlx::Error> {
+    // Two of the same key cannot both be next in the log, so there is no conflict to expect.
+    sqlx::query(
+        "INSERT INTO room_answers (room, account, device, key, digest, seq, epoch, time, head)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    )
+    .bind(room)
+    .bind(&answer.account)
+    .bind(&answer.device[..])
+    .bind(&answer.key[..])
+    .bind(&answer.digest[..])
+    .bind(signed(answer.seq))
+    .bind(signed(answer.epoch))
+    .bind(signed(answer.time))
+    .bind(&answer.head[..])
+    .execute(connection)
+    .await?;
+    Ok(())
+}

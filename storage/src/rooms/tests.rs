@@ -1,0 +1,512 @@
+use std::path::Path;
+
+use super::*;
+use crate::{Outgoing, Storage};
+
+const ROOM: &str = "~room@a.example";
+const ALICE: DeviceId = [1; 16];
+const BOB: DeviceId = [2; 16];
+
+async fn storage() -> Storage {
+    Storage::open(Path::new(":memory:")).await.unwrap()
+}
+
+fn entry(seq: u64) -> Entry {
+    Entry {
+        seq,
+        kind: 3,
+        epoch: 0,
+        time: 1000 + seq,
+        sender: "alice@a.example".into(),
+        device: Some(ALICE),
+        payload: Some(vec![u8::try_from(seq % 251).unwrap(); 10]),
+        digest: [7; 32],
+        head: [u8::try_from(seq % 251).unwrap(); 32],
+        signature: None,
+    }
+}
+
+fn change(account: &str, device: DeviceId, joined: bool, local: bool) -> Change {
+    Change {
+        account: account.into(),
+        domain: account.split('@').nth(1).unwrap().into(),
+        device,
+        joined,
+        local,
+    }
+}
+
+fn begin(epoch: u64) -> Begin {
+    Begin {
+        group_id: vec![9],
+        epoch,
+        state: vec![1, u8::try_from(epoch).unwrap()],
+        tree: vec![2, u8::try_from(epoch).unwrap()],
+        group_info: vec![3, u8::try_from(epoch).unwrap()],
+        direct: None,
+    }
+}
+
+fn create() -> Append {
+    Append {
+        room: ROOM.into(),
+        at: At::Nowhere(Box::new(begin(0))),
+        entry: entry(1),
+        now: 1001,
+        pending: PendingChange::Keep,
+        gone: Vec::new(),
+        come: vec![Leaf {
+            leaf: 0,
+            account: "alice@a.example".into(),
+            device: ALICE,
+        }],
+        changes: vec![change("alice@a.example", ALICE, true, true)],
+        domains: Vec::new(),
+        welcome: None,
+        answer: Some(Answer {
+            account: "alice@a.example".into(),
+            device: ALICE,
+            key: [5; 16],
+            digest: [6; 32],
+            seq: 1,
+            epoch: 0,
+            time: 1001,
+            head: [1; 32],
+        }),
+        outbox: Vec::new(),
+    }
+}
+
+fn message(epoch: u64, seq: u64) -> Append {
+    Append {
+        at: At::Seq {
+            epoch,
+            seq: seq - 1,
+            state: None,
+            next: None,
+        },
+        entry: entry(seq),
+        come: Vec::new(),
+        changes: Vec::new(),
+        answer: None,
+        ..create()
+    }
+}
+
+fn welcome(seq: u64) -> Welcome {
+    Welcome {
+        id: [4; 16],
+        room: ROOM.into(),
+        seq,
+        head: [2; 32],
+        epoch: 1,
+        sender: "alice@a.example".into(),
+        joiners: vec![Joiner {
+            account: "bob@b.example".into(),
+            domain: "b.example".into(),
+            device: BOB,
+            key_package: vec![8],
+        }],
+        welcome: vec![1, 1],
+        tree: vec![2, 2],
+    }
+}
+
+/// Ends epoch 0 with entry 2, in which Bob joins.
+fn invite(local: bool) -> Append {
+    Append {
+        at: At::Seq {
+            epoch: 0,
+            seq: 1,
+            state: None,
+            next: Some(Box::new(begin(1))),
+        },
+        entry: entry(2),
+        pending: PendingChange::Clear,
+        come: vec![Leaf {
+            leaf: 1,
+            account: "bob@b.example".into(),
+            device: BOB,
+        }],
+        changes: vec![change("bob@b.example", BOB, true, local)],
+        domains: vec![Presence {
+            domain: "b.example".into(),
+            present: true,
+        }],
+        welcome: Some(welcome(2)),
+        outbox: vec![Outgoing {
+            destination: "b.example".into(),
+            stanza: b"<message/>".to_vec(),
+            created: 1,
+            expires: u64::MAX >> 1,
+        }],
+        answer: None,
+        ..create()
+    }
+}
+
+#[tokio::test]
+async fn a_room_is_created_once() {
+    let storage = storage().await;
+    assert_eq!(storage.write(create()).await.unwrap(), Appended::Done);
+    assert_eq!(storage.write(create()).await.unwrap(), Appended::Moved);
+    let room = storage.room(ROOM).await.unwrap().unwrap();
+    assert_eq!((room.seq, room.epoch_seq, room.group), (1, 1, begin(0)));
+    assert_eq!(room.members, create().come);
+    let answer = storage
+        .room_answer(ROOM, "alice@a.example", ALICE, [5; 16])
+        .await
+        .unwrap();
+    assert_eq!(answer, create().answer);
+}
+
+#[tokio::test]
+async fn one_of_two_commits_ends_the_epoch() {
+    let storage = storage().await;
+    storage.write(create()).await.unwrap();
+    let (one, other) = tokio::join!(storage.write(invite(false)), storage.write(invite(false)));
+    let mut outcomes = [one.unwrap(), other.unwrap()];
+    outcomes.sort_by_key(|outcome| *outcome == Appended::Moved);
+    assert_eq!(outcomes, [Appended::Done, Appended::Moved]);
+    assert_eq!(storage.outbox_length("b.example").await.unwrap(), 1);
+    let room = storage.room(ROOM).await.unwrap().unwrap();
+    assert_eq!((room.seq, room.epoch_seq, room.group), (2, 2, begin(1)));
+    assert_eq!(room.members.len(), 2);
+}
+
+#[tokio::test]
+async fn a_refused_entry_leaves_everything_as_it_was() {
+    let storage = storage().await;
+    storage.write(create()).await.unwrap();
+    let before = storage.room(ROOM).await.unwrap();
+    // Another epoch, another seq.
+    for append in [message(1, 2), message(0, 3)] {
+        assert_eq!(storage.write(append).await.unwrap(), Appended::Moved);
+    }
+    assert_eq!(storage.room(ROOM).await.unwrap(), before);
+    let entries = storage
+        .room_entries(ROOM, 0, 99, 99, 1 << 20)
+        .await
+        .unwrap();
+    assert_eq!(entries, [entry(1)]);
+}
+
+#[tokio::test]
+async fn proposals_wait_until_the_epoch_ends() {
+    let storage = storage().await;
+    storage.write(create()).await.unwrap();
+    let pending = Pending {
+        seq: 2,
+        leaf: 0,
+        removes: Some(0),
+        reference: vec![3, 3],
+    };
+    let propose = Append {
+        pending: PendingChange::Add(pending.clone()),
+        at: At::Seq {
+            epoch: 0,
+            seq: 1,
+            state: Some(vec![42]),
+            next: None,
+        },
+        ..message(0, 2)
+    };
+    storage.write(propose).await.unwrap();
+    let room = storage.room(ROOM).await.unwrap().unwrap();
+    assert_eq!(room.pending, [pending]);
+    assert_eq!(room.group.state, [42]);
+    assert_eq!(room.group.tree, begin(0).tree);
+    let commit = Append {
+        at: At::Seq {
+            epoch: 0,
+            seq: 2,
+            state: None,
+            next: Some(Box::new(begin(1))),
+        },
+        entry: entry(3),
+        ..invite(false)
+    };
+    storage.write(commit).await.unwrap();
+    let room = storage.room(ROOM).await.unwrap().unwrap();
+    assert!(room.pending.is_empty());
+    assert_eq!(room.epoch_seq, 3);
+}
+
+#[tokio::test]
+async fn a_device_gets_what_follows_its_joining_up_to_its_removal() {
+    let storage = storage().await;
+    storage.write(create()).await.unwrap();
+    storage.write(invite(true)).await.unwrap();
+    storage.write(message(1, 3)).await.unwrap();
+    let remove = Append {
+        gone: vec![1],
+        changes: vec![change("bob@b.example", BOB, false, true)],
+        ..message(1, 4)
+    };
+    storage.write(remove).await.unwrap();
+    storage.write(message(1, 5)).await.unwrap();
+    let bob = async || {
+        storage
+            .device_rooms("bob@b.example", BOB, None)
+            .await
+            .unwrap()
+    };
+    let expected = DeviceRoom {
+        room: ROOM.into(),
+        since: 2,
+        until: Some(4),
+        cursor: 2,
+        held: 5,
+    };
+    assert_eq!(bob().await, [expected]);
+    let advance = |seq| AdvanceCursor {
+        account: "bob@b.example".into(),
+        device: BOB,
+        room: ROOM.into(),
+        seq,
+    };
+    assert!(storage.write(advance(3)).await.unwrap());
+    assert!(!storage.write(advance(3)).await.unwrap());
+    assert_eq!(bob().await[0].cursor, 3);
+    // No further than its membership; and then it has nothing more to get.
+    assert!(storage.write(advance(99)).await.unwrap());
+    assert_eq!(bob().await, []);
+    let alice = storage
+        .device_rooms("alice@a.example", ALICE, Some(ROOM))
+        .await
+        .unwrap();
+    assert_eq!((alice[0].since, alice[0].until), (1, None));
+}
+
+#[tokio::test]
+async fn a_cursor_does_not_outrun_the_log() {
+    let storage = storage().await;
+    storage.write(create()).await.unwrap();
+    storage.write(message(0, 2)).await.unwrap();
+    let far = AdvanceCursor {
+        account: "alice@a.example".into(),
+        device: ALICE,
+        room: ROOM.into(),
+        seq: u64::MAX,
+    };
+    assert!(storage.write(far).await.unwrap());
+    let rooms = storage
+        .device_rooms("alice@a.example", ALICE, None)
+        .await
+        .unwrap();
+    assert_eq!(rooms[0].cursor, 2);
+}
+
+#[tokio::test]
+async fn a_domain_fetches_with_what_concerns_it() {
+    let storage = storage().await;
+    storage.write(create()).await.unwrap();
+    storage.write(invite(false)).await.unwrap();
+    let state = storage.room_domain(ROOM, "b.example").await.unwrap();
+    let mut expected = DomainState {
+        since: 2,
+        until: None,
+        acknowledged: 1,
+    };
+    assert_eq!(state.as_ref(), Some(&expected));
+    let changes = storage.room_changes(ROOM, "b.example", 1, 9).await.unwrap();
+    assert_eq!(changes, [(2, change("bob@b.example", BOB, true, false))]);
+    let waiting = storage
+        .welcome_for_domain(ROOM, 2, "b.example")
+        .await
+        .unwrap();
+    assert_eq!(waiting, Some(welcome(2)));
+    let acknowledge = |domain: &str| AcknowledgeDomain {
+        room: ROOM.into(),
+        domain: domain.into(),
+        seq: 99,
+        welcomes: vec![[4; 16]],
+    };
+    assert!(!storage.write(acknowledge("c.example")).await.unwrap());
+    assert!(storage.write(acknowledge("b.example")).await.unwrap());
+    expected.acknowledged = 2;
+    let state = storage.room_domain(ROOM, "b.example").await.unwrap();
+    assert_eq!(state, Some(expected));
+    let waiting = storage
+        .welcome_for_domain(ROOM, 2, "b.example")
+        .await
+        .unwrap();
+    assert_eq!(waiting, None);
+}
+
+fn receive(seq: u64) -> Receive {
+    Receive {
+        room: ROOM.into(),
+        after: Some((seq - 1, entry(seq - 1).head)),
+        entry: entry(seq),
+        changes: Vec::new(),
+        welcome: None,
+        now: 5,
+    }
+}
+
+fn first(seq: u64) -> Receive {
+    Receive {
+        after: None,
+        changes: vec![change("bob@b.example", BOB, true, true)],
+        welcome: Some(welcome(seq)),
+        ..receive(seq)
+    }
+}
+
+#[tokio::test]
+async fn a_copy_grows_without_gaps_or_doubles() {
+    let storage = storage().await;
+    assert_eq!(storage.write(receive(3)).await.unwrap(), Received::Moved);
+    assert_eq!(storage.write(first(2)).await.unwrap(), Received::Stored);
+    assert_eq!(storage.write(first(2)).await.unwrap(), Received::Moved);
+    assert_eq!(storage.write(receive(4)).await.unwrap(), Received::Moved);
+    assert_eq!(storage.write(receive(3)).await.unwrap(), Received::Stored);
+    assert_eq!(storage.write(receive(3)).await.unwrap(), Received::Moved);
+    let copy = storage.room_copy(ROOM).await.unwrap().unwrap();
+    assert_eq!((copy.seq, copy.head, copy.left), (3, entry(3).head, false));
+    let entries = storage
+        .room_entries(ROOM, 0, 99, 99, 1 << 20)
+        .await
+        .unwrap();
+    assert_eq!(entries, [entry(2), entry(3)]);
+    let rooms = storage
+        .device_rooms("bob@b.example", BOB, None)
+        .await
+        .unwrap();
+    assert_eq!((rooms[0].since, rooms[0].held), (2, 3));
+    assert_eq!(
+        storage.room_copies("", 9).await.unwrap(),
+        [(ROOM.into(), 3)]
+    );
+}
+
+#[tokio::test]
+async fn a_copy_ends_with_its_last_device_and_begins_anew() {
+    let storage = storage().await;
+    storage.write(first(2)).await.unwrap();
+    let leave = Receive {
+        changes: vec![change("bob@b.example", BOB, false, true)],
+        ..receive(3)
+    };
+    storage.write(leave).await.unwrap();
+    assert!(storage.room_copy(ROOM).await.unwrap().unwrap().left);
+    assert_eq!(storage.room_copies("", 9).await.unwrap(), []);
+    assert_eq!(storage.write(first(9)).await.unwrap(), Received::Stored);
+    let copy = storage.room_copy(ROOM).await.unwrap().unwrap();
+    assert_eq!((copy.seq, copy.left), (9, false));
+    let rooms = storage
+        .device_rooms("bob@b.example", BOB, None)
+        .await
+        .unwrap();
+    let spans: Vec<_> = rooms.iter().map(|room| (room.since, room.until)).collect();
+    assert_eq!(spans, [(2, Some(3)), (9, None)]);
+}
+
+#[tokio::test]
+async fn a_welcome_waits_until_it_is_acknowledged_and_does_not_come_back() {
+    let storage = storage().await;
+    storage.write(first(2)).await.unwrap();
+    let waiting = async |sent: &[[u8; 16]]| {
+        storage
+            .welcomes_for("bob@b.example", BOB, sent, 8)
+            .await
+            .unwrap()
+    };
+    assert_eq!(waiting(&[]).await, [welcome(2)]);
+    assert_eq!(waiting(&[[4; 16]]).await, []);
+    let acknowledge = |account: &str| AcknowledgeWelcome {
+        id: [4; 16],
+        account: account.into(),
+        device: BOB,
+    };
+    assert!(!storage.write(acknowledge("eve@b.example")).await.unwrap());
+    assert!(storage.write(acknowledge("bob@b.example")).await.unwrap());
+    assert!(!storage.write(acknowledge("bob@b.example")).await.unwrap());
+    let again = ReceiveWelcome {
+        welcome: welcome(2),
+        now: 9,
+    };
+    storage.write(again).await.unwrap();
+    assert_eq!(waiting(&[]).await, []);
+}
+
+#[tokio::test]
+async fn entries_come_within_a_budget() {
+    let storage = storage().await;
+    storage.write(create()).await.unwrap();
+    for seq in 2..=40 {
+        storage.write(message(0, seq)).await.unwrap();
+    }
+    let count = async |limit, bytes| {
+        storage
+            .room_entries(ROOM, 1, 99, limit, bytes)
+            .await
+            .unwrap()
+            .len()
+    };
+    assert_eq!(count(99, 1 << 20).await, 39);
+    assert_eq!(count(17, 1 << 20).await, 17);
+    assert_eq!(count(99, 200).await, 20);
+    assert_eq!(count(99, 0).await, 1);
+}
+
+#[tokio::test]
+async fn payloads_go_when_everybody_has_them_or_retention_ends() {
+    let storage = storage().await;
+    storage.write(create()).await.unwrap();
+    storage.write(invite(false)).await.unwrap();
+    storage.write(message(1, 3)).await.unwrap();
+    let held = async || {
+        let entries = storage.room_entries(ROOM, 0, 99, 99, 1 << 20).await;
+        let held: Vec<_> = entries
+            .unwrap()
+            .into_iter()
+            .filter_map(|entry| entry.payload.map(|_| entry.seq))
+            .collect();
+        held
+    };
+    let purge = PurgeRooms {
+        held_before: 2000,
+        before: 500,
+        from: 0,
+    };
+    // Alice needs not what she began with; Bob's domain has nothing yet.
+    storage.write(purge.clone()).await.unwrap();
+    assert_eq!(held().await, [2, 3]);
+    let advance = AdvanceCursor {
+        account: "alice@a.example".into(),
+        device: ALICE,
+        room: ROOM.into(),
+        seq: 3,
+    };
+    storage.write(advance).await.unwrap();
+    storage.write(purge.clone()).await.unwrap();
+    assert_eq!(held().await, [2, 3]);
+    let acknowledge = AcknowledgeDomain {
+        room: ROOM.into(),
+        domain: "b.example".into(),
+        seq: 2,
+        welcomes: Vec::new(),
+    };
+    storage.write(acknowledge).await.unwrap();
+    storage.write(purge.clone()).await.unwrap();
+    assert_eq!(held().await, [3]);
+    let end = PurgeRooms {
+        before: 2000,
+        ..purge
+    };
+    storage.write(end).await.unwrap();
+    assert_eq!(held().await, [0_u64; 0]);
+    // The chain of heads closes all the same.
+    let entries = storage
+        .room_entries(ROOM, 0, 99, 99, 1 << 20)
+        .await
+        .unwrap();
+    assert_eq!(entries.len(), 3);
+    let waiting = storage
+        .welcome_for_domain(ROOM, 2, "b.example")
+        .await
+        .unwrap();
+    assert_eq!(waiting, None);
+}

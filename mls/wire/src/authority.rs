@@ -1,6 +1,8 @@
 //! `urn:xmpp:mls:0:as`: devices, certificates, anchors. IQs to one's own domain; `Anchors` also
 //! from domain to domain.
 
+mod xml;
+
 use bytes::Bytes;
 use uuid::Uuid;
 
@@ -77,3 +79,6 @@ pub enum Notice {
         id: Uuid,
     },
 }
+
+#[cfg(test)]
+mod tests;

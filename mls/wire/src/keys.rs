@@ -1,5 +1,7 @@
 //! `urn:xmpp:mls:0:keys`: the KeyPackage directory (RFC 9750 §5.1). IQs to the account's bare JID.
 
+mod xml;
+
 use bytes::Bytes;
 use comity_xmpp::jid::BareJid;
 use uuid::Uuid;
@@ -16,6 +18,12 @@ pub enum Request {
     },
     /// IQ get, to one's own account.
     Count,
+    /// IQ set, to one's own account: these packages of the device, by their KeyPackageRefs, last
+    /// resorts too; none named means all of them. From a session that has proved the device.
+    Delete {
+        device: Uuid,
+        references: Vec<Bytes>,
+    },
     /// IQ set: one package of each device of the account.
     Claim(Claim),
 }
@@ -42,6 +50,8 @@ pub struct Claim {
 pub enum Answer {
     Published(Vec<Count>),
     Counts(Vec<Count>),
+    /// What is left.
+    Deleted(Vec<Count>),
     Claimed(Vec<Claimed>),
 }
 
@@ -75,3 +85,6 @@ pub enum Notice {
     /// The last resort package of this suite was handed out.
     LastResortUsed { device: Uuid, suite: u16 },
 }
+
+#[cfg(test)]
+mod tests;

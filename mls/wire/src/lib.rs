@@ -5,8 +5,13 @@
 //! [`room`] to the room; [`sync`] to one's own domain.
 
 pub mod authority;
+pub mod disco;
 pub mod keys;
+pub mod limits;
 pub mod policy;
+mod read;
 pub mod refusal;
 pub mod room;
 pub mod sync;
+
+pub use read::Malformed;

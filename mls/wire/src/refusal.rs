@@ -1,6 +1,8 @@
 //! Typed refusals: what happened, and with it what the client should do. Each is the
 //! application-specific condition of a stanza error (RFC 6120 §8.3.4).
 
+mod xml;
+
 use comity_xmpp::jid::BareJid;
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -48,3 +50,6 @@ pub enum Refusal {
     #[error("the server failed: try again")]
     Internal,
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,9 +1,19 @@
 //! `urn:xmpp:mls:0:room`: the Delivery Service (RFC 9750 §5.2). IQs to the room's address at its
 //! hub; entries and Welcomes come back as messages from the room to each member domain.
 
+mod address;
+mod answer;
+mod entry;
+mod log;
+mod request;
+
 use bytes::Bytes;
 use comity_xmpp::jid::BareJid;
 use uuid::Uuid;
+
+pub use address::{SIGIL, direct, direct_domain, is_room, random};
+pub use log::{GENESIS, head, payload_hash};
+pub use request::stamp;
 
 /// SHA-256.
 pub type Hash = [u8; 32];
@@ -213,3 +223,6 @@ pub struct Fanout {
     /// Beside the commit that it belongs to, for the joiners of this domain.
     pub welcome: Option<Welcome>,
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,8 @@
 //! A device and its own server: which entries it has, which it still wants (`urn:xmpp:mls:0:room`,
 //! IQs to one's own domain, entries and Welcomes as messages from there).
 
+mod xml;
+
 use comity_xmpp::jid::BareJid;
 use uuid::Uuid;
 
@@ -32,3 +34,6 @@ pub enum Notice {
     Entry(Entry),
     Welcome(Welcome),
 }
+
+#[cfg(test)]
+mod tests;

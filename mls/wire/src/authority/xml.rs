@@ -1,0 +1,220 @@
+//! `urn:xmpp:mls:0:as` as XML.
+
+use comity_xmpp::element::Element;
+use comity_xmpp::ns::MLS_AS as NS;
+use comity_xmpp::stanza::IqType;
+
+use super::{Answer, Device, Notice, Request};
+use crate::limits;
+use crate::read::{
+    Attributes as _, Malformed, attr, attr_opt, attr_text, blob, bytes, child, child_bytes,
+    children, expect_iq, name_in, some_children, unknown,
+};
+
+impl Request {
+    #[must_use]
+    pub fn iq_type(&self) -> IqType {
+        match self {
+            Self::Challenge | Self::Devices | Self::Anchors { .. } => IqType::Get,
+            Self::Register { .. }
+            | Self::Prove { .. }
+            | Self::Enrol { .. }
+            | Self::Revoke { .. } => IqType::Set,
+        }
+    }
+
+    /// Reads the payload of an IQ that came with this type.
+    pub fn from_iq(iq: IqType, element: &Element) -> Result<Self, Malformed> {
+        let request = Self::from_element(element)?;
+        expect_iq(element, request.iq_type(), iq)?;
+        Ok(request)
+    }
+
+    #[must_use]
+    pub fn to_element(&self) -> Element {
+        let new = |name| Element::new(NS, name);
+        match self {
+            Self::Challenge => new("challenge"),
+            Self::Register {
+                name,
+                device_key,
+                signature,
+            } => new("register")
+                .with_attr("name", name)
+                .with_child(blob(NS, "device-key", device_key))
+                .with_child(blob(NS, "signature", signature)),
+            Self::Prove {
+                device,
+                bound,
+                signature,
+            } => new("prove")
+                .put("device", device)
+                .put("bound", bound)
+                .with_child(blob(NS, "signature", signature)),
+            Self::Enrol {
+                device,
+                requests,
+                signature,
+            } => new("enrol")
+                .put("device", device)
+                .with_children(requests.iter().map(|csr| blob(NS, "csr", csr)))
+                .with_child(blob(NS, "signature", signature)),
+            Self::Devices => new("devices"),
+            Self::Revoke {
+                device,
+                revoked,
+                signature,
+            } => new("revoke")
+                .put("device", device)
+                .put("revoked", revoked)
+                .with_child(blob(NS, "signature", signature)),
+            Self::Anchors { domain } => new("anchors").with_attr("domain", domain),
+        }
+    }
+
+    pub fn from_element(element: &Element) -> Result<Self, Malformed> {
+        let signature = || child_bytes(element, "signature", limits::SIGNATURE_BYTES);
+        Ok(match name_in(element, NS) {
+            Some("challenge") => Self::Challenge,
+            Some("register") => Self::Register {
+                name: attr_text(element, "name", limits::DEVICE_NAME_BYTES)?,
+                device_key: child_bytes(element, "device-key", limits::PUBLIC_KEY_BYTES)?,
+                signature: signature()?,
+            },
+            Some("prove") => Self::Prove {
+                device: attr(element, "device")?,
+                bound: attr(element, "bound")?,
+                signature: signature()?,
+            },
+            Some("enrol") => Self::Enrol {
+                device: attr(element, "device")?,
+                requests: some_children(element, "csr", limits::ENROL, |csr| {
+                    bytes(csr, limits::CSR_BYTES)
+                })?,
+                signature: signature()?,
+            },
+            Some("devices") => Self::Devices,
+            Some("revoke") => Self::Revoke {
+                device: attr(element, "device")?,
+                revoked: attr(element, "revoked")?,
+                signature: signature()?,
+            },
+            Some("anchors") => Self::Anchors {
+                domain: domain(element)?,
+            },
+            _ => {
+                return Err(unknown(
+                    element,
+                    NS,
+                    "challenge, register, prove, enrol, devices, revoke, anchors",
+                ));
+            }
+        })
+    }
+}
+
+/// A domain is an address without localpart and resource; its prepared form is kept.
+fn domain(element: &Element) -> Result<String, Malformed> {
+    let jid: comity_xmpp::jid::BareJid = attr(element, "domain")?;
+    match jid.local() {
+        None => Ok(jid.domain().to_owned()),
+        Some(_) => Err(Malformed::new(element, "a domain", jid.as_str())),
+    }
+}
+
+impl Answer {
+    #[must_use]
+    pub fn to_element(&self) -> Element {
+        let new = |name| Element::new(NS, name);
+        match self {
+            Self::Challenge { nonce } => new("challenge").with_child(blob(NS, "nonce", nonce)),
+            Self::Registered { device } => new("registered").put("device", device),
+            Self::Proved => new("proved"),
+            Self::Certificates(all) => {
+                new("certificates").with_children(all.iter().map(|c| blob(NS, "certificate", c)))
+            }
+            Self::Devices(all) => new("devices").with_children(all.iter().map(Device::to_element)),
+            Self::Revoked => new("revoked"),
+            Self::Anchors { statement } => {
+                new("anchors").with_child(blob(NS, "statement", statement))
+            }
+        }
+    }
+
+    pub fn from_element(element: &Element) -> Result<Self, Malformed> {
+        Ok(match name_in(element, NS) {
+            Some("challenge") => Self::Challenge {
+                nonce: child_bytes(element, "nonce", limits::NONCE_BYTES)?,
+            },
+            Some("registered") => Self::Registered {
+                device: attr(element, "device")?,
+            },
+            Some("proved") => Self::Proved,
+            Some("certificates") => {
+                Self::Certificates(some_children(element, "certificate", limits::ENROL, |c| {
+                    bytes(c, limits::CERTIFICATE_BYTES)
+                })?)
+            }
+            Some("devices") => Self::Devices(children(
+                element,
+                "device",
+                limits::DEVICES,
+                Device::from_element,
+            )?),
+            Some("revoked") => Self::Revoked,
+            Some("anchors") => Self::Anchors {
+                statement: child_bytes(element, "statement", limits::ANCHORS_BYTES)?,
+            },
+            _ => {
+                return Err(unknown(
+                    element,
+                    NS,
+                    "challenge, registered, proved, certificates, devices, revoked, anchors",
+                ));
+            }
+        })
+    }
+}
+
+impl Device {
+    fn to_element(&self) -> Element {
+        Element::new(NS, "device")
+            .put("id", &self.id)
+            .with_attr("name", &self.name)
+            .put("registered", &self.registered)
+            .put_opt("revoked", self.revoked.as_ref())
+    }
+
+    fn from_element(element: &Element) -> Result<Self, Malformed> {
+        Ok(Self {
+            id: attr(element, "id")?,
+            name: attr_text(element, "name", limits::DEVICE_NAME_BYTES)?,
+            registered: attr(element, "registered")?,
+            revoked: attr_opt(element, "revoked")?,
+        })
+    }
+}
+
+impl Notice {
+    #[must_use]
+    pub fn to_element(&self) -> Element {
+        match self {
+            Self::DeviceAdded(device) => {
+                Element::new(NS, "device-added").with_child(device.to_element())
+            }
+            Self::DeviceRevoked { id } => Element::new(NS, "device-revoked").put("id", id),
+        }
+    }
+
+    pub fn from_element(element: &Element) -> Result<Self, Malformed> {
+        Ok(match name_in(element, NS) {
+            Some("device-added") => {
+                Self::DeviceAdded(Device::from_element(child(element, "device")?)?)
+            }
+            Some("device-revoked") => Self::DeviceRevoked {
+                id: attr(element, "id")?,
+            },
+            _ => return Err(unknown(element, NS, "device-added, device-revoked")),
+        })
+    }
+}

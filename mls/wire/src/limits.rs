@@ -1,0 +1,55 @@
+//! What one payload may hold. Counts are of elements, sizes of octets before base64. A stanza is
+//! bounded to 256 KiB as a whole; these bound what a reader allocates for each of its parts, and
+//! give a refusal that names the limit.
+
+/// Any single MLS object: a commit, a Welcome, a GroupInfo, a tree.
+pub const OBJECT_BYTES: usize = 192 * 1024;
+/// A PKCS#10 request.
+pub const CSR_BYTES: usize = 8 * 1024;
+/// A certificate (DER).
+pub const CERTIFICATE_BYTES: usize = 8 * 1024;
+/// A KeyPackage as MLSMessage.
+pub const KEY_PACKAGE_BYTES: usize = 16 * 1024;
+/// A public key (SubjectPublicKeyInfo, DER).
+pub const PUBLIC_KEY_BYTES: usize = 1024;
+/// A signature.
+pub const SIGNATURE_BYTES: usize = 1024;
+/// A challenge.
+pub const NONCE_BYTES: usize = 64;
+/// A KeyPackageRef or another hash of a suite.
+pub const REFERENCE_BYTES: usize = 64;
+/// A group_id.
+pub const GROUP_ID_BYTES: usize = 255;
+/// A name given to a device by its owner.
+pub const DEVICE_NAME_BYTES: usize = 128;
+/// An anchors statement with its signatures and TLS chain.
+pub const ANCHORS_BYTES: usize = 64 * 1024;
+
+/// CSRs in one enrolment, certificates in its answer.
+pub const ENROL: usize = 250;
+/// KeyPackages in one publication.
+pub const PUBLISH: usize = 250;
+/// Devices of an account, revoked ones included.
+pub const DEVICES: usize = 1_000;
+/// Counts: a device may hold packages of several suites.
+pub const COUNTS: usize = 4_000;
+/// Cipher suites named in one request.
+pub const SUITES: usize = 32;
+/// Extension types named in one request.
+pub const EXTENSIONS: usize = 64;
+/// Devices one commit may add.
+pub const JOINERS: usize = 250;
+/// Members listed by a room.
+pub const MEMBERS: usize = 10_000;
+/// Entries of one answer.
+pub const ENTRIES: usize = 500;
+/// Devices that come or go with one entry.
+pub const CHANGES: usize = 10_000;
+/// Rooms named in one sync.
+pub const ROOMS: usize = 2_000;
+/// Welcomes acknowledged at once.
+pub const WELCOMES: usize = 1_000;
+/// Pending proposals named by a refusal.
+pub const PROPOSALS: usize = 1_000;
+/// Characters of a reason inside a refusal.
+pub const REASON_CHARACTERS: usize = 512;

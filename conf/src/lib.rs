@@ -1,1 +1,127 @@
+//! The operator's words: one TOML file, a struct for each section, every key with its default.
+//!
+//! Start at [`Conf`]. `homeserver.toml` beside this crate is the reference: every key, its default
+//! and why; a test holds it to the code. Unknown keys are refused by file, line and nearest valid
+//! key. Nothing here opens a socket or knows what a domain name is: `server` reads a [`Conf`] and
+//! fills every component's own options from it.
 
+mod accounts;
+mod c2s;
+mod check;
+mod duration;
+mod error;
+mod mls;
+mod s2s;
+mod server;
+mod storage;
+mod tls;
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+pub use accounts::Accounts;
+pub use c2s::C2s;
+pub use error::Error;
+pub use mls::{Authority, KeyPackages, Mls, Rooms};
+pub use s2s::{Federation, S2s, Target, TargetTls};
+pub use server::{LogFormat, Server};
+pub use storage::Storage;
+pub use tls::{Certificate, Tls};
+
+/// The reference file.
+pub const REFERENCE: &str = include_str!("../homeserver.toml");
+
+/// Everything an operator can say. A component receives its own section, never the whole.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Conf {
+    pub server: Server,
+    pub accounts: Accounts,
+    pub c2s: C2s,
+    pub s2s: S2s,
+    pub tls: Tls,
+    pub storage: Storage,
+    pub mls: Mls,
+}
+
+impl Conf {
+    /// Reads a file. Relative paths in it start at the directory it lies in.
+    ///
+    /// # Errors
+    /// What is wrong with the file, with line and column where there is one.
+    pub fn load(path: &Path) -> Result<Self, Error> {
+        let text = std::fs::read_to_string(path).map_err(|source| Error::Unreadable {
+            file: path.to_owned(),
+            source,
+        })?;
+        let mut conf = Self::parse(&text, path)?;
+        let base = path.parent().unwrap_or(Path::new(""));
+        conf.paths()
+            .into_iter()
+            .for_each(|path| *path = base.join(&*path));
+        Ok(conf)
+    }
+
+    /// Reads the text of a file, whose name is for errors only; paths stay as they are.
+    ///
+    /// # Errors
+    /// As [`Conf::load`].
+    pub fn parse(text: &str, file: &Path) -> Result<Self, Error> {
+        let conf: Self =
+            toml::from_str(text).map_err(|refused| Error::syntax(file, text, &refused))?;
+        check::check(&conf).map_err(|broken| Error::value(file, text, broken))?;
+        Ok(conf)
+    }
+
+    /// What serves without any configuration: `localhost`, on loopback alone.
+    #[must_use]
+    pub fn loopback() -> Self {
+        let mut conf = Self::default();
+        conf.c2s.listen.iter_mut().for_each(to_loopback);
+        conf.c2s.listen_tls.iter_mut().for_each(to_loopback);
+        conf.s2s.listen.iter_mut().for_each(to_loopback);
+        conf.s2s.listen_tls.iter_mut().for_each(to_loopback);
+        conf
+    }
+
+    /// Where the database is.
+    #[must_use]
+    pub fn database(&self) -> PathBuf {
+        self.server.data_dir.join(&self.storage.database)
+    }
+
+    /// The text of a first configuration file: the reference with every key commented out but the
+    /// domain and where its data lies.
+    #[must_use]
+    pub fn starter(domain: &str, data_dir: &Path) -> String {
+        let data_dir = toml::Value::from(data_dir.to_string_lossy().into_owned());
+        let domains = toml::Value::from(vec![domain]);
+        REFERENCE
+            .lines()
+            .map(|line| match line.split_once(" = ") {
+                Some(("domains", _)) => format!("domains = {domains}\n"),
+                Some(("data_dir", _)) => format!("data_dir = {data_dir}\n"),
+                Some((key, _)) if !key.starts_with('#') => format!("#{line}\n"),
+                _ => format!("{line}\n"),
+            })
+            .collect()
+    }
+
+    /// Every path in it.
+    fn paths(&mut self) -> Vec<&mut PathBuf> {
+        let mut paths = vec![&mut self.server.data_dir];
+        paths.extend(&mut self.tls.extra_roots);
+        for certificate in self.tls.certificates.values_mut() {
+            paths.extend([&mut certificate.chain, &mut certificate.key]);
+        }
+        paths
+    }
+}
+
+fn to_loopback(address: &mut std::net::SocketAddr) {
+    address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
+}
+
+#[cfg(test)]
+mod tests;

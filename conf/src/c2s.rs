@@ -1,0 +1,57 @@
+//! `[c2s]`: the streams of clients.
+
+use std::net::{Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct C2s {
+    /// Where clients connect and then start TLS (RFC 6120 §5). Default port 5222 on all addresses,
+    /// IPv4 and IPv6. Several may be named; none is none.
+    pub listen: Vec<SocketAddr>,
+    /// Where TLS comes first (XEP-0368). Default port 5223 on all addresses.
+    pub listen_tls: Vec<SocketAddr>,
+    /// Connections at a time, each listener. Default 10,000, about 200 MB.
+    pub connections: u32,
+    /// Connections at a time from one IP address. Default 100: an office behind one address.
+    pub connections_per_address: u32,
+    /// Offer PLAIN beside SCRAM, always inside TLS. Default true: mcabber and go-sendxmpp need it.
+    pub plain: bool,
+    /// Octets of a stanza before the client has logged in. Default 16 KiB; RFC 6120 §13.12 asks
+    /// for 10,000 or more.
+    pub stanza_bytes_before_login: u32,
+    /// Octets of a stanza. Default 256 KiB, which the MLS extension counts on.
+    pub stanza_bytes: u32,
+    /// From connecting to a bound session. Default 1 min.
+    #[serde(with = "crate::duration")]
+    pub negotiation: Duration,
+    /// A client silent for this long is asked for a sign of life. Default 5 min, below the timeouts
+    /// of most NATs.
+    #[serde(with = "crate::duration")]
+    pub silence: Duration,
+    /// How long it then has to give one. Default 30 s.
+    #[serde(with = "crate::duration")]
+    pub sign_of_life: Duration,
+    /// Stanzas waiting for a session; a client that lets it fill up is dropped. Default 1,024.
+    pub queue: u32,
+}
+
+impl Default for C2s {
+    fn default() -> Self {
+        Self {
+            listen: vec![SocketAddr::from((Ipv6Addr::UNSPECIFIED, 5222))],
+            listen_tls: vec![SocketAddr::from((Ipv6Addr::UNSPECIFIED, 5223))],
+            connections: 10_000,
+            connections_per_address: 100,
+            plain: true,
+            stanza_bytes_before_login: 16 << 10,
+            stanza_bytes: 256 << 10,
+            negotiation: Duration::from_secs(60),
+            silence: Duration::from_secs(5 * 60),
+            sign_of_life: Duration::from_secs(30),
+            queue: 1024,
+        }
+    }
+}

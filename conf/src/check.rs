@@ -1,0 +1,186 @@
+//! What the types do not say: values that cannot be.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use crate::Conf;
+use crate::duration::write;
+
+/// Anchors statements are refused by other domains beyond this.
+const ANCHORS_MOST: Duration = Duration::from_secs(7 * 24 * 3600);
+/// RFC 7677 §4.
+const SCRAM_LEAST: u32 = 4096;
+/// A login must not become a way to keep the server busy.
+const SCRAM_MOST: u32 = 1_000_000;
+/// RFC 6120 §13.12.
+const STANZA_LEAST: u32 = 10_000;
+/// A stanza is held in memory as a whole.
+const STANZA_MOST: u32 = 16 << 20;
+
+/// Which key, and why not.
+#[derive(Debug)]
+pub(crate) struct Broken {
+    pub(crate) key: &'static [&'static str],
+    pub(crate) why: String,
+}
+
+pub(crate) fn check(conf: &Conf) -> Result<(), Broken> {
+    domains(conf)?;
+    counts(conf)?;
+    durations(conf)?;
+    let lifetime = conf.mls.authority.anchors_lifetime;
+    let why = format!("{} is more than {}", write(lifetime), write(ANCHORS_MOST));
+    refuse(
+        lifetime > ANCHORS_MOST,
+        &["mls", "authority", "anchors_lifetime"],
+        &why,
+    )?;
+    let s2s = &conf.s2s;
+    refuse(
+        s2s.retry_first > s2s.retry_most,
+        &["s2s", "retry_first"],
+        "longer than retry_most",
+    )?;
+    let authority = &conf.mls.authority;
+    refuse(
+        authority.certificate_lifetime > authority.issuing_lifetime,
+        &["mls", "authority", "certificate_lifetime"],
+        "longer than issuing_lifetime: no certificate outlives its issuer",
+    )?;
+    refuse(
+        authority.issuing_lifetime > authority.root_lifetime,
+        &["mls", "authority", "issuing_lifetime"],
+        "longer than root_lifetime: no certificate outlives its issuer",
+    )
+}
+
+fn domains(conf: &Conf) -> Result<(), Broken> {
+    let domains = &conf.server.domains;
+    let key = &["server", "domains"];
+    refuse(domains.is_empty(), key, "name at least one domain")?;
+    let mut seen = HashSet::new();
+    for domain in domains {
+        refuse(domain.is_empty(), key, "a domain has no name")?;
+        refuse(
+            !seen.insert(domain),
+            key,
+            &format!("{domain} is named twice"),
+        )?;
+    }
+    for domain in conf.tls.certificates.keys() {
+        let why = format!("{domain} is not in server.domains");
+        refuse(!domains.contains(domain), &["tls", "certificates"], &why)?;
+    }
+    for domain in conf.s2s.targets.keys() {
+        let why = format!("{domain} is served here");
+        refuse(domains.contains(domain), &["s2s", "targets"], &why)?;
+    }
+    Ok(())
+}
+
+/// Nothing that counts may be nothing, where that would only be a server that does not work.
+fn counts(conf: &Conf) -> Result<(), Broken> {
+    let stanza = STANZA_LEAST..=STANZA_MOST;
+    let some = 1..=u32::MAX;
+    let scram = SCRAM_LEAST..=SCRAM_MOST;
+    let (c2s, s2s, accounts, mls) = (&conf.c2s, &conf.s2s, &conf.accounts, &conf.mls);
+    let ranges: [(&'static [&'static str], u32, _); 15] = [
+        (
+            &["accounts", "scram_iterations"],
+            accounts.scram_iterations,
+            &scram,
+        ),
+        (&["accounts", "sessions"], accounts.sessions, &some),
+        (&["c2s", "connections"], c2s.connections, &some),
+        (
+            &["c2s", "connections_per_address"],
+            c2s.connections_per_address,
+            &some,
+        ),
+        (
+            &["c2s", "stanza_bytes_before_login"],
+            c2s.stanza_bytes_before_login,
+            &stanza,
+        ),
+        (&["c2s", "stanza_bytes"], c2s.stanza_bytes, &stanza),
+        (&["c2s", "queue"], c2s.queue, &some),
+        (&["s2s", "connections"], s2s.connections, &some),
+        (
+            &["s2s", "connections_per_address"],
+            s2s.connections_per_address,
+            &some,
+        ),
+        (&["s2s", "stanza_bytes"], s2s.stanza_bytes, &stanza),
+        (&["s2s", "queue"], s2s.queue, &some),
+        (
+            &["mls", "authority", "devices"],
+            mls.authority.devices,
+            &some,
+        ),
+        (
+            &["mls", "key_packages", "per_device"],
+            mls.key_packages.per_device,
+            &some,
+        ),
+        (&["mls", "rooms", "devices"], mls.rooms.devices, &some),
+        (&["mls", "rooms", "in_memory"], mls.rooms.in_memory, &some),
+    ];
+    for (key, value, range) in ranges {
+        let why = format!(
+            "{value} is not between {} and {}",
+            range.start(),
+            range.end()
+        );
+        refuse(!range.contains(&value), key, &why)?;
+    }
+    Ok(())
+}
+
+fn durations(conf: &Conf) -> Result<(), Broken> {
+    let (c2s, s2s, mls) = (&conf.c2s, &conf.s2s, &conf.mls);
+    let durations: [(&'static [&'static str], Duration); 14] = [
+        (&["c2s", "negotiation"], c2s.negotiation),
+        (&["c2s", "silence"], c2s.silence),
+        (&["c2s", "sign_of_life"], c2s.sign_of_life),
+        (&["s2s", "connect"], s2s.connect),
+        (&["s2s", "negotiation"], s2s.negotiation),
+        (&["s2s", "idle"], s2s.idle),
+        (&["s2s", "retry_first"], s2s.retry_first),
+        (&["s2s", "outbox_expiry"], s2s.outbox_expiry),
+        (
+            &["mls", "authority", "certificate_lifetime"],
+            mls.authority.certificate_lifetime,
+        ),
+        (
+            &["mls", "authority", "issuing_lifetime"],
+            mls.authority.issuing_lifetime,
+        ),
+        (
+            &["mls", "authority", "root_lifetime"],
+            mls.authority.root_lifetime,
+        ),
+        (
+            &["mls", "authority", "anchors_lifetime"],
+            mls.authority.anchors_lifetime,
+        ),
+        (
+            &["mls", "key_packages", "lifetime"],
+            mls.key_packages.lifetime,
+        ),
+        (&["mls", "rooms", "log_retention"], mls.rooms.log_retention),
+    ];
+    for (key, duration) in durations {
+        refuse(duration.is_zero(), key, "must be longer than nothing")?;
+    }
+    Ok(())
+}
+
+fn refuse(broken: bool, key: &'static [&'static str], why: &str) -> Result<(), Broken> {
+    match broken {
+        true => Err(Broken {
+            key,
+            why: why.to_owned(),
+        }),
+        false => Ok(()),
+    }
+}

@@ -1,0 +1,116 @@
+//! `[mls]`: the Authentication Service, the KeyPackage directory and the Delivery Service.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+const DAY: u64 = 24 * 3600;
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Mls {
+    pub authority: Authority,
+    pub key_packages: KeyPackages,
+    pub rooms: Rooms,
+}
+
+/// `[mls.authority]`: devices and their certificates.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Authority {
+    /// Of a device's certificates. Default 120 days; devices renew after a third of it.
+    #[serde(with = "crate::duration")]
+    pub certificate_lifetime: Duration,
+    /// Of the issuing authority. Default 2 years.
+    #[serde(with = "crate::duration")]
+    pub issuing_lifetime: Duration,
+    /// Of the root. Default 20 years: a new root has to be explained to people.
+    #[serde(with = "crate::duration")]
+    pub root_lifetime: Duration,
+    /// Of what we publish about our authorities. Default 7 days, which is also the most.
+    #[serde(with = "crate::duration")]
+    pub anchors_lifetime: Duration,
+    /// Devices of an account, revoked ones not counted. Default 32.
+    pub devices: u32,
+    /// Certificates issued to an account in a day. Default 2,000: a full directory on ten devices,
+    /// replaced.
+    pub certificates_per_day: u32,
+}
+
+/// `[mls.key_packages]`: the directory others invite from.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct KeyPackages {
+    /// KeyPackages of a device, beside one last resort for each cipher suite. Default 100.
+    pub per_device: u32,
+    /// A device that has fewer left is told. Default 20.
+    pub low_stock: u32,
+    /// The longest lifetime. Default 84 days.
+    #[serde(with = "crate::duration")]
+    pub lifetime: Duration,
+    /// Claims by one account in an hour. Default 600.
+    pub claims_per_requester: u32,
+    /// Claims of one account's packages in an hour, by everybody. Default 1,000.
+    pub claims_per_target: u32,
+    /// Claims by one other domain in an hour. Default 10,000.
+    pub claims_per_domain: u32,
+    /// May those claim who are not in the target's roster? Default true; false where invitations
+    /// by strangers are a nuisance.
+    pub strangers: bool,
+}
+
+/// `[mls.rooms]`: the rooms this domain orders, and the copies it keeps of others.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Rooms {
+    /// How long entries are kept for devices that have not fetched them. Default 90 days.
+    #[serde(with = "crate::duration")]
+    pub log_retention: Duration,
+    /// Rooms an account may create in a day. Default 100.
+    pub created_per_day: u32,
+    /// Devices in a room. Default 1,000.
+    pub devices: u32,
+    /// Commits, proposals and messages of one account in a minute, each room. Default 600.
+    pub entries_per_minute: u32,
+    /// Rooms whose state is held in memory. Default 256; the others are read when needed.
+    pub in_memory: u32,
+}
+
+impl Default for Authority {
+    fn default() -> Self {
+        Self {
+            certificate_lifetime: Duration::from_secs(120 * DAY),
+            issuing_lifetime: Duration::from_secs(730 * DAY),
+            root_lifetime: Duration::from_secs(7300 * DAY),
+            anchors_lifetime: Duration::from_secs(7 * DAY),
+            devices: 32,
+            certificates_per_day: 2_000,
+        }
+    }
+}
+
+impl Default for KeyPackages {
+    fn default() -> Self {
+        Self {
+            per_device: 100,
+            low_stock: 20,
+            lifetime: Duration::from_secs(84 * DAY),
+            claims_per_requester: 600,
+            claims_per_target: 1_000,
+            claims_per_domain: 10_000,
+            strangers: true,
+        }
+    }
+}
+
+impl Default for Rooms {
+    fn default() -> Self {
+        Self {
+            log_retention: Duration::from_secs(90 * DAY),
+            created_per_day: 100,
+            devices: 1_000,
+            entries_per_minute: 600,
+            in_memory: 256,
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! `[s2s]`: the streams of other domains.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct S2s {
+    /// Where other domains connect and then start TLS. Default port 5269 on all addresses.
+    pub listen: Vec<SocketAddr>,
+    /// Where TLS comes first (XEP-0368). Default port 5270 on all addresses.
+    pub listen_tls: Vec<SocketAddr>,
+    /// With whom. Default `open`: every domain that proves itself, except those in `deny`.
+    pub federation: Federation,
+    /// The domains of `federation = "listed"`.
+    pub allow: Vec<String>,
+    /// Domains refused in any case.
+    pub deny: Vec<String>,
+    /// Where to find a domain without asking DNS: for test set-ups and private links.
+    pub targets: BTreeMap<String, Target>,
+    /// Incoming connections at a time, each listener. Default 1,000.
+    pub connections: u32,
+    /// Incoming connections at a time from one IP address. Default 50.
+    pub connections_per_address: u32,
+    /// Octets of a stanza from another domain. Default 256 KiB, which the MLS extension counts on.
+    pub stanza_bytes: u32,
+    /// For each address tried. Default 10 s.
+    #[serde(with = "crate::duration")]
+    pub connect: Duration,
+    /// From connected to authenticated, in either direction. Default 30 s.
+    #[serde(with = "crate::duration")]
+    pub negotiation: Duration,
+    /// A stream over which nothing went for this long is closed. Default 10 min.
+    #[serde(with = "crate::duration")]
+    pub idle: Duration,
+    /// The first pause before an unreachable domain is tried again; it doubles. Default 2 s.
+    #[serde(with = "crate::duration")]
+    pub retry_first: Duration,
+    /// The longest pause. Default 5 min: how long a domain that is back may wait for its mail.
+    #[serde(with = "crate::duration")]
+    pub retry_most: Duration,
+    /// Messages wait for an unreachable domain this long, then their senders are told. Default
+    /// 3 days, a long weekend.
+    #[serde(with = "crate::duration")]
+    pub outbox_expiry: Duration,
+    /// Presence and IQs in memory for a domain that is being reached. Default 1,024.
+    pub queue: u32,
+}
+
+/// With whom streams are possible.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Federation {
+    #[default]
+    Open,
+    /// Only the domains in `allow`.
+    Listed,
+    /// Nobody.
+    Off,
+}
+
+/// `"127.0.0.1:5269"`, or a table.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(from = "Written", into = "Written")]
+pub struct Target {
+    pub address: SocketAddr,
+    /// Default STARTTLS.
+    pub tls: TargetTls,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TargetTls {
+    #[default]
+    Starttls,
+    Direct,
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(
+    untagged,
+    expecting = "an address as \"192.0.2.1:5269\", or { address = \"…\", tls = \"starttls\" or \"direct\" }"
+)]
+enum Written {
+    Address(SocketAddr),
+    Table(Table),
+}
+
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct Table {
+    address: SocketAddr,
+    #[serde(default)]
+    tls: TargetTls,
+}
+
+impl From<Written> for Target {
+    fn from(written: Written) -> Self {
+        match written {
+            Written::Address(address) => Self {
+                address,
+                tls: TargetTls::Starttls,
+            },
+            Written::Table(Table { address, tls }) => Self { address, tls },
+        }
+    }
+}
+
+impl From<Target> for Written {
+    fn from(Target { address, tls }: Target) -> Self {
+        Self::Table(Table { address, tls })
+    }
+}
+
+impl Default for S2s {
+    fn default() -> Self {
+        Self {
+            listen: vec![SocketAddr::from((Ipv6Addr::UNSPECIFIED, 5269))],
+            listen_tls: vec![SocketAddr::from((Ipv6Addr::UNSPECIFIED, 5270))],
+            federation: Federation::Open,
+            allow: Vec::new(),
+            deny: Vec::new(),
+            targets: BTreeMap::new(),
+            connections: 1_000,
+            connections_per_address: 50,
+            stanza_bytes: 256 << 10,
+            connect: Duration::from_secs(10),
+            negotiation: Duration::from_secs(30),
+            idle: Duration::from_secs(10 * 60),
+            retry_first: Duration::from_secs(2),
+            retry_most: Duration::from_secs(5 * 60),
+            outbox_expiry: Duration::from_secs(3 * 24 * 3600),
+            queue: 1024,
+        }
+    }
+}

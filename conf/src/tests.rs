@@ -1,0 +1,197 @@
+use std::path::Path;
+
+use super::*;
+
+fn parse(text: &str) -> Result<Conf, Error> {
+    Conf::parse(text, Path::new("homeserver.toml"))
+}
+
+fn refused(text: &str) -> String {
+    parse(text).unwrap_err().to_string()
+}
+
+/// The reference names every key, with the default the code has.
+#[test]
+fn the_reference_is_the_default() {
+    assert_eq!(parse(REFERENCE).unwrap(), Conf::default());
+    let written: toml::Table = REFERENCE.parse().unwrap();
+    let default = toml::Table::try_from(Conf::default()).unwrap();
+    assert_eq!(written, default);
+}
+
+#[test]
+fn nothing_is_enough() {
+    assert_eq!(parse("").unwrap(), Conf::default());
+}
+
+#[test]
+fn without_a_file_only_loopback_listens() {
+    let conf = Conf::loopback();
+    let addresses: Vec<String> = [
+        conf.c2s.listen,
+        conf.c2s.listen_tls,
+        conf.s2s.listen,
+        conf.s2s.listen_tls,
+    ]
+    .concat()
+    .iter()
+    .map(ToString::to_string)
+    .collect();
+    let expected = [
+        "127.0.0.1:5222",
+        "127.0.0.1:5223",
+        "127.0.0.1:5269",
+        "127.0.0.1:5270",
+    ];
+    assert_eq!(addresses, expected);
+    assert_eq!(conf.server.domains, ["localhost"]);
+}
+
+#[test]
+fn the_starter_sets_domain_and_directory_alone() {
+    let text = Conf::starter("a.example", Path::new("/srv/comity \"a\""));
+    let mut expected = Conf::default();
+    expected.server.domains = vec!["a.example".to_owned()];
+    expected.server.data_dir = "/srv/comity \"a\"".into();
+    assert_eq!(parse(&text).unwrap(), expected);
+    let keys: toml::Table = text.parse().unwrap();
+    assert_eq!(keys["server"].as_table().unwrap().len(), 2);
+    assert!(keys["mls"]["rooms"].as_table().unwrap().is_empty());
+}
+
+#[test]
+fn targets_are_addresses_or_tables() {
+    let conf = parse(
+        "[s2s.targets]\n\"b.localhost\" = \"127.0.0.1:5270\"\n\
+         \"c.localhost\" = { address = \"[::1]:1\", tls = \"direct\" }",
+    )
+    .unwrap();
+    let target = |address: &str, tls| Target {
+        address: address.parse().unwrap(),
+        tls,
+    };
+    let [b, c] = ["b.localhost", "c.localhost"].map(|name| conf.s2s.targets[name].clone());
+    assert_eq!(b, target("127.0.0.1:5270", TargetTls::Starttls));
+    assert_eq!(c, target("[::1]:1", TargetTls::Direct));
+}
+
+#[test]
+fn errors_name_file_line_and_nearest_key() {
+    let check = |text: &str, expected: &str| {
+        let found = refused(text);
+        assert!(found.contains(expected), "{found:?} for {text:?}");
+    };
+    check(
+        "[server]\ndomain = [\"a.example\"]",
+        "homeserver.toml:2:1: unknown key `domain`: did you mean `domains`?",
+    );
+    check(
+        "\n[s2s]\nconnections = 5\nretry_frist = \"1s\"",
+        "homeserver.toml:4:1: unknown key `retry_frist`: did you mean `retry_first`?",
+    );
+    check(
+        "[serve]",
+        "homeserver.toml:1:2: unknown key `serve`: did you mean `server`?",
+    );
+    check(
+        "[server]\nfrobnicate = 1",
+        "homeserver.toml:2:1: unknown key `frobnicate`",
+    );
+    check(
+        "[s2s]\nfederation = \"opne\"",
+        "homeserver.toml:2:14: unknown value `opne`: did you mean `open`?",
+    );
+    check(
+        "[c2s]\nsilence = \"5m\"",
+        "homeserver.toml:2:11: \"5m\" is no duration",
+    );
+    check(
+        "[c2s]\nqueue = \"many\"",
+        "homeserver.toml:2:9: invalid type",
+    );
+    check("[c2s]\nqueue = -1", "homeserver.toml:2:9: ");
+    check("[c2s", "homeserver.toml:1:");
+    check("[c2s]\nlisten = [\"5222\"]", "homeserver.toml:2:");
+    check(
+        "[s2s.targets]\nb = { address = \"127.0.0.1:1\", tsl = \"direct\" }",
+        "homeserver.toml:2:5: ",
+    );
+}
+
+#[test]
+fn a_hint_is_given_only_where_one_is_near() {
+    assert!(!refused("[server]\nfrobnicate = 1").contains("did you mean"));
+}
+
+#[test]
+fn values_that_cannot_be_are_refused_where_they_stand() {
+    let check = |text: &str, expected: &str| {
+        let found = refused(text);
+        assert!(found.contains(expected), "{found:?} for {text:?}");
+    };
+    check(
+        "[server]\ndomains = []",
+        "homeserver.toml:2:1: server.domains: name at least one",
+    );
+    check(
+        "[server]\ndomains = [\"a\", \"a\"]",
+        ":2:1: server.domains: a is named twice",
+    );
+    check(
+        "[server]\n\ndomains = [\"\"]",
+        ":3:1: server.domains: a domain has no name",
+    );
+    check(
+        "[accounts]\nscram_iterations = 1",
+        "2:1: accounts.scram_iterations: 1 is not between",
+    );
+    check(
+        "[c2s]\nstanza_bytes = 9999",
+        "c2s.stanza_bytes: 9999 is not between 10000",
+    );
+    check("[c2s]\nqueue = 0", "2:1: c2s.queue: 0 is not between 1");
+    check(
+        "[s2s]\nidle = \"0s\"",
+        "2:1: s2s.idle: must be longer than nothing",
+    );
+    check(
+        "[s2s]\nretry_most = \"1s\"",
+        "s2s.retry_first: longer than retry_most",
+    );
+    check(
+        "[mls.authority]\nanchors_lifetime = \"8d\"",
+        "homeserver.toml:2:1: mls.authority.anchors_lifetime: 8d is more than 7d",
+    );
+    check(
+        "[mls.authority]\ncertificate_lifetime = \"800d\"",
+        "mls.authority.certificate_lifetime: longer than issuing_lifetime",
+    );
+    check(
+        "[tls.certificates]\n\"x.example\" = { chain = \"c\", key = \"k\" }",
+        "tls.certificates: x.example is not in server.domains",
+    );
+    check(
+        "[s2s.targets]\nlocalhost = \"127.0.0.1:1\"",
+        "s2s.targets: localhost is served here",
+    );
+}
+
+#[test]
+fn relative_paths_start_where_the_file_lies() {
+    let directory = std::env::temp_dir().join(format!("comity-conf-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    let file = directory.join("homeserver.toml");
+    let text = "[server]\ndata_dir = \"data\"\n[tls]\nextra_roots = [\"/abs.pem\", \"ca.pem\"]\n\
+                certificates.localhost = { chain = \"c\", key = \"/k\" }";
+    std::fs::write(&file, text).unwrap();
+    let conf = Conf::load(&file).unwrap();
+    assert_eq!(conf.server.data_dir, directory.join("data"));
+    let roots = [Path::new("/abs.pem").to_owned(), directory.join("ca.pem")];
+    assert_eq!(conf.tls.extra_roots, roots);
+    let certificate = &conf.tls.certificates["localhost"];
+    assert_eq!(certificate.chain, directory.join("c"));
+    assert_eq!(certificate.key, Path::new("/k"));
+    std::fs::remove_dir_all(&directory).unwrap();
+    let gone = Conf::load(&file).unwrap_err().to_string();
+    assert!(gone.contains("homeserver.toml: cannot be read"), "{gone}");
+}

@@ -1,1 +1,233 @@
-//! XEP-0198 counters and the unacked queue, for both directions.
+//! XEP-0198 counters and the unacked queue, for both directions of a stream. Resumption is the
+//! business of whoever keeps a session without a stream.
+
+use std::collections::VecDeque;
+
+use crate::element::Element;
+use crate::error::{StreamCondition, StreamError};
+use crate::ns;
+
+/// What has come in. `h` counts only what is *handled*: stanzas whose effects are committed.
+#[derive(Debug, Default)]
+pub struct Inbound {
+    /// Counters wrap at 2^32 (XEP-0198 §4).
+    received: u32,
+    handled: u32,
+    /// The peer has asked, when so many had been received.
+    asked_at: Option<u32>,
+}
+
+impl Inbound {
+    /// A stanza has come in.
+    pub fn received(&mut self) {
+        self.received = self.received.wrapping_add(1);
+    }
+
+    /// The oldest stanza not yet handled now is.
+    pub fn handled(&mut self) {
+        if self.waiting() > 0 {
+            self.handled = self.handled.wrapping_add(1);
+        }
+    }
+
+    /// Stanzas received and not yet handled.
+    #[must_use]
+    pub fn waiting(&self) -> u32 {
+        self.received.wrapping_sub(self.handled)
+    }
+
+    /// The peer asks with `<r/>`. The answer is held until what came before the question is
+    /// handled: an earlier one would only make it ask again.
+    pub fn asked(&mut self) {
+        self.asked_at = Some(self.received);
+    }
+
+    /// The `<a/>` that is due, if one is.
+    pub fn answer(&mut self) -> Option<Element> {
+        let asked_at = self.asked_at?;
+        let ahead = asked_at.wrapping_sub(self.handled);
+        // What was handled since the question makes the difference wrap.
+        if ahead != 0 && ahead <= self.waiting() {
+            return None;
+        }
+        self.asked_at = None;
+        Some(self.acknowledgement())
+    }
+
+    /// An `<a/>` as things stand.
+    #[must_use]
+    pub fn acknowledgement(&self) -> Element {
+        Element::new(ns::SM, "a").with_attr("h", self.handled.to_string())
+    }
+}
+
+/// What has gone out and is not acknowledged, oldest first.
+#[derive(Debug)]
+pub struct Outbound<T> {
+    acknowledged: u32,
+    unacked: VecDeque<T>,
+    asked: bool,
+}
+
+impl<T> Default for Outbound<T> {
+    fn default() -> Self {
+        Self {
+            acknowledged: 0,
+            unacked: VecDeque::new(),
+            asked: false,
+        }
+    }
+}
+
+impl<T> Outbound<T> {
+    pub fn sent(&mut self, item: T) {
+        self.unacked.push_back(item);
+    }
+
+    /// Asks for an acknowledgement if one is wanted and none is on its way: one question at a
+    /// time, so that a busy stream asks once in each round trip.
+    pub fn request(&mut self) -> Option<Element> {
+        if self.asked || self.unacked.is_empty() {
+            return None;
+        }
+        self.asked = true;
+        Some(Element::new(ns::SM, "r"))
+    }
+
+    /// Asks whatever else is on its way: to hear whether the peer is there.
+    pub fn probe(&mut self) -> Element {
+        self.asked = true;
+        Element::new(ns::SM, "r")
+    }
+
+    /// The peer has handled all up to `h`; they are given back, oldest first.
+    ///
+    /// # Errors
+    /// XEP-0198 §4: a count of more than was sent ends the stream.
+    pub fn acknowledged(&mut self, h: u32) -> Result<Vec<T>, StreamError> {
+        let count = usize::try_from(h.wrapping_sub(self.acknowledged)).unwrap_or(usize::MAX);
+        if count > self.unacked.len() {
+            let sent = self
+                .acknowledged
+                .wrapping_add(u32::try_from(self.unacked.len()).unwrap_or(u32::MAX));
+            return Err(StreamError::new(
+                StreamCondition::UndefinedCondition,
+                format!("you acknowledge {h} stanzas, but we have sent {sent}"),
+            ));
+        }
+        self.asked = false;
+        self.acknowledged = h;
+        Ok(self.unacked.drain(..count).collect())
+    }
+
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.unacked.len()
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.unacked.is_empty()
+    }
+
+    /// What was never acknowledged, oldest first.
+    #[must_use]
+    pub fn into_unacked(self) -> VecDeque<T> {
+        self.unacked
+    }
+}
+
+/// Reads the count of an `<a/>`; None where there is no such number.
+#[must_use]
+pub fn h(element: &Element) -> Option<u32> {
+    element.attr("h")?.parse().ok()
+}
+
+/// XEP-0198 §3: why stream management, or a resumption, is refused.
+#[must_use]
+pub fn failed(condition: &str) -> Element {
+    Element::new(ns::SM, "failed").with_child(Element::new(ns::STANZAS, condition))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_waits_for_what_came_before_the_question() {
+        let mut inbound = Inbound::default();
+        inbound.received();
+        inbound.received();
+        inbound.asked();
+        inbound.received();
+        assert_eq!(inbound.answer(), None);
+        inbound.handled();
+        assert_eq!(inbound.answer(), None);
+        inbound.handled();
+        assert_eq!(inbound.answer().as_ref().and_then(h), Some(2));
+        assert_eq!(inbound.answer(), None);
+        assert_eq!(inbound.waiting(), 1);
+    }
+
+    #[test]
+    fn an_answer_may_count_more_than_was_asked_for() {
+        let mut inbound = Inbound::default();
+        inbound.received();
+        inbound.asked();
+        inbound.received();
+        inbound.handled();
+        inbound.handled();
+        assert_eq!(inbound.answer().as_ref().and_then(h), Some(2));
+    }
+
+    #[test]
+    fn nothing_received_is_an_answer_too() {
+        let mut inbound = Inbound::default();
+        inbound.handled();
+        inbound.asked();
+        assert_eq!(inbound.answer().as_ref().and_then(h), Some(0));
+    }
+
+    #[test]
+    fn counters_wrap() {
+        let mut inbound = Inbound {
+            received: u32::MAX,
+            handled: u32::MAX,
+            asked_at: None,
+        };
+        inbound.received();
+        inbound.asked();
+        assert_eq!(inbound.answer(), None);
+        inbound.handled();
+        assert_eq!(inbound.answer().as_ref().and_then(h), Some(0));
+
+        let mut outbound = Outbound {
+            acknowledged: u32::MAX,
+            ..Outbound::default()
+        };
+        outbound.sent('a');
+        outbound.sent('b');
+        assert_eq!(outbound.acknowledged(1), Ok(vec!['a', 'b']));
+    }
+
+    #[test]
+    fn one_question_at_a_time() {
+        let mut outbound = Outbound::default();
+        assert_eq!(outbound.request(), None);
+        outbound.sent(1);
+        assert!(outbound.request().is_some());
+        outbound.sent(2);
+        assert_eq!(outbound.request(), None);
+        assert_eq!(outbound.acknowledged(1), Ok(vec![1]));
+        assert!(outbound.request().is_some());
+        assert_eq!(outbound.into_unacked(), [2]);
+    }
+
+    #[test]
+    fn a_count_too_high_ends_the_stream() {
+        let mut outbound = Outbound::default();
+        outbound.sent(());
+        let error = outbound.acknowledged(2).unwrap_err();
+        assert_eq!(error.condition, StreamCondition::UndefinedCondition);
+    }
+}

@@ -13,6 +13,7 @@ pub mod jid;
 pub mod machine;
 pub mod ns;
 pub mod sasl;
+pub mod speaker;
 pub mod stanza;
 pub mod stream;
 pub mod xml;

@@ -11,6 +11,7 @@
 //! since 1970 unless a name says otherwise). Nothing outside this crate may assume a single writer.
 
 mod accounts;
+mod authority;
 mod checkpoint;
 mod integer;
 mod migrate;
@@ -30,6 +31,10 @@ use sqlx::{Sqlite, SqlitePool};
 pub use accounts::{
     Account, CreateAccount, Created, DeleteAccount, EnableAccount, HostSecret, KeptScramKeys,
     ScramHash, SetScramKeys,
+};
+pub use authority::{
+    Device, IssuedCertificate, PinAnchors, PinnedAnchors, PublishAnchors, PublishedAnchors,
+    RecordCertificates, Recorded, RegisterDevice, Registered, RevokeDevice, RevokedDevice,
 };
 pub use offline::{DeleteOffline, OfflineMessage, StoreOffline, StoredOffline, TakeOffline};
 pub use outbox::{Delivered, Enqueue, Enqueued, OUTBOX_LIMIT, OutboxRow, Outgoing, RemoveOutgoing};

@@ -7,6 +7,7 @@ use crate::Error;
 /// Every file of `migrations/`, in order. A file that was released is never edited.
 const MIGRATIONS: &[(i64, &str)] = &[
     (1, include_str!("../migrations/0001_accounts.sql")),
+    (2, include_str!("../migrations/0002_authority.sql")),
     (4, include_str!("../migrations/0004_rooms.sql")),
 ];
 

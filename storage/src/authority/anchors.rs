@@ -1,0 +1,162 @@
+//! Anchors statements: our own, in an unbroken line, and other domains' as they were last believed.
+
+use sqlx::{Row, SqliteConnection};
+
+use crate::integer::{rows, signed, unsigned};
+use crate::{Error, Storage, Write};
+
+/// Statements of our own that are kept, for whoever wants to look back: a month of daily ones.
+const KEPT: i64 = 31;
+
+/// A statement of our own, as it was published.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublishedAnchors {
+    pub domain: String,
+    pub sequence: u64,
+    pub signed: Vec<u8>,
+    pub issued: u64,
+}
+
+/// Another domain as it was last believed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PinnedAnchors {
+    pub domain: String,
+    /// SHA-256 of the root's certificate.
+    pub root: [u8; 32],
+    pub sequence: u64,
+    pub expires: u64,
+    /// For whoever judges statements; storage does not look inside.
+    pub record: Vec<u8>,
+}
+
+impl Storage {
+    /// The newest statement of ours.
+    pub async fn published_anchors(&self, domain: &str) -> Result<Option<PublishedAnchors>, Error> {
+        let row = sqlx::query(
+            "SELECT domain, sequence, signed, issued FROM published_anchors
+             WHERE domain = ? ORDER BY sequence DESC LIMIT 1",
+        )
+        .bind(domain)
+        .fetch_optional(&mut *self.read().await?)
+        .await?;
+        Ok(row.map(|row| PublishedAnchors {
+            domain: row.get("domain"),
+            sequence: unsigned(row.get("sequence")),
+            signed: row.get("signed"),
+            issued: unsigned(row.get("issued")),
+        }))
+    }
+
+    /// Another domain, if it was ever believed.
+    pub async fn pinned_anchors(&self, domain: &str) -> Result<Option<PinnedAnchors>, Error> {
+        let row = sqlx::query(
+            "SELECT domain, root, sequence, expires, record FROM pinned_anchors WHERE domain = ?",
+        )
+        .bind(domain)
+        .fetch_optional(&mut *self.read().await?)
+        .await?;
+        Ok(row.and_then(|row| read(&row)))
+    }
+
+    /// Other domains by the end of their statements, the latest first, at most `limit`.
+    pub async fn pinned_domains(&self, limit: usize) -> Result<Vec<PinnedAnchors>, Error> {
+        let found = sqlx::query(
+            "SELECT domain, root, sequence, expires, record FROM pinned_anchors
+             ORDER BY expires DESC LIMIT ?",
+        )
+        .bind(rows(limit))
+        .fetch_all(&mut *self.read().await?)
+        .await?;
+        Ok(found.iter().filter_map(read).collect())
+    }
+
+    /// Other domains whose statements end between these times, soonest first, at most `limit`.
+    pub async fn pinned_anchors_ending(
+        &self,
+        from: u64,
+        until: u64,
+        limit: usize,
+    ) -> Result<Vec<String>, Error> {
+        let found = sqlx::query_scalar(
+            "SELECT domain FROM pinned_anchors WHERE expires >= ? AND expires <= ?
+             ORDER BY expires LIMIT ?",
+        )
+        .bind(signed(from))
+        .bind(signed(until))
+        .bind(rows(limit))
+        .fetch_all(&mut *self.read().await?)
+        .await?;
+        Ok(found)
+    }
+}
+
+fn read(row: &sqlx::sqlite::SqliteRow) -> Option<PinnedAnchors> {
+    Some(PinnedAnchors {
+        domain: row.get("domain"),
+        root: row.get::<&[u8], _>("root").try_into().ok()?,
+        sequence: unsigned(row.get("sequence")),
+        expires: unsigned(row.get("expires")),
+        record: row.get("record"),
+    })
+}
+
+/// Publishes the successor of the newest statement; false where another was published meanwhile.
+pub struct PublishAnchors(pub PublishedAnchors);
+
+impl Write for PublishAnchors {
+    type Outcome = bool;
+
+    async fn run(&self, connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+        let newest: Option<i64> =
+            sqlx::query_scalar("SELECT MAX(sequence) FROM published_anchors WHERE domain = ?")
+                .bind(&self.0.domain)
+                .fetch_one(&mut *connection)
+                .await?;
+        let sequence = signed(self.0.sequence);
+        if newest.map_or(0, |newest| newest + 1) != sequence {
+            return Ok(false);
+        }
+        sqlx::query(
+            "INSERT INTO published_anchors (domain, sequence, signed, issued) VALUES (?, ?, ?, ?)",
+        )
+        .bind(&self.0.domain)
+        .bind(sequence)
+        .bind(&self.0.signed)
+        .bind(signed(self.0.issued))
+        .execute(&mut *connection)
+        .await?;
+        sqlx::query("DELETE FROM published_anchors WHERE domain = ? AND sequence <= ?")
+            .bind(&self.0.domain)
+            .bind(sequence - KEPT)
+            .execute(connection)
+            .await?;
+        Ok(true)
+    }
+}
+
+/// Stores what is believed of another domain; false, and nothing done, where what is stored under
+/// the same root is newer already.
+pub struct PinAnchors(pub PinnedAnchors);
+
+impl Write for PinAnchors {
+    type Outcome = bool;
+
+    async fn run(&self, connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+        let stored = sqlx::query(
+            "INSERT INTO pinned_anchors (domain, root, sequence, expires, record)
+             VALUES (?, ?, ?, ?, ?)
+             ON CONFLICT (domain) DO UPDATE SET
+                 root = excluded.root, sequence = excluded.sequence,
+                 expires = excluded.expires, record = excluded.record
+             WHERE excluded.root <> root OR excluded.sequence >= sequence",
+        )
+        .bind(&self.0.domain)
+        .bind(&self.0.root[..])
+        .bind(signed(self.0.sequence))
+        .bind(signed(self.0.expires))
+        .bind(&self.0.record)
+        .execute(connection)
+        .await?;
+        Ok(stored.rows_affected() > 0)
+    }
+}

@@ -1,0 +1,220 @@
+use std::path::Path;
+
+use super::*;
+use crate::CreateAccount;
+
+async fn storage() -> Storage {
+    let storage = Storage::open(Path::new(":memory:")).await.unwrap();
+    for account in ["alice@a.example", "bob@a.example"] {
+        create(&storage, account).await;
+    }
+    storage
+}
+
+async fn create(storage: &Storage, account: &str) {
+    storage
+        .write(CreateAccount {
+            account: account.to_owned(),
+            domain: "a.example".to_owned(),
+            keys: Vec::new(),
+            created: 1,
+        })
+        .await
+        .unwrap();
+}
+
+fn device(id: u8, account: &str, key: u8) -> RegisterDevice {
+    RegisterDevice {
+        id: [id; 16],
+        account: account.to_owned(),
+        name: "phone".to_owned(),
+        device_key: vec![key],
+        now: 7,
+        limit: 2,
+    }
+}
+
+fn certificate(key: u8, device: u8) -> IssuedCertificate {
+    IssuedCertificate {
+        key_hash: [key; 32],
+        serial: vec![key, 1],
+        issuer: [9; 32],
+        device: [device; 16],
+        certificate: vec![key; 3],
+        issued: 7,
+        expires: 100,
+    }
+}
+
+fn batch(device: u8, keys: &[u8], now: u64) -> RecordCertificates {
+    RecordCertificates {
+        account: "alice@a.example".to_owned(),
+        device: [device; 16],
+        certificates: keys.iter().map(|key| certificate(*key, device)).collect(),
+        now,
+        limit: 3,
+    }
+}
+
+#[tokio::test]
+async fn a_device_is_registered_once() {
+    let storage = storage().await;
+    let alice = "alice@a.example";
+    let register = |change| storage.write(change);
+    assert_eq!(
+        register(device(1, alice, 1)).await.unwrap(),
+        Registered::New
+    );
+    // The same key again is the same device; another account's is not.
+    assert_eq!(
+        register(device(2, alice, 1)).await.unwrap(),
+        Registered::Known([1; 16])
+    );
+    assert_eq!(
+        register(device(2, "bob@a.example", 1)).await.unwrap(),
+        Registered::KeyTaken
+    );
+    assert_eq!(
+        register(device(2, "nobody@a.example", 2)).await.unwrap(),
+        Registered::NoAccount
+    );
+    assert_eq!(
+        register(device(2, alice, 2)).await.unwrap(),
+        Registered::New
+    );
+    assert_eq!(
+        register(device(3, alice, 3)).await.unwrap(),
+        Registered::TooMany
+    );
+    // An id is nobody else's.
+    assert!(register(device(1, "bob@a.example", 9)).await.is_err());
+    let devices = storage.devices(alice).await.unwrap();
+    assert_eq!(devices.len(), 2);
+    assert_eq!(
+        storage.device(alice, &[1; 16]).await.unwrap().unwrap().name,
+        "phone"
+    );
+    let other = storage.device("bob@a.example", &[1; 16]).await.unwrap();
+    assert_eq!(other, None);
+}
+
+#[tokio::test]
+async fn a_revoked_device_stays_revoked_and_makes_room() {
+    let storage = storage().await;
+    let alice = "alice@a.example";
+    storage.write(device(1, alice, 1)).await.unwrap();
+    storage.write(device(2, alice, 2)).await.unwrap();
+    let revoke = |account: &str, now| {
+        storage.write(RevokeDevice {
+            account: account.to_owned(),
+            id: [1; 16],
+            now,
+        })
+    };
+    assert_eq!(
+        revoke("bob@a.example", 8).await.unwrap(),
+        RevokedDevice::Unknown
+    );
+    assert_eq!(revoke(alice, 8).await.unwrap(), RevokedDevice::Revoked);
+    assert_eq!(revoke(alice, 9).await.unwrap(), RevokedDevice::Already(8));
+    assert_eq!(
+        storage.write(device(3, alice, 1)).await.unwrap(),
+        Registered::KeyTaken
+    );
+    assert_eq!(
+        storage.write(device(3, alice, 3)).await.unwrap(),
+        Registered::New
+    );
+    assert_eq!(
+        storage.write(batch(1, &[1], 8)).await.unwrap(),
+        Recorded::NoDevice
+    );
+}
+
+#[tokio::test]
+async fn the_devices_of_a_deleted_account_are_revoked() {
+    let storage = storage().await;
+    let alice = "alice@a.example";
+    storage.write(device(1, alice, 1)).await.unwrap();
+    storage
+        .write(crate::DeleteAccount {
+            account: alice.to_owned(),
+        })
+        .await
+        .unwrap();
+    create(&storage, alice).await;
+    let devices = storage.devices(alice).await.unwrap();
+    assert!(devices[0].revoked.is_some());
+}
+
+#[tokio::test]
+async fn a_key_has_one_certificate_and_a_device_a_bound() {
+    let storage = storage().await;
+    storage
+        .write(device(1, "alice@a.example", 1))
+        .await
+        .unwrap();
+    let record = |keys: &'static [u8], now| storage.write(batch(1, keys, now));
+    assert_eq!(record(&[1, 2], 8).await.unwrap(), Recorded::Recorded);
+    assert_eq!(record(&[3, 2], 8).await.unwrap(), Recorded::KeyUsed);
+    assert_eq!(record(&[3, 4], 8).await.unwrap(), Recorded::TooMany);
+    assert_eq!(record(&[3], 8).await.unwrap(), Recorded::Recorded);
+    // What has expired no longer counts.
+    assert_eq!(record(&[4, 5], 100).await.unwrap(), Recorded::Recorded);
+    assert_eq!(
+        storage.write(batch(9, &[6], 8)).await.unwrap(),
+        Recorded::NoDevice
+    );
+    let mut found = storage
+        .certificates_of_keys(&[[1; 32], [6; 32], [3; 32]])
+        .await
+        .unwrap();
+    found.sort_by_key(|certificate| certificate.key_hash);
+    assert_eq!(found, [certificate(1, 1), certificate(3, 1)]);
+}
+
+#[tokio::test]
+async fn published_statements_follow_each_other() {
+    let storage = storage().await;
+    let publish = |sequence, signed: u8| {
+        storage.write(PublishAnchors(PublishedAnchors {
+            domain: "a.example".to_owned(),
+            sequence,
+            signed: vec![signed],
+            issued: 1,
+        }))
+    };
+    assert_eq!(storage.published_anchors("a.example").await.unwrap(), None);
+    assert!(!publish(1, 1).await.unwrap());
+    assert!(publish(0, 0).await.unwrap());
+    assert!(!publish(0, 9).await.unwrap());
+    for sequence in 1..50 {
+        assert!(publish(sequence, 1).await.unwrap());
+    }
+    let newest = storage.published_anchors("a.example").await.unwrap();
+    assert_eq!(newest.unwrap().sequence, 49);
+}
+
+#[tokio::test]
+async fn a_pinned_domain_never_goes_back_under_its_root() {
+    let storage = storage().await;
+    let pin = |root: u8, sequence, expires| {
+        storage.write(PinAnchors(PinnedAnchors {
+            domain: "b.example".to_owned(),
+            root: [root; 32],
+            sequence,
+            expires,
+            record: vec![root],
+        }))
+    };
+    assert!(pin(1, 5, 50).await.unwrap());
+    assert!(!pin(1, 4, 40).await.unwrap());
+    assert!(pin(1, 6, 60).await.unwrap());
+    assert!(pin(2, 0, 70).await.unwrap());
+    let pinned = storage.pinned_anchors("b.example").await.unwrap().unwrap();
+    assert_eq!((pinned.root, pinned.sequence), ([2; 32], 0));
+    let ending = |from, until| storage.pinned_anchors_ending(from, until, 10);
+    assert_eq!(ending(0, 70).await.unwrap(), ["b.example"]);
+    assert!(ending(0, 69).await.unwrap().is_empty());
+    assert_eq!(storage.pinned_domains(10).await.unwrap().len(), 1);
+}

@@ -1,6 +1,10 @@
 //! SASL as steps (RFC 6120 §6): SCRAM (RFC 5802, RFC 7677), PLAIN (RFC 4616) and EXTERNAL, for
 //! the server's side and for the client's.
 
+mod keys;
+
+pub use keys::{BadPassword, prepare_password};
+
 /// The hash of a SCRAM mechanism.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Hash {

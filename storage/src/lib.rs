@@ -14,6 +14,7 @@ mod accounts;
 mod authority;
 mod checkpoint;
 mod integer;
+pub mod key_packages;
 mod migrate;
 mod offline;
 mod open;

@@ -8,6 +8,7 @@ use crate::Error;
 const MIGRATIONS: &[(i64, &str)] = &[
     (1, include_str!("../migrations/0001_accounts.sql")),
     (2, include_str!("../migrations/0002_authority.sql")),
+    (3, include_str!("../migrations/0003_key_packages.sql")),
     (4, include_str!("../migrations/0004_rooms.sql")),
 ];
 

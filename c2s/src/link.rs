@@ -94,6 +94,17 @@ impl Outbound {
         (Self { sender }, Inbox { receiver })
     }
 
+    /// As [`Self::send`], but waits while the queue is full: for what need not come at once.
+    pub async fn send_when_free(&self, stanza: Arc<Stanza>) -> Result<(), Undeliverable> {
+        match self.sender.reserve().await {
+            Ok(place) => {
+                place.send(ToSession::Stanza(stanza));
+                Ok(())
+            }
+            Err(_) => Err(Undeliverable(stanza)),
+        }
+    }
+
     /// The session's stream is gone.
     #[must_use]
     pub fn is_closed(&self) -> bool {

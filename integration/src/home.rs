@@ -56,7 +56,11 @@ impl Home {
     /// Prepares a home in an empty folder; nothing runs yet.
     pub fn new(options: Options, folder: &Path) -> io::Result<Self> {
         std::fs::create_dir_all(folder)?;
-        let home = Self { options, folder: folder.to_owned(), process: None };
+        let home = Self {
+            options,
+            folder: folder.to_owned(),
+            process: None,
+        };
         home.write_configuration()?;
         Ok(home)
     }
@@ -70,7 +74,11 @@ impl Home {
     }
 
     fn as_peer(&self) -> Peer {
-        Peer { domain: self.options.domain.clone(), address: self.s2s(), ca: self.ca() }
+        Peer {
+            domain: self.options.domain.clone(),
+            address: self.s2s(),
+            ca: self.ca(),
+        }
     }
 
     #[must_use]
@@ -109,10 +117,17 @@ impl Home {
     }
 
     fn write_configuration(&self) -> io::Result<()> {
-        let Options { domain, peers, extra, .. } = &self.options;
+        let Options {
+            domain,
+            peers,
+            extra,
+            ..
+        } = &self.options;
         let roots: Vec<String> = peers.iter().map(|p| format!("{:?}", p.ca)).collect();
-        let targets: String =
-            peers.iter().map(|p| format!("{:?} = \"{}\"\n", p.domain, p.address)).collect();
+        let targets: String = peers
+            .iter()
+            .map(|p| format!("{:?} = \"{}\"\n", p.domain, p.address))
+            .collect();
         let text = format!(
             "[server]\ndomains = [{domain:?}]\ndata_dir = {:?}\n\n\
              [c2s]\nlisten = [\"{}\"]\nlisten_tls = []\n\n\
@@ -148,7 +163,11 @@ impl Home {
             if std::net::TcpStream::connect_timeout(&self.c2s(), Duration::from_secs(1)).is_ok() {
                 return Ok(());
             }
-            if let Some(status) = self.process.as_mut().and_then(|p| p.try_wait().ok().flatten()) {
+            if let Some(status) = self
+                .process
+                .as_mut()
+                .and_then(|p| p.try_wait().ok().flatten())
+            {
                 return Err(self.fault(&format!("ended at its start, {status}")));
             }
             if started.elapsed() > START_LIMIT {
@@ -162,7 +181,11 @@ impl Home {
         let log = std::fs::read_to_string(self.log()).unwrap_or_default();
         let tail: Vec<&str> = log.lines().rev().take(20).collect();
         let tail: Vec<&str> = tail.into_iter().rev().collect();
-        io::Error::other(format!("{} {what}; its log ends:\n{}", self.domain(), tail.join("\n")))
+        io::Error::other(format!(
+            "{} {what}; its log ends:\n{}",
+            self.domain(),
+            tail.join("\n")
+        ))
     }
 
     /// SIGKILL: nothing that was not durable survives.
@@ -177,7 +200,9 @@ impl Home {
     /// SIGTERM, and waits for the end.
     pub fn stop(&mut self) -> io::Result<()> {
         if let Some(mut process) = self.process.take() {
-            Command::new("kill").arg(process.id().to_string()).status()?;
+            Command::new("kill")
+                .arg(process.id().to_string())
+                .status()?;
             process.wait()?;
         }
         Ok(())
@@ -202,13 +227,19 @@ impl Home {
             return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
         }
         let said = String::from_utf8_lossy(&output.stderr);
-        Err(io::Error::other(format!("comity {} says: {said}", arguments.join(" "))))
+        Err(io::Error::other(format!(
+            "comity {} says: {said}",
+            arguments.join(" ")
+        )))
     }
 
     /// Makes an account; the server has to run.
     pub fn add_user(&self, local: &str, password: &str) -> io::Result<()> {
         let jid = format!("{local}@{}", self.domain());
-        self.comity(&["user", "add", &jid, "--password-file", "-"], &format!("{password}\n"))?;
+        self.comity(
+            &["user", "add", &jid, "--password-file", "-"],
+            &format!("{password}\n"),
+        )?;
         Ok(())
     }
 }

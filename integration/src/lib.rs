@@ -24,7 +24,11 @@ pub fn binary(name: &str) -> PathBuf {
         folder.pop();
     }
     let path = folder.join(name);
-    assert!(path.exists(), "{} is missing: run cargo build --workspace", path.display());
+    assert!(
+        path.exists(),
+        "{} is missing: run cargo build --workspace",
+        path.display()
+    );
     path
 }
 
@@ -34,5 +38,10 @@ pub fn binary(name: &str) -> PathBuf {
 pub fn address() -> Ipv4Addr {
     static NEXT: AtomicU8 = AtomicU8::new(1);
     let [_, _, high, low] = std::process::id().to_be_bytes();
-    Ipv4Addr::new(127, 1 + high % 200, low, NEXT.fetch_add(1, Ordering::Relaxed))
+    Ipv4Addr::new(
+        127,
+        1 + high % 200,
+        low,
+        NEXT.fetch_add(1, Ordering::Relaxed),
+    )
 }

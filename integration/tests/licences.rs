@@ -23,7 +23,10 @@ const ACCEPTED: &[&str] = &[
 
 /// May we use it? An SPDX expression: `OR` (also written `/`) lets us choose, `AND` asks for both.
 fn accepted(expression: &str) -> bool {
-    let spaced = expression.replace('/', " OR ").replace('(', " ( ").replace(')', " ) ");
+    let spaced = expression
+        .replace('/', " OR ")
+        .replace('(', " ( ")
+        .replace(')', " ) ");
     let words: Vec<&str> = spaced.split_whitespace().collect();
     let (result, rest) = any(&words);
     result && rest.is_empty()
@@ -53,9 +56,10 @@ fn one<'a, 'b>(words: &'b [&'a str]) -> (bool, &'b [&'a str]) {
             (result, [")", rest @ ..]) => (result, rest),
             (_, rest) => (false, rest),
         },
-        [licence, "WITH", exception, rest @ ..] => {
-            (ACCEPTED.contains(&format!("{licence} WITH {exception}").as_str()), rest)
-        }
+        [licence, "WITH", exception, rest @ ..] => (
+            ACCEPTED.contains(&format!("{licence} WITH {exception}").as_str()),
+            rest,
+        ),
         [licence, rest @ ..] => (ACCEPTED.contains(licence), rest),
         [] => (false, words),
     }
@@ -70,10 +74,20 @@ fn every_dependency_has_an_accepted_licence() {
         .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
         .output()
         .expect("cargo runs");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).expect("it is JSON");
-    let packages = metadata["packages"].as_array().expect("packages are a list");
-    assert!(packages.len() > 100, "the whole graph is listed, not {} packages", packages.len());
+    let packages = metadata["packages"]
+        .as_array()
+        .expect("packages are a list");
+    assert!(
+        packages.len() > 100,
+        "the whole graph is listed, not {} packages",
+        packages.len()
+    );
     let refused: Vec<String> = packages
         .iter()
         .filter(|package| !package["license"].as_str().is_some_and(accepted))
@@ -84,10 +98,22 @@ fn every_dependency_has_an_accepted_licence() {
 
 #[test]
 fn expressions_are_read_as_spdx_writes_them() {
-    for good in ["MIT", "MIT/Apache-2.0", "GPL-3.0 OR MIT", "(MIT OR GPL-2.0) AND Unicode-3.0"] {
+    for good in [
+        "MIT",
+        "MIT/Apache-2.0",
+        "GPL-3.0 OR MIT",
+        "(MIT OR GPL-2.0) AND Unicode-3.0",
+    ] {
         assert!(accepted(good), "{good}");
     }
-    for bad in ["", "GPL-3.0", "MIT AND GPL-3.0", "(MIT", "MIT)", "GPL-3.0 AND (MIT OR ISC)"] {
+    for bad in [
+        "",
+        "GPL-3.0",
+        "MIT AND GPL-3.0",
+        "(MIT",
+        "MIT)",
+        "GPL-3.0 AND (MIT OR ISC)",
+    ] {
         assert!(!accepted(bad), "{bad}");
     }
 }

@@ -1,28 +1,54 @@
 //! The one door out: to a session, to the outbox, or to the stream of another domain.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 
-use comity_xmpp::error::StanzaError;
+use comity_storage::{Enqueue, Enqueued, Outgoing};
+use comity_xmpp::error::{ErrorType, StanzaCondition, StanzaError};
 use comity_xmpp::jid::Jid;
-use comity_xmpp::stanza::Stanza;
+use comity_xmpp::stanza::{Kind, Stanza};
+use tracing::{debug, error, warn};
 
+use crate::dispatch;
 use crate::home::Home;
-use crate::module::Later;
+use crate::module::{Later, Origin, message};
+use crate::route;
+
+/// Stanzas that one stanza may set off: a roster of contacts with their resources, and no loop.
+const STEPS: usize = 65_536;
 
 /// What a module wants to leave, once its changes are committed. A value: nothing is sent by
 /// making one.
 #[derive(Default)]
 pub struct Deliveries {
-    /// For sessions of ours, by full address.
-    pub(crate) local: Vec<(Jid, Arc<Stanza>)>,
-    /// For wherever `to` says: answers, errors, and whatever else takes the ordinary way.
-    pub(crate) routed: Vec<Stanza>,
+    /// In the order in which they leave.
+    pub(crate) leaving: Vec<Leaving>,
     /// Domains with new rows in the outbox.
     pub(crate) wake: BTreeSet<String>,
     /// What is done after all of this has left, while the sender's next stanza is taken in.
     pub(crate) afterwards: Vec<Later<Deliveries>>,
+}
+
+/// One stanza on its way out.
+#[derive(Debug)]
+pub(crate) enum Leaving {
+    /// To this session, whatever `to` says.
+    Session {
+        session: Jid,
+        stanza: Arc<Stanza>,
+        otherwise: Otherwise,
+    },
+    /// To wherever `to` says.
+    Routed(Stanza),
+}
+
+/// What becomes of a stanza whose session is gone by now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Otherwise {
+    Drop,
+    /// A message goes back to its account, the sender of an IQ request is told.
+    Return,
 }
 
 impl Deliveries {
@@ -41,7 +67,11 @@ impl Deliveries {
     #[must_use]
     pub fn refuse(request: &Stanza, error: &StanzaError) -> Self {
         Self {
-            routed: request.error_reply(error).into_iter().collect(),
+            leaving: request
+                .error_reply(error)
+                .map(Leaving::Routed)
+                .into_iter()
+                .collect(),
             ..Self::default()
         }
     }
@@ -57,15 +87,28 @@ impl Deliveries {
         self
     }
 
+    /// As [`Self::with`].
     pub fn push(&mut self, stanza: Stanza) {
-        self.routed.push(stanza);
+        self.leaving.push(Leaving::Routed(stanza));
     }
 
     /// Adds a stanza for one session, whatever its `to` says; shared, never copied per session.
-    /// If the session is gone by now, it is dropped, save a message without a payload of ours,
-    /// which goes back to its account.
+    /// Dropped if the session is gone by now: for what a client asks for again when it is back.
     pub fn push_local(&mut self, session: Jid, stanza: Arc<Stanza>) {
-        self.local.push((session, stanza));
+        self.leaving.push(Leaving::Session {
+            session,
+            stanza,
+            otherwise: Otherwise::Drop,
+        });
+    }
+
+    /// As [`Self::push_local`], for what must not be lost: it comes back if the session is gone.
+    pub(crate) fn push_kept(&mut self, session: Jid, stanza: Arc<Stanza>) {
+        self.leaving.push(Leaving::Session {
+            session,
+            stanza,
+            otherwise: Otherwise::Return,
+        });
     }
 
     /// Says that a committed change has put rows for this domain into the outbox.
@@ -80,33 +123,153 @@ impl Deliveries {
 
     /// Joins two; what is in `self` leaves first.
     pub fn extend(&mut self, other: Self) {
-        self.local.extend(other.local);
-        self.routed.extend(other.routed);
+        self.leaving.extend(other.leaving);
         self.wake.extend(other.wake);
         self.afterwards.extend(other.afterwards);
     }
 
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.local.is_empty()
-            && self.routed.is_empty()
-            && self.wake.is_empty()
-            && self.afterwards.is_empty()
+        self.leaving.is_empty() && self.wake.is_empty() && self.afterwards.is_empty()
     }
 }
 
 impl fmt::Debug for Deliveries {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Deliveries")
-            .field("local", &self.local)
-            .field("routed", &self.routed)
+            .field("leaving", &self.leaving)
             .field("wake", &self.wake)
             .field("afterwards", &self.afterwards.len())
             .finish()
     }
 }
 
-/// Lets everything out, in the order in which it was decided.
+/// Lets everything out, in the order in which it was decided: what one stanza sets off leaves
+/// before the next.
 pub(crate) async fn deliver(home: &Home, deliveries: Deliveries) {
-    let _ = (home, deliveries);
+    let mut wake = deliveries.wake;
+    let mut afterwards = deliveries.afterwards;
+    let mut queue = VecDeque::from(deliveries.leaving);
+    let mut steps = 0;
+    while let Some(leaving) = queue.pop_front() {
+        steps += 1;
+        if steps > STEPS {
+            error!(
+                dropped = queue.len() + 1,
+                "one stanza has set off too many: the rest is dropped"
+            );
+            break;
+        }
+        let more = match leaving {
+            Leaving::Session {
+                session,
+                stanza,
+                otherwise,
+            } => to_session(home, &session, stanza, otherwise).await,
+            Leaving::Routed(stanza) => by_address(home, stanza).await,
+        };
+        for leaving in more.leaving.into_iter().rev() {
+            queue.push_front(leaving);
+        }
+        wake.extend(more.wake);
+        afterwards.extend(more.afterwards);
+    }
+    for domain in wake {
+        home.remote.wake(&domain);
+    }
+    for later in afterwards {
+        start(home, later).await;
+    }
+}
+
+async fn to_session(
+    home: &Home,
+    session: &Jid,
+    stanza: Arc<Stanza>,
+    otherwise: Otherwise,
+) -> Deliveries {
+    let Err(stanza) = home.sessions.send(session, stanza) else {
+        return Deliveries::none();
+    };
+    match (otherwise, stanza.kind) {
+        (Otherwise::Drop, _) => {
+            debug!(%session, "the session is gone: a stanza is dropped");
+            Deliveries::none()
+        }
+        (Otherwise::Return, Kind::Message(_)) => {
+            message::returned(home, session, Arc::unwrap_or_clone(stanza)).await
+        }
+        (Otherwise::Return, _) => Deliveries::refuse(&stanza, &route::unavailable()),
+    }
+}
+
+async fn by_address(home: &Home, stanza: Stanza) -> Deliveries {
+    let Some(to) = stanza.to.clone() else {
+        // Only a session's own request has no address to answer to, and c2s stamps its `from`.
+        warn!(kind = ?stanza.kind, "a stanza without an address is dropped");
+        return Deliveries::none();
+    };
+    if home.hosts.serves(to.domain()) {
+        return dispatch::decide(home, Origin::Server, stanza).await;
+    }
+    if !route::keeps(stanza.kind) {
+        home.remote.send(to.domain(), stanza);
+        return Deliveries::none();
+    }
+    match home
+        .storage
+        .write(Enqueue(outgoing(home, to.domain(), &stanza)))
+        .await
+    {
+        Ok(Enqueued::Queued) => {
+            let mut deliveries = Deliveries::none();
+            deliveries.wake(to.domain());
+            deliveries
+        }
+        Ok(Enqueued::Full) => Deliveries::refuse(
+            &stanza,
+            &StanzaError::new(ErrorType::Wait, StanzaCondition::ResourceConstraint)
+                .with_text(format!("too much waits for {} already", to.domain())),
+        ),
+        Err(fault) => failed(&stanza, &fault),
+    }
+}
+
+/// A row of the outbox: for a module's own transaction.
+pub(crate) fn outgoing(home: &Home, domain: &str, stanza: &Stanza) -> Outgoing {
+    let now = home.now_ms();
+    Outgoing {
+        destination: domain.to_owned(),
+        stanza: stanza.to_bytes(None).to_vec(),
+        created: now,
+        expires: now.saturating_add(home.limits.outbox_expiry_ms),
+    }
+}
+
+/// The sender is told that nothing was done.
+pub(crate) fn failed(stanza: &Stanza, fault: &comity_storage::Error) -> Deliveries {
+    error!(%fault, "the storage failed: a stanza is refused");
+    Deliveries::refuse(
+        stanza,
+        &StanzaError::new(ErrorType::Wait, StanzaCondition::InternalServerError)
+            .with_text("the server could not keep this: send it again"),
+    )
+}
+
+/// Starts what is done afterwards; waits while too much of it is under way.
+async fn start(home: &Home, later: Later<Deliveries>) {
+    let Ok(permit) = Arc::clone(&home.afterwards).acquire_owned().await else {
+        return;
+    };
+    let home = home.clone();
+    tokio::spawn(async move {
+        let deliveries = later.await;
+        finish(home, deliveries).await;
+        drop(permit);
+    });
+}
+
+/// [`deliver`] for a task of its own, which may set off further ones.
+fn finish(home: Home, deliveries: Deliveries) -> Later<()> {
+    Box::pin(async move { deliver(&home, deliveries).await })
 }

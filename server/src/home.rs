@@ -1,10 +1,12 @@
 //! What every module may use: storage, sessions, services, and the ways out.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use comity_storage::Storage;
 use comity_xmpp::stanza::Stanza;
+use tokio::sync::Semaphore;
 
 use crate::requests::Requests;
 use crate::route::Hosts;
@@ -48,19 +50,47 @@ pub struct Shared {
     pub remote: Arc<dyn Remote>,
     pub clock: Arc<dyn Clock>,
     pub limits: Limits,
+    pub federation: Federation,
+    /// From which the salts of unknown users are derived, by domain.
+    pub host_secrets: HashMap<String, Vec<u8>>,
+    /// Bounds what is done after a stanza (see [`crate::deliver::Deliveries::afterwards`]).
+    pub afterwards: Arc<Semaphore>,
 }
+
+/// Tasks that may be under way after their stanza has been handled.
+pub const AFTERWARDS: usize = 1024;
 
 /// How much the server keeps for its users.
 #[derive(Clone, Debug)]
 pub struct Limits {
     /// Messages kept for one account while it is away.
-    pub offline_messages: u32,
-    /// Items in one roster.
-    pub roster_items: u32,
+    pub offline_messages: usize,
+    /// Items in one roster, and requests that await an answer.
+    pub roster_items: usize,
+    /// Addresses that one session may send directed presence to.
+    pub directed_presences: usize,
     /// Sessions of one account at a time.
     pub resources: usize,
+    /// PBKDF2 rounds of new passwords: what unknown users are told, so that they look alike.
+    pub scram_iterations: u32,
     /// Milliseconds a stanza waits in the outbox before its sender is told.
     pub outbox_expiry_ms: u64,
+}
+
+/// With which domains there may be streams.
+#[derive(Clone, Debug, Default)]
+pub struct Federation {
+    /// Only these; `None`: all.
+    pub allow: Option<HashSet<String>>,
+    /// In any case not these.
+    pub deny: HashSet<String>,
+}
+
+impl Federation {
+    #[must_use]
+    pub fn with(&self, peer: &str) -> bool {
+        !self.deny.contains(peer) && self.allow.as_ref().is_none_or(|allow| allow.contains(peer))
+    }
 }
 
 impl Default for Limits {
@@ -68,7 +98,9 @@ impl Default for Limits {
         Self {
             offline_messages: 10_000,
             roster_items: 2_000,
+            directed_presences: 1_000,
             resources: 32,
+            scram_iterations: 10_000,
             outbox_expiry_ms: 3 * 24 * 3600 * 1000,
         }
     }

@@ -12,3 +12,5 @@ pub mod requests;
 pub mod route;
 pub mod services;
 pub mod sessions;
+mod streams;
+mod time;

@@ -14,10 +14,43 @@ use uuid::Uuid;
 use crate::deliver::Deliveries;
 use crate::home::Home;
 
+pub mod account;
+pub mod disco;
+pub mod message;
+pub mod outbox;
 pub mod ping;
+pub mod presence;
+pub mod roster;
+pub mod version;
 
 /// Every feature of this server. A line here is all it takes to add one.
-pub const MODULES: &[Module] = &[ping::MODULE];
+pub const MODULES: &[Module] = &[
+    account::MODULE,
+    disco::MODULE,
+    message::MODULE,
+    outbox::MODULE,
+    ping::MODULE,
+    presence::MODULE,
+    roster::MODULE,
+    version::MODULE,
+];
+
+/// The module that answers such a request.
+pub(crate) fn answering(
+    what: What,
+    ns: &str,
+    name: &str,
+    target: Target,
+) -> Option<&'static Module> {
+    MODULES.iter().find(|module| {
+        module.handles.iter().any(|handled| {
+            handled.what == what
+                && handled.target == target
+                && handled.ns == ns
+                && (handled.name == "*" || handled.name == name)
+        })
+    })
+}
 
 /// A future that owns what it needs.
 pub type Later<T> = Pin<Box<dyn Future<Output = T> + Send>>;

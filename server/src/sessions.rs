@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use comity_c2s::link::{Bound, Outbound};
 use comity_xmpp::error::{ErrorType, StanzaCondition, StanzaError, StreamCondition, StreamError};
 use comity_xmpp::jid::{BareJid, Jid};
-use comity_xmpp::stanza::Stanza;
+use comity_xmpp::stanza::{Kind, Stanza};
 use uuid::Uuid;
 
 /// Every session of this process.
@@ -43,7 +43,12 @@ pub struct Session {
     pub challenge: Option<Vec<u8>>,
     /// Gets the entries of its rooms as they come.
     pub syncing: bool,
+    /// While the session is being given what was kept for its account: messages that came since.
+    held: Option<Vec<Arc<Stanza>>>,
 }
+
+/// Messages held back from a session while it is given older ones.
+const HELD: usize = 1024;
 
 /// What others see of an available session.
 #[derive(Clone, Debug)]
@@ -79,6 +84,7 @@ impl Sessions {
             tls_exporter: bound.tls_exporter,
             challenge: None,
             syncing: false,
+            held: None,
         };
         if let Some(old) = account.sessions.insert(resource.clone(), session) {
             *account.replaced.entry(resource).or_default() += 1;
@@ -170,25 +176,107 @@ impl Sessions {
         })
     }
 
+    /// The session is available with this presence; gives the priority it had, `Some(None)` if it
+    /// was not available, `None` if there is no such session.
+    pub(crate) fn appear(
+        &self,
+        jid: &Jid,
+        presence: Arc<Stanza>,
+        priority: i8,
+    ) -> Option<Option<i8>> {
+        self.with(jid, |session| {
+            let before = session.presence.replace(presence).map(|_| session.priority);
+            session.priority = priority;
+            before
+        })
+    }
+
+    /// The session is not available any more; gives whether it was, and who has had directed
+    /// presence from it.
+    pub(crate) fn disappear(&self, jid: &Jid) -> Option<(bool, HashSet<Jid>)> {
+        self.with(jid, |session| {
+            session.priority = 0;
+            (
+                session.presence.take().is_some(),
+                std::mem::take(&mut session.directed),
+            )
+        })
+    }
+
+    /// Holds messages back from this session until [`Self::release`]; false if that is being done
+    /// for a session of the account already.
+    pub(crate) fn hold(&self, jid: &Jid) -> bool {
+        let Some(resource) = jid.resource() else {
+            return false;
+        };
+        let mut accounts = self.lock();
+        let Some(account) = accounts.get_mut(&jid.to_bare()) else {
+            return false;
+        };
+        if account
+            .sessions
+            .values()
+            .any(|session| session.held.is_some())
+        {
+            return false;
+        }
+        match account.sessions.get_mut(resource) {
+            Some(session) => {
+                session.held = Some(Vec::new());
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Gives a session what was held back from it, in order; gives back what it does not take.
+    pub(crate) fn release(&self, jid: &Jid) -> Vec<Arc<Stanza>> {
+        self.with(jid, |session| {
+            let held = session.held.take().unwrap_or_default();
+            held.into_iter()
+                .filter_map(|stanza| session.outbound.send(stanza).err())
+                .map(|refused| refused.0)
+                .collect()
+        })
+        .unwrap_or_default()
+    }
+
     /// Puts a stanza into a session's queue; gives it back where there is no such session or its
     /// queue is full. A reader too slow to keep up is dropped then: what it has not acknowledged
     /// comes back with its end.
     pub(crate) fn send(&self, jid: &Jid, stanza: Arc<Stanza>) -> Result<(), Arc<Stanza>> {
-        let outbound = self.with(jid, |session| session.outbound.clone());
-        let Some(outbound) = outbound else {
-            return Err(stanza);
-        };
-        outbound.send(stanza).map_err(|refused| {
-            outbound.close(StreamError::new(
-                StreamCondition::ResourceConstraint,
-                "the client reads too slowly: its queue is full",
-            ));
-            refused.0
-        })
+        self.with(jid, |session| session.take(Arc::clone(&stanza)))
+            .unwrap_or(Err(stanza))
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<BareJid, Account>> {
         // Nothing panics while it holds the lock; if something did, the table is still whole.
         self.accounts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Session {
+    fn take(&mut self, stanza: Arc<Stanza>) -> Result<(), Arc<Stanza>> {
+        match &mut self.held {
+            Some(held) if matches!(stanza.kind, Kind::Message(_)) => {
+                if held.len() >= HELD {
+                    return Err(stanza);
+                }
+                held.push(stanza);
+                Ok(())
+            }
+            _ => self.outbound.send(stanza).map_err(|refused| {
+                self.outbound.close(StreamError::new(
+                    StreamCondition::ResourceConstraint,
+                    "the client reads too slowly: its queue is full",
+                ));
+                refused.0
+            }),
+        }
+    }
+
+    /// What was held back from a session that has ended.
+    pub(crate) fn held(&mut self) -> Vec<Arc<Stanza>> {
+        self.held.take().unwrap_or_default()
     }
 }

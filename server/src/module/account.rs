@@ -1,0 +1,161 @@
+//! Accounts as streams see them: what authenticates them, and how they are bound.
+
+use std::collections::HashMap;
+
+use comity_c2s::link::{Bound, Credentials};
+use comity_storage::{HostSecret, KeptScramKeys, ScramHash, Storage};
+use comity_xmpp::error::{ErrorType, StanzaCondition, StanzaError};
+use comity_xmpp::jid::{BareJid, Jid};
+use comity_xmpp::ns;
+use comity_xmpp::sasl::{Hash, ScramKeys};
+use comity_xmpp::stanza::IqType;
+use ring::hmac;
+use ring::rand::{SecureRandom, SystemRandom};
+use tracing::{error, info};
+
+use super::{Context, Handles, Later, Module, Request, Target, What};
+use crate::deliver::Deliveries;
+use crate::home::Home;
+
+pub const MODULE: Module = Module {
+    name: "account",
+    // RFC 3921 §3: old clients ask for it; it has no effect any more.
+    handles: &[session(Target::Domain), session(Target::OwnAccount)],
+    handle,
+    ..Module::EMPTY
+};
+
+/// As long as the salts of accounts that exist.
+const SALT_BYTES: usize = 16;
+
+const fn session(target: Target) -> Handles {
+    Handles {
+        what: What::Iq(IqType::Set),
+        ns: ns::SESSION,
+        name: "session",
+        target,
+    }
+}
+
+fn handle(_: Context, request: Request) -> Later<Deliveries> {
+    Box::pin(async move { Deliveries::answer(request.stanza.result(None)) })
+}
+
+/// Makes a session of an authenticated client.
+pub(crate) fn bind(home: &Home, bound: Bound) -> Result<Jid, StanzaError> {
+    let resource = match &bound.resource {
+        Some(resource) => resource.clone(),
+        None => generated()?,
+    };
+    let jid = bound.account.with_resource(&resource).map_err(|fault| {
+        // RFC 6120 §7.7.2.1.
+        StanzaError::new(ErrorType::Modify, StanzaCondition::BadRequest)
+            .with_text(format!("the resource cannot be used: {fault}"))
+    })?;
+    home.sessions.bind(bound, &jid, home.limits.resources)?;
+    info!(session = %jid, "bound");
+    Ok(jid)
+}
+
+/// RFC 6120 §7.6: a resource that nobody can guess.
+fn generated() -> Result<String, StanzaError> {
+    let mut bytes = [0; 12];
+    SystemRandom::new().fill(&mut bytes).map_err(|_| {
+        StanzaError::new(ErrorType::Wait, StanzaCondition::InternalServerError)
+            .with_text("the system gives no randomness")
+    })?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// What an account is authenticated by. Whatever is not there is derived from the secret of its
+/// domain, so that nobody can tell who has an account.
+pub(crate) async fn credentials(home: &Home, account: &BareJid) -> Credentials {
+    let found = async {
+        let usable = home
+            .storage
+            .account(account.as_str())
+            .await?
+            .is_some_and(|a| a.enabled);
+        let keys = home.storage.scram_keys(account.as_str()).await?;
+        Ok::<_, comity_storage::Error>((usable, keys))
+    };
+    let (usable, keys) = found.await.unwrap_or_else(|fault| {
+        error!(%fault, "an account's keys cannot be read: its login is refused");
+        (false, Vec::new())
+    });
+    let of = |hash: Hash| {
+        keys.iter()
+            .find(|keys| kept(keys.hash) == hash)
+            .map_or_else(|| derived(home, account, hash), |keys| scram(hash, keys))
+    };
+    Credentials {
+        sha1: of(Hash::Sha1),
+        sha256: of(Hash::Sha256),
+        usable,
+    }
+}
+
+fn kept(hash: ScramHash) -> Hash {
+    match hash {
+        ScramHash::Sha1 => Hash::Sha1,
+        ScramHash::Sha256 => Hash::Sha256,
+    }
+}
+
+fn scram(hash: Hash, keys: &KeptScramKeys) -> ScramKeys {
+    ScramKeys {
+        hash,
+        salt: keys.salt.clone(),
+        iterations: keys.iterations,
+        stored_key: keys.stored_key.clone(),
+        server_key: keys.server_key.clone(),
+    }
+}
+
+/// Keys of no password, always the same for one account.
+fn derived(home: &Home, account: &BareJid, hash: Hash) -> ScramKeys {
+    let secret = home
+        .host_secrets
+        .get(account.domain())
+        .map_or(&[][..], Vec::as_slice);
+    let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
+    let derive = |what: &str, length: usize| {
+        let text = format!("{what}\0{hash:?}\0{account}");
+        hmac::sign(&key, text.as_bytes()).as_ref()[..length].to_vec()
+    };
+    let length = match hash {
+        Hash::Sha1 => 20,
+        Hash::Sha256 => 32,
+    };
+    ScramKeys {
+        hash,
+        salt: derive("salt", SALT_BYTES),
+        iterations: home.limits.scram_iterations,
+        stored_key: derive("stored key", length),
+        server_key: derive("server key", length),
+    }
+}
+
+/// The secrets of all hosted domains, made where there are none yet.
+pub(crate) async fn host_secrets(
+    storage: &Storage,
+    domains: &[String],
+) -> Result<HashMap<String, Vec<u8>>, comity_storage::Error> {
+    let mut secrets = HashMap::new();
+    for domain in domains {
+        let mut proposed = [0; 32];
+        // A secret is kept only once: without randomness now, the next start tries again.
+        if SystemRandom::new().fill(&mut proposed).is_err() {
+            error!("the system gives no randomness");
+            continue;
+        }
+        let secret = storage
+            .write(HostSecret {
+                domain: domain.clone(),
+                proposed,
+            })
+            .await?;
+        secrets.insert(domain.clone(), secret);
+    }
+    Ok(secrets)
+}

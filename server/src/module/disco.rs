@@ -1,0 +1,110 @@
+//! XEP-0030: Service Discovery, of the domain and of accounts.
+
+use comity_xmpp::element::Element;
+use comity_xmpp::error::{ErrorType, StanzaCondition, StanzaError};
+use comity_xmpp::ns;
+use comity_xmpp::stanza::IqType;
+
+use super::{Context, Entity, Handles, Later, MODULES, Module, Request, Target, What, presence};
+use crate::deliver::Deliveries;
+use crate::home::Home;
+use crate::route::unavailable;
+
+pub const MODULE: Module = Module {
+    name: "disco",
+    handles: &[
+        about(ns::DISCO_INFO, Target::Domain),
+        about(ns::DISCO_INFO, Target::OwnAccount),
+        about(ns::DISCO_INFO, Target::OtherAccount),
+        about(ns::DISCO_ITEMS, Target::Domain),
+        about(ns::DISCO_ITEMS, Target::OwnAccount),
+        about(ns::DISCO_ITEMS, Target::OtherAccount),
+    ],
+    features: &[
+        (Entity::Domain, ns::DISCO_INFO),
+        (Entity::Domain, ns::DISCO_ITEMS),
+        (Entity::Account, ns::DISCO_INFO),
+        (Entity::Account, ns::DISCO_ITEMS),
+    ],
+    handle,
+    ..Module::EMPTY
+};
+
+const fn about(ns: &'static str, target: Target) -> Handles {
+    Handles {
+        what: What::Iq(IqType::Get),
+        ns,
+        name: "query",
+        target,
+    }
+}
+
+fn handle(context: Context, request: Request) -> Later<Deliveries> {
+    Box::pin(async move {
+        if request.target == Target::OtherAccount && !may_know(&context, &request).await {
+            // XEP-0030 §8: strangers do not learn whether there is such an account.
+            return Deliveries::refuse(&request.stanza, &unavailable());
+        }
+        if request.payload.attr("node").is_some() {
+            let error = StanzaError::new(ErrorType::Cancel, StanzaCondition::ItemNotFound)
+                .with_text("there are no nodes here");
+            return Deliveries::refuse(&request.stanza, &error);
+        }
+        let entity = match request.target {
+            Target::Domain => Entity::Domain,
+            Target::OwnAccount | Target::OtherAccount => Entity::Account,
+            Target::Room => Entity::Room,
+        };
+        let answer = if request.payload.ns == ns::DISCO_INFO {
+            info(&context.home, entity)
+        } else {
+            Element::new(ns::DISCO_ITEMS, "query")
+        };
+        Deliveries::answer(request.stanza.result(Some(&answer)))
+    })
+}
+
+async fn may_know(context: &Context, request: &Request) -> bool {
+    presence::sees(
+        &context.home,
+        &request.from.to_bare(),
+        &request.to.to_bare(),
+    )
+    .await
+}
+
+/// What an entity of this server is and can: for modules that answer disco#info themselves too.
+#[must_use]
+pub fn info(home: &Home, entity: Entity) -> Element {
+    let (category, kind) = match entity {
+        Entity::Domain => ("server", "im"),
+        Entity::Account => ("account", "registered"),
+        Entity::Room => ("conference", "mls"),
+    };
+    let mut identity = Element::new(ns::DISCO_INFO, "identity")
+        .with_attr("category", category)
+        .with_attr("type", kind);
+    if entity == Entity::Domain {
+        identity.set_attr("name", "Comity");
+    }
+    let mut features: Vec<&str> = MODULES
+        .iter()
+        .flat_map(|module| module.features)
+        .filter(|(described, _)| *described == entity)
+        .map(|(_, feature)| *feature)
+        .collect();
+    features.sort_unstable();
+    features.dedup();
+    Element::new(ns::DISCO_INFO, "query")
+        .with_child(identity)
+        .with_children(
+            features
+                .into_iter()
+                .map(|feature| Element::new(ns::DISCO_INFO, "feature").with_attr("var", feature)),
+        )
+        .with_children(
+            MODULES
+                .iter()
+                .flat_map(|module| (module.info)(home, entity)),
+        )
+}

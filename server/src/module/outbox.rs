@@ -1,0 +1,73 @@
+//! What has waited too long for another domain goes back to its sender.
+
+use std::time::Duration;
+
+use comity_storage::{OutboxRow, RemoveOutgoing};
+use comity_xmpp::error::{ErrorType, StanzaCondition, StanzaError};
+use comity_xmpp::stanza::Stanza;
+use tracing::{error, info};
+
+use super::{Later, Module, Tick, message};
+use crate::deliver::Deliveries;
+use crate::home::Home;
+
+/// Rows told about at a time; the rest waits for the next round.
+const BATCH: usize = 1024;
+
+pub const MODULE: Module = Module {
+    name: "outbox",
+    tick: Some(Tick {
+        every: Duration::from_secs(60),
+        run: expire,
+    }),
+    ..Module::EMPTY
+};
+
+fn expire(home: Home) -> Later<Deliveries> {
+    Box::pin(async move {
+        match bounces(&home).await {
+            Ok(deliveries) => deliveries,
+            Err(fault) => {
+                error!(%fault, "expired stanzas could not be read: again at the next round");
+                Deliveries::none()
+            }
+        }
+    })
+}
+
+async fn bounces(home: &Home) -> Result<Deliveries, comity_storage::Error> {
+    let expired = home.storage.outbox_expired(home.now_ms(), BATCH).await?;
+    let mut deliveries = Deliveries::none();
+    if expired.is_empty() {
+        return Ok(deliveries);
+    }
+    info!(
+        stanzas = expired.len(),
+        "stanzas have waited too long for their domain"
+    );
+    for row in &expired {
+        if let Some(stanza) = message::read(&row.stanza) {
+            deliveries.extend(bounce(home, row, &stanza));
+        }
+    }
+    let ids = expired.iter().map(|row| row.id).collect();
+    home.storage.write(RemoveOutgoing { ids }).await?;
+    Ok(deliveries)
+}
+
+fn bounce(home: &Home, row: &OutboxRow, stanza: &Stanza) -> Deliveries {
+    let ours = stanza
+        .from
+        .as_ref()
+        .is_some_and(|from| home.hosts.serves(from.domain()));
+    if !ours {
+        return Deliveries::none();
+    }
+    // RFC 6120 §8.3.3.16.
+    let error =
+        StanzaError::new(ErrorType::Wait, StanzaCondition::RemoteServerTimeout).with_text(format!(
+            "{} could not be reached in time: send it again",
+            row.destination
+        ));
+    Deliveries::refuse(stanza, &error)
+}

@@ -1,0 +1,131 @@
+//! What the streams of clients and of other domains ask of the server.
+
+use comity_c2s::link::{Bound, Credentials};
+use comity_s2s::link::Queued;
+use comity_storage::Delivered;
+use comity_xmpp::error::StanzaError;
+use comity_xmpp::jid::{BareJid, Jid};
+use comity_xmpp::stanza::{Kind, PresenceType, Stanza};
+use tracing::{debug, error, info};
+
+use crate::deliver::{self, Deliveries};
+use crate::dispatch;
+use crate::home::Home;
+use crate::module::{Origin, account, message, presence};
+use crate::route;
+
+type ForClient<'a, T> = comity_c2s::link::Later<'a, T>;
+type ForPeer<'a, T> = comity_s2s::link::Later<'a, T>;
+
+impl comity_c2s::link::Server for Home {
+    fn serves(&self, domain: &str) -> bool {
+        self.hosts.serves(domain)
+    }
+
+    fn credentials<'a>(&'a self, account: &'a BareJid) -> ForClient<'a, Credentials> {
+        Box::pin(account::credentials(self, account))
+    }
+
+    fn bind<'a>(&'a self, bound: Bound) -> ForClient<'a, Result<Jid, StanzaError>> {
+        Box::pin(async move { account::bind(self, bound) })
+    }
+
+    fn stanza<'a>(&'a self, session: &'a Jid, stanza: Stanza) -> ForClient<'a, ()> {
+        let origin = Origin::Session(session.clone());
+        Box::pin(dispatch::take(self, origin, stanza))
+    }
+
+    fn unbind<'a>(&'a self, session: &'a Jid, unacked: Vec<Stanza>) -> ForClient<'a, ()> {
+        Box::pin(end(self, session, unacked))
+    }
+}
+
+/// The session is over: its contacts are told, and what its client has not got goes another way.
+async fn end(home: &Home, jid: &Jid, mut unacked: Vec<Stanza>) {
+    info!(session = %jid, unacked = unacked.len(), "the session is over");
+    let mut deliveries = Deliveries::none();
+    if let Some(mut session) = home.sessions.unbind(jid) {
+        unacked.extend(
+            session
+                .held()
+                .into_iter()
+                .map(std::sync::Arc::unwrap_or_clone),
+        );
+        deliveries.extend(presence::gone(home, session).await);
+    }
+    for stanza in unacked {
+        deliveries.extend(match stanza.kind {
+            Kind::Message(_) => message::returned(home, jid, stanza).await,
+            // RFC 6120 §8.2.3: whoever has asked gets an answer.
+            kind if route::is_request(kind) => Deliveries::refuse(&stanza, &route::unavailable()),
+            _ => Deliveries::none(),
+        });
+    }
+    deliver::deliver(home, deliveries).await;
+}
+
+impl comity_s2s::link::Server for Home {
+    fn serves(&self, domain: &str) -> bool {
+        self.hosts.serves(domain)
+    }
+
+    fn federates(&self, peer: &str) -> bool {
+        self.federation.with(peer)
+    }
+
+    fn stanza<'a>(&'a self, peer: &'a str, stanza: Stanza) -> ForPeer<'a, ()> {
+        Box::pin(dispatch::take(self, Origin::Peer(peer.to_owned()), stanza))
+    }
+
+    fn queued<'a>(&'a self, peer: &'a str, after: i64, limit: usize) -> ForPeer<'a, Vec<Queued>> {
+        Box::pin(async move {
+            match self.storage.outbox(peer, after, limit).await {
+                Ok(rows) => rows
+                    .into_iter()
+                    .map(|row| Queued {
+                        id: row.id,
+                        stanza: row.stanza.into(),
+                    })
+                    .collect(),
+                Err(fault) => {
+                    error!(peer, %fault, "the outbox cannot be read: again at the next wake-up");
+                    Vec::new()
+                }
+            }
+        })
+    }
+
+    fn delivered<'a>(&'a self, peer: &'a str, through: i64) -> ForPeer<'a, ()> {
+        Box::pin(async move {
+            let change = Delivered {
+                destination: peer.to_owned(),
+                through,
+            };
+            if let Err(fault) = self.storage.write(change).await {
+                error!(peer, %fault, "the outbox cannot be changed: stanzas will be sent twice");
+            }
+        })
+    }
+
+    fn undeliverable<'a>(
+        &'a self,
+        peer: &'a str,
+        stanza: Stanza,
+        why: StanzaError,
+    ) -> ForPeer<'a, ()> {
+        Box::pin(async move {
+            debug!(peer, kind = ?stanza.kind, %why, "a stanza could not be sent");
+            if worth_telling(stanza.kind) {
+                deliver::deliver(self, Deliveries::refuse(&stanza, &why)).await;
+            }
+        })
+    }
+}
+
+/// Who says goodbye, or has the server look after contacts, is not waiting for an answer.
+fn worth_telling(kind: Kind) -> bool {
+    !matches!(
+        kind,
+        Kind::Presence(PresenceType::Unavailable | PresenceType::Probe)
+    )
+}

@@ -1,6 +1,7 @@
 //! Stream errors (RFC 6120 §4.9) and stanza errors (§8.3), with the advice they carry.
 
 use crate::element::Element;
+use crate::ns;
 
 /// Declares a condition enum whose variants know their element name.
 macro_rules! conditions {
@@ -20,6 +21,8 @@ macro_rules! conditions {
         }
     };
 }
+
+pub(crate) use conditions;
 
 conditions! {
     /// RFC 6120 §4.9.3.
@@ -98,6 +101,8 @@ pub struct StreamError {
     pub condition: StreamCondition,
     /// For a human: what was expected, what came.
     pub text: String,
+    /// An application-specific condition (RFC 6120 §4.9.4).
+    pub application: Option<Box<Element>>,
 }
 
 impl StreamError {
@@ -106,19 +111,45 @@ impl StreamError {
         Self {
             condition,
             text: text.into(),
+            application: None,
         }
+    }
+
+    #[must_use]
+    pub fn with_application(mut self, element: Element) -> Self {
+        self.application = Some(Box::new(element));
+        self
     }
 
     /// `<stream:error>` and its content.
     #[must_use]
     pub fn to_element(&self) -> Element {
-        todo!()
+        let mut error = Element::new(ns::STREAM, "error")
+            .with_child(Element::new(ns::STREAMS, self.condition.as_str()));
+        if !self.text.is_empty() {
+            error = error.with_child(human_text(ns::STREAMS, &self.text));
+        }
+        match &self.application {
+            Some(application) => error.with_child((**application).clone()),
+            None => error,
+        }
     }
 
+    /// Reads `<stream:error>`; None for any other element. A condition that nobody has defined is
+    /// undefined-condition.
     #[must_use]
     pub fn from_element(element: &Element) -> Option<Self> {
-        let _ = element;
-        todo!()
+        if !element.is(ns::STREAM, "error") {
+            return None;
+        }
+        let (condition, text, application) = read(element, ns::STREAMS);
+        Some(Self {
+            condition: condition
+                .and_then(|e| StreamCondition::from_name(&e.name))
+                .unwrap_or(StreamCondition::UndefinedCondition),
+            text: text.unwrap_or_default(),
+            application,
+        })
     }
 }
 
@@ -159,14 +190,114 @@ impl StanzaError {
     /// The `<error/>` child.
     #[must_use]
     pub fn to_element(&self) -> Element {
-        todo!()
+        let mut error = Element::new(ns::CLIENT, "error")
+            .with_attr("type", self.kind.as_str())
+            .with_child(Element::new(ns::STANZAS, self.condition.as_str()));
+        if let Some(text) = &self.text {
+            error = error.with_child(human_text(ns::STANZAS, text));
+        }
+        match &self.application {
+            Some(application) => error.with_child((**application).clone()),
+            None => error,
+        }
     }
 
     /// Reads the `<error/>` child of an error stanza; lenient, since a peer's error must not
     /// cause another.
     #[must_use]
     pub fn from_element(element: &Element) -> Self {
-        let _ = element;
-        todo!()
+        let (condition, text, application) = read(element, ns::STANZAS);
+        Self {
+            kind: element
+                .attr("type")
+                .and_then(ErrorType::from_name)
+                .unwrap_or(ErrorType::Cancel),
+            condition: condition
+                .and_then(|e| StanzaCondition::from_name(&e.name))
+                .unwrap_or(StanzaCondition::UndefinedCondition),
+            text,
+            application,
+        }
+    }
+}
+
+fn human_text(namespace: &str, text: &str) -> Element {
+    // RFC 6120 §4.9.2, §8.3.2: the text says its language.
+    let mut element = Element::new(namespace, "text").with_text(text);
+    element.set_lang("en");
+    element
+}
+
+/// What an error of either kind holds: its condition, its text, an application's condition.
+fn read<'e>(
+    error: &'e Element,
+    namespace: &str,
+) -> (Option<&'e Element>, Option<String>, Option<Box<Element>>) {
+    let condition = error
+        .elements()
+        .find(|e| e.ns == namespace && e.name != "text");
+    let text = error.child(namespace, "text").map(Element::text);
+    let application = error
+        .elements()
+        .find(|e| e.ns != namespace)
+        .map(|e| Box::new(e.clone()));
+    (condition, text, application)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::xml;
+
+    #[test]
+    fn a_stream_error_is_read_as_it_was_written() {
+        for error in [
+            StreamError::new(StreamCondition::HostUnknown, "no a.example here"),
+            StreamError::new(StreamCondition::SystemShutdown, ""),
+            StreamError::new(StreamCondition::UndefinedCondition, "h is 9")
+                .with_application(Element::new(ns::SM, "handled-count-too-high")),
+        ] {
+            assert_eq!(StreamError::from_element(&error.to_element()), Some(error));
+        }
+        assert_eq!(StreamError::from_element(&Element::new("x", "error")), None);
+    }
+
+    #[test]
+    fn a_stanza_error_is_read_as_it_was_written() {
+        for error in [
+            StanzaError::new(ErrorType::Cancel, StanzaCondition::ItemNotFound),
+            StanzaError::new(ErrorType::Wait, StanzaCondition::ResourceConstraint)
+                .with_text("try <again> later")
+                .with_application(Element::new("urn:x", "y")),
+        ] {
+            assert_eq!(StanzaError::from_element(&error.to_element()), error);
+        }
+    }
+
+    #[test]
+    fn a_foreign_error_is_understood_as_far_as_it_goes() {
+        let error = StanzaError::from_element(&Element::new(ns::CLIENT, "error"));
+        assert_eq!(error.condition, StanzaCondition::UndefinedCondition);
+        assert_eq!(error.kind, ErrorType::Cancel);
+        let unknown = Element::new(ns::STREAM, "error")
+            .with_child(Element::new(ns::STREAMS, "no-such-condition"));
+        assert_eq!(
+            StreamError::from_element(&unknown).map(|e| e.condition),
+            Some(StreamCondition::UndefinedCondition)
+        );
+    }
+
+    #[test]
+    fn as_the_documents_write_them() {
+        let mut out = bytes::BytesMut::new();
+        xml::write(
+            &StanzaError::new(ErrorType::Auth, StanzaCondition::NotAuthorized).to_element(),
+            ns::CLIENT,
+            &mut out,
+        );
+        assert_eq!(
+            &out[..],
+            b"<error type='auth'><not-authorized xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error>"
+        );
     }
 }

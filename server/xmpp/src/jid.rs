@@ -5,6 +5,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+mod part;
+
 /// Why a string is no address.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum JidError {
@@ -30,9 +32,48 @@ pub struct Jid {
 pub struct BareJid(Jid);
 
 impl Jid {
+    /// Reads an address and brings it into its canonical form.
     pub fn parse(text: &str) -> Result<Self, JidError> {
-        let _ = text;
-        todo!()
+        // RFC 7622 §3.1: the first slash ends the bare address, and only then is the first at-sign
+        // looked for, since a resource may hold either.
+        let (bare, resource) = match text.split_once('/') {
+            Some((bare, resource)) => (bare, Some(part::resource(resource)?)),
+            None => (text, None),
+        };
+        let (local, domain) = match bare.split_once('@') {
+            Some((local, domain)) => (Some(part::local(local)?), part::domain(domain)?),
+            None => (None, part::domain(bare)?),
+        };
+        Ok(Self::assemble(
+            local.as_deref(),
+            &domain,
+            resource.as_deref(),
+        ))
+    }
+
+    /// Joins parts that are canonical already.
+    fn assemble(local: Option<&str>, domain: &str, resource: Option<&str>) -> Self {
+        let length = |part: Option<&str>| part.map_or(0, |part| part.len() + 1);
+        let mut text = String::with_capacity(length(local) + domain.len() + length(resource));
+        let mark = |text: &String| u16::try_from(text.len()).ok();
+        let mut at = None;
+        if let Some(local) = local {
+            text.push_str(local);
+            at = mark(&text);
+            text.push('@');
+        }
+        text.push_str(domain);
+        let mut slash = None;
+        if let Some(resource) = resource {
+            slash = mark(&text);
+            text.push('/');
+            text.push_str(resource);
+        }
+        Self {
+            text: text.into(),
+            at,
+            slash,
+        }
     }
 
     #[must_use]
@@ -111,8 +152,8 @@ impl BareJid {
     }
 
     pub fn with_resource(&self, resource: &str) -> Result<Jid, JidError> {
-        let _ = resource;
-        todo!()
+        let resource = part::resource(resource)?;
+        Ok(Jid::assemble(self.local(), self.domain(), Some(&resource)))
     }
 }
 
@@ -159,3 +200,6 @@ impl fmt::Debug for BareJid {
         fmt::Display::fmt(&self.0, f)
     }
 }
+
+#[cfg(test)]
+mod tests;

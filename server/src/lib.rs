@@ -4,13 +4,19 @@
 //! `dispatch` takes stanzas in, only `deliver` lets them out; a module decides, commits, and returns
 //! [`deliver::Deliveries`]. [`home`] is what they all share, [`sessions`] who is bound here.
 
+pub mod admin;
+pub mod cli;
 pub mod deliver;
 pub mod dispatch;
 pub mod home;
 pub mod module;
+pub mod passwords;
 pub mod requests;
 pub mod route;
+mod run;
 pub mod services;
 pub mod sessions;
 mod streams;
 mod time;
+
+pub use run::{RunError, run};

@@ -1,0 +1,141 @@
+//! The commands of the operator, over a Unix socket in the data directory that nobody else may
+//! open: a JSON object a line, an answer a line. [`protocol`] has both; `comity user` speaks it
+//! through [`client`].
+
+pub mod client;
+pub mod protocol;
+mod user;
+
+use std::fs::Permissions;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use comity_net::stop::Stop;
+use comity_storage::Storage;
+use comity_xmpp::jid::BareJid;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Semaphore;
+
+use crate::home::Clock;
+use crate::passwords::Passwords;
+use protocol::{Answer, LINE_LIMIT, Request};
+
+/// Connections at a time; more wait in the kernel.
+const CONNECTIONS: usize = 8;
+/// For a line to arrive, and for an answer to be read.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What the commands act upon. Cheap to clone.
+#[derive(Clone)]
+pub struct State {
+    pub storage: Storage,
+    /// The domains served here.
+    pub domains: Arc<[String]>,
+    pub passwords: Passwords,
+    pub clock: Arc<dyn Clock>,
+    pub kick: Arc<Kick>,
+}
+
+/// Ends the sessions of an account, for the reason given; how many there were.
+pub type Kick = dyn Fn(&BareJid, &str) -> usize + Send + Sync;
+
+/// Where the socket of a data directory is.
+#[must_use]
+pub fn socket(data_dir: &Path) -> PathBuf {
+    data_dir.join("admin.sock")
+}
+
+/// Opens the socket of a data directory. One left over by a killed server is replaced.
+///
+/// # Errors
+/// `AddrInUse` when a server answers there: it has this data directory.
+pub async fn bind(data_dir: &Path) -> io::Result<UnixListener> {
+    let path = socket(data_dir);
+    if UnixStream::connect(&path).await.is_ok() {
+        return Err(io::Error::new(
+            io::ErrorKind::AddrInUse,
+            format!("another server is running on {}", data_dir.display()),
+        ));
+    }
+    match std::fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = UnixListener::bind(&path)?;
+    // The data directory is closed to others already, so that nobody got in meanwhile.
+    std::fs::set_permissions(&path, Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+/// Answers until told to stop.
+pub async fn serve(listener: UnixListener, state: State, mut stop: Stop) {
+    let permits = Arc::new(Semaphore::new(CONNECTIONS));
+    loop {
+        let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
+            return;
+        };
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = stop.wait() => return,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                let (state, mut stop) = (state.clone(), stop.clone());
+                tokio::spawn(async move {
+                    let _permit = permit;
+                    tokio::select! {
+                        result = converse(stream, &state) => if let Err(error) = result {
+                            tracing::debug!(%error, "an admin connection broke");
+                        },
+                        () = stop.wait() => {}
+                    }
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the admin socket accepts nobody");
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        }
+    }
+}
+
+async fn converse(stream: UnixStream, state: &State) -> io::Result<()> {
+    let (reader, mut writer) = stream.into_split();
+    let mut reader = BufReader::new(reader);
+    loop {
+        let mut line = Vec::new();
+        let mut limited = (&mut reader).take(LINE_LIMIT);
+        let read = tokio::time::timeout(PATIENCE, limited.read_until(b'\n', &mut line));
+        if read.await?? == 0 {
+            return Ok(());
+        }
+        let answer = match protocol::read::<Request>(&line) {
+            Ok(request) => carry_out(request, state).await,
+            Err(why) => Answer::Refused { why },
+        };
+        let broken = !line.ends_with(b"\n");
+        let written = protocol::write(&answer);
+        tokio::time::timeout(PATIENCE, writer.write_all(&written)).await??;
+        if broken {
+            return Ok(());
+        }
+    }
+}
+
+async fn carry_out(request: Request, state: &State) -> Answer {
+    let result = match request {
+        Request::UserAdd { jid, password } => user::add(state, &jid, &password).await,
+        Request::UserPassword { jid, password } => user::password(state, &jid, &password).await,
+        Request::UserEnable { jid, enabled } => user::enable(state, &jid, enabled).await,
+        Request::UserDelete { jid } => user::delete(state, &jid).await,
+        Request::UserList { domain, after } => user::list(state, domain, &after).await,
+    };
+    result.unwrap_or_else(|why| Answer::Refused { why })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,81 @@
+//! The command line.
+
+pub mod init;
+pub mod log;
+mod password;
+pub mod serve;
+pub mod user;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use comity_conf::Conf;
+
+/// A federated homeserver: XMPP streams, MLS end to end.
+#[derive(Debug, Parser)]
+#[command(name = "comity", version)]
+pub struct Arguments {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the server. Without a configuration it serves localhost, on loopback alone.
+    Serve(File),
+    /// Write a first configuration for a domain and say what else there is to do.
+    Init(init::Init),
+    /// Accounts of the running server.
+    User {
+        #[command(flatten)]
+        file: File,
+        #[command(subcommand)]
+        command: user::Command,
+    },
+}
+
+/// Which configuration.
+#[derive(Debug, Args)]
+pub struct File {
+    /// The configuration; without one, the defaults for localhost.
+    #[arg(long, short, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+impl File {
+    /// # Errors
+    /// What is wrong with the file.
+    pub fn conf(&self) -> Result<Conf, comity_conf::Error> {
+        match &self.config {
+            Some(file) => Conf::load(file),
+            None => Ok(Conf::loopback()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn the_configuration_may_be_named_anywhere() {
+        for line in [
+            "comity user --config a.toml list",
+            "comity user list --config a.toml",
+            "comity user add alice@a.example -c a.toml --generate",
+        ] {
+            let parsed = Arguments::try_parse_from(line.split(' ')).unwrap();
+            let Command::User { file, .. } = parsed.command else {
+                panic!("{line}")
+            };
+            assert_eq!(file.config, Some("a.toml".into()), "{line}");
+        }
+    }
+}

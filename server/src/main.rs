@@ -1,0 +1,39 @@
+//! `comity`: arguments, configuration, log, then [`comity::run`].
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use comity::cli::{Arguments, Command, init, log, serve, user};
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error),
+    };
+    let result = runtime.block_on(carry_out(arguments));
+    // A prompt may still be waiting on a thread; nobody needs its answer.
+    runtime.shutdown_background();
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(error.as_ref()),
+    }
+}
+
+async fn carry_out(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
+    match arguments.command {
+        Command::Serve(file) => {
+            let conf = file.conf()?;
+            log::start(&conf.server)?;
+            serve::serve(conf).await?;
+        }
+        Command::Init(init) => init::init(&init)?,
+        Command::User { file, command } => user::user(&file.conf()?, command).await?,
+    }
+    Ok(())
+}
+
+fn fail(error: &dyn std::error::Error) -> ExitCode {
+    eprintln!("comity: {error}");
+    ExitCode::FAILURE
+}

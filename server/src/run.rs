@@ -1,0 +1,108 @@
+//! From a configuration to a running homeserver, and back to nothing.
+
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use comity_conf::Conf;
+use comity_net::stop;
+use comity_storage::Storage;
+use comity_xmpp::jid::{BareJid, JidError};
+
+use crate::admin;
+use crate::home::Clock;
+use crate::passwords::Passwords;
+
+/// Why the server could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    #[error("server.domains: {domain}: {why}")]
+    Domain { domain: String, why: JidError },
+    #[error("the data directory {} cannot be used: {source}", path.display())]
+    DataDir { path: PathBuf, source: io::Error },
+    #[error("the database {} cannot be used: {source}", path.display())]
+    Storage {
+        path: PathBuf,
+        source: comity_storage::Error,
+    },
+}
+
+/// Serves until `shutdown` completes; then closes what is open, within `server.drain`.
+///
+/// # Errors
+/// Why it could not start.
+pub async fn run(
+    conf: Conf,
+    clock: Arc<dyn Clock>,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), RunError> {
+    let domains = domains(&conf)?;
+    let data_dir = &conf.server.data_dir;
+    create_private(data_dir).map_err(|source| unusable(data_dir, source))?;
+    // The socket first: whoever has it has the directory.
+    let listener = admin::bind(data_dir)
+        .await
+        .map_err(|source| unusable(data_dir, source))?;
+    let storage = open(&conf.database()).await?;
+    let (stopper, stop) = stop::channel();
+    let state = admin::State {
+        storage: storage.clone(),
+        domains: domains.clone().into(),
+        passwords: Passwords::new(conf.accounts.scram_iterations),
+        clock,
+        kick: Arc::new(|_, _| 0),
+    };
+    tokio::spawn(admin::serve(listener, state, stop));
+    tracing::info!(domains = domains.join(" "), data_dir = %data_dir.display(), "serving");
+    shutdown.await;
+    tracing::info!("stopping");
+    if !stopper.stop(conf.server.drain).await {
+        tracing::warn!("not everything closed within server.drain");
+    }
+    storage.close().await;
+    Ok(())
+}
+
+/// The domains as RFC 7622 prepares them.
+fn domains(conf: &Conf) -> Result<Vec<String>, RunError> {
+    let prepare = |domain: &String| match BareJid::parse(domain) {
+        Ok(jid) if jid.local().is_none() => Ok(jid.domain().to_owned()),
+        Ok(_) => Err(RunError::Domain {
+            domain: domain.clone(),
+            why: JidError::Part {
+                part: "localpart",
+                fault: "not allowed here",
+            },
+        }),
+        Err(why) => Err(RunError::Domain {
+            domain: domain.clone(),
+            why,
+        }),
+    };
+    conf.server.domains.iter().map(prepare).collect()
+}
+
+/// Keys and password verifiers lie there: nobody else looks in.
+fn create_private(path: &Path) -> io::Result<()> {
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+}
+
+async fn open(path: &Path) -> Result<Storage, RunError> {
+    Storage::open(path)
+        .await
+        .map_err(|source| RunError::Storage {
+            path: path.to_owned(),
+            source,
+        })
+}
+
+fn unusable(path: &Path, source: io::Error) -> RunError {
+    RunError::DataDir {
+        path: path.to_owned(),
+        source,
+    }
+}

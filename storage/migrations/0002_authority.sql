@@ -29,7 +29,7 @@ CREATE TABLE certificates (
     expires     INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
-CREATE INDEX certificates_of_device ON certificates (device, expires);
+CREATE INDEX certificates_of_device ON certificates (device, issued);
 
 -- Our own anchors statements, each the successor of the one before.
 CREATE TABLE published_anchors (

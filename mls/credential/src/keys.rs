@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use mls_rs_core::crypto::{CipherSuite, SignaturePublicKey};
+use mls_rs_core::crypto::{CipherSuite, SignaturePublicKey, SignatureSecretKey};
 use openssl::ec::{EcGroup, EcKey};
 use openssl::hash::MessageDigest;
 use openssl::nid::Nid;
@@ -199,6 +199,18 @@ impl PrivateKey {
 
     pub fn to_pem(&self) -> Result<Vec<u8>, KeyError> {
         Ok(self.key.private_key_to_pem_pkcs8()?)
+    }
+
+    /// The key as mls-rs's OpenSSL provider takes it: the P-256 scalar, or Ed25519's seed with the
+    /// public key behind it.
+    pub fn to_mls(&self) -> Result<SignatureSecretKey, KeyError> {
+        let bytes = match self.algorithm {
+            Algorithm::P256 => self.key.ec_key()?.private_key().to_vec_padded(32)?,
+            Algorithm::Ed25519 => {
+                [self.key.raw_private_key()?, self.key.raw_public_key()?].concat()
+            }
+        };
+        Ok(SignatureSecretKey::new(bytes))
     }
 
     #[must_use]

@@ -1,2 +1,4 @@
 //! The Authentication Service, KeyPackage directory and Delivery Service as decisions and one
 //! transaction each (RFC 9750 §4, §5). No XML, no sessions.
+
+pub mod authority;

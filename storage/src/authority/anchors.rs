@@ -134,29 +134,46 @@ impl Write for PublishAnchors {
     }
 }
 
-/// Stores what is believed of another domain; false, and nothing done, where what is stored under
-/// the same root is newer already.
-pub struct PinAnchors(pub PinnedAnchors);
+/// Stores what is believed of another domain. False, and nothing done, where what is stored was
+/// not what the judgement was made over, or is newer already: judge again.
+pub struct PinAnchors {
+    pub pinned: PinnedAnchors,
+    /// The root that was believed when this was judged; `None`: the domain was unknown.
+    pub over: Option<[u8; 32]>,
+}
 
 impl Write for PinAnchors {
     type Outcome = bool;
 
     async fn run(&self, connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
-        let stored = sqlx::query(
-            "INSERT INTO pinned_anchors (domain, root, sequence, expires, record)
-             VALUES (?, ?, ?, ?, ?)
-             ON CONFLICT (domain) DO UPDATE SET
-                 root = excluded.root, sequence = excluded.sequence,
-                 expires = excluded.expires, record = excluded.record
-             WHERE excluded.root <> root OR excluded.sequence >= sequence",
+        let pinned = &self.pinned;
+        let known = sqlx::query("SELECT root, sequence FROM pinned_anchors WHERE domain = ?")
+            .bind(&pinned.domain)
+            .fetch_optional(&mut *connection)
+            .await?;
+        let fits = match (&known, &self.over) {
+            (None, None) => true,
+            (Some(row), Some(over)) => {
+                let root: &[u8] = row.get("root");
+                let newer = unsigned(row.get("sequence")) > pinned.sequence;
+                root == over && !(root == pinned.root && newer)
+            }
+            _ => false,
+        };
+        if !fits {
+            return Ok(false);
+        }
+        sqlx::query(
+            "INSERT OR REPLACE INTO pinned_anchors (domain, root, sequence, expires, record)
+             VALUES (?, ?, ?, ?, ?)",
         )
-        .bind(&self.0.domain)
-        .bind(&self.0.root[..])
-        .bind(signed(self.0.sequence))
-        .bind(signed(self.0.expires))
-        .bind(&self.0.record)
+        .bind(&pinned.domain)
+        .bind(&pinned.root[..])
+        .bind(signed(pinned.sequence))
+        .bind(signed(pinned.expires))
+        .bind(&pinned.record)
         .execute(connection)
         .await?;
-        Ok(stored.rows_affected() > 0)
+        Ok(true)
     }
 }

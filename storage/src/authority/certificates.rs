@@ -68,8 +68,9 @@ pub struct RecordCertificates {
     pub account: String,
     pub device: [u8; 16],
     pub certificates: Vec<IssuedCertificate>,
-    pub now: u64,
-    /// Certificates a device may hold that have not expired.
+    /// Certificates issued from then on count.
+    pub since: u64,
+    /// How many may be issued to the account in that time.
     pub limit: u32,
 }
 
@@ -101,10 +102,11 @@ impl Write for RecordCertificates {
             return Ok(Recorded::KeyUsed);
         }
         let held: i64 = sqlx::query_scalar(
-            "SELECT COUNT(*) FROM certificates WHERE device = ? AND expires > ?",
+            "SELECT COUNT(*) FROM devices JOIN certificates ON device = devices.id
+             WHERE account = ? AND issued >= ?",
         )
-        .bind(&self.device[..])
-        .bind(signed(self.now))
+        .bind(&self.account)
+        .bind(signed(self.since))
         .fetch_one(&mut *connection)
         .await?;
         let wanted = i64::try_from(self.certificates.len()).unwrap_or(i64::MAX);

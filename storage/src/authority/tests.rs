@@ -46,12 +46,12 @@ fn certificate(key: u8, device: u8) -> IssuedCertificate {
     }
 }
 
-fn batch(device: u8, keys: &[u8], now: u64) -> RecordCertificates {
+fn batch(device: u8, keys: &[u8], since: u64) -> RecordCertificates {
     RecordCertificates {
         account: "alice@a.example".to_owned(),
         device: [device; 16],
         certificates: keys.iter().map(|key| certificate(*key, device)).collect(),
-        now,
+        since,
         limit: 3,
     }
 }
@@ -126,7 +126,7 @@ async fn a_revoked_device_stays_revoked_and_makes_room() {
         Registered::New
     );
     assert_eq!(
-        storage.write(batch(1, &[1], 8)).await.unwrap(),
+        storage.write(batch(1, &[1], 7)).await.unwrap(),
         Recorded::NoDevice
     );
 }
@@ -148,21 +148,21 @@ async fn the_devices_of_a_deleted_account_are_revoked() {
 }
 
 #[tokio::test]
-async fn a_key_has_one_certificate_and_a_device_a_bound() {
+async fn a_key_has_one_certificate_and_an_account_a_rate() {
     let storage = storage().await;
     storage
         .write(device(1, "alice@a.example", 1))
         .await
         .unwrap();
-    let record = |keys: &'static [u8], now| storage.write(batch(1, keys, now));
-    assert_eq!(record(&[1, 2], 8).await.unwrap(), Recorded::Recorded);
-    assert_eq!(record(&[3, 2], 8).await.unwrap(), Recorded::KeyUsed);
-    assert_eq!(record(&[3, 4], 8).await.unwrap(), Recorded::TooMany);
-    assert_eq!(record(&[3], 8).await.unwrap(), Recorded::Recorded);
-    // What has expired no longer counts.
-    assert_eq!(record(&[4, 5], 100).await.unwrap(), Recorded::Recorded);
+    let record = |keys: &'static [u8], since| storage.write(batch(1, keys, since));
+    assert_eq!(record(&[1, 2], 7).await.unwrap(), Recorded::Recorded);
+    assert_eq!(record(&[3, 2], 7).await.unwrap(), Recorded::KeyUsed);
+    assert_eq!(record(&[3, 4], 7).await.unwrap(), Recorded::TooMany);
+    assert_eq!(record(&[3], 7).await.unwrap(), Recorded::Recorded);
+    // What was issued before the time in question does not count.
+    assert_eq!(record(&[4, 5], 8).await.unwrap(), Recorded::Recorded);
     assert_eq!(
-        storage.write(batch(9, &[6], 8)).await.unwrap(),
+        storage.write(batch(9, &[6], 7)).await.unwrap(),
         Recorded::NoDevice
     );
     let mut found = storage
@@ -198,19 +198,25 @@ async fn published_statements_follow_each_other() {
 #[tokio::test]
 async fn a_pinned_domain_never_goes_back_under_its_root() {
     let storage = storage().await;
-    let pin = |root: u8, sequence, expires| {
-        storage.write(PinAnchors(PinnedAnchors {
-            domain: "b.example".to_owned(),
-            root: [root; 32],
-            sequence,
-            expires,
-            record: vec![root],
-        }))
+    let pin = |over: Option<u8>, root: u8, sequence, expires| {
+        storage.write(PinAnchors {
+            pinned: PinnedAnchors {
+                domain: "b.example".to_owned(),
+                root: [root; 32],
+                sequence,
+                expires,
+                record: vec![root],
+            },
+            over: over.map(|root| [root; 32]),
+        })
     };
-    assert!(pin(1, 5, 50).await.unwrap());
-    assert!(!pin(1, 4, 40).await.unwrap());
-    assert!(pin(1, 6, 60).await.unwrap());
-    assert!(pin(2, 0, 70).await.unwrap());
+    assert!(!pin(Some(1), 1, 5, 50).await.unwrap());
+    assert!(pin(None, 1, 5, 50).await.unwrap());
+    assert!(!pin(None, 2, 5, 50).await.unwrap());
+    assert!(!pin(Some(1), 1, 4, 40).await.unwrap());
+    assert!(pin(Some(1), 1, 6, 60).await.unwrap());
+    assert!(!pin(Some(3), 2, 7, 70).await.unwrap());
+    assert!(pin(Some(1), 2, 0, 70).await.unwrap());
     let pinned = storage.pinned_anchors("b.example").await.unwrap().unwrap();
     assert_eq!((pinned.root, pinned.sequence), ([2; 32], 0));
     let ending = |from, until| storage.pinned_anchors_ending(from, until, 10);

@@ -51,9 +51,12 @@ impl Pinned {
         ))
     }
 
-    /// One's own domain, of which only the signature of one's own root is asked.
-    pub fn own(signed: &[u8]) -> Result<Self, AnchorsError> {
-        Ok(Self::of(statement::reopen(signed)?, signed))
+    /// One's own domain, of which only the signature of one's own root is asked. `retired`: the
+    /// certificates (DER) of issuing CAs that the statement lists no longer.
+    pub fn own(signed: &[u8], retired: &[Vec<u8>]) -> Result<Self, AnchorsError> {
+        let mut pinned = Self::of(statement::reopen(signed)?, signed);
+        pinned.also_holds(retired.iter().map(Vec::as_slice))?;
+        Ok(pinned)
     }
 
     /// What is believed after the domain has shown this statement. The same one again is believed
@@ -153,11 +156,19 @@ impl Pinned {
                 found: pinned.domain,
             });
         }
-        for Der(der) in record.held {
-            let id = issuer_id(&Certificate::read(&der)?.public_key)?;
-            pinned.issuers.entry(id).or_insert_with(|| der.into());
-        }
+        pinned.also_holds(record.held.iter().map(|der| der.0.as_slice()))?;
         Ok(pinned)
+    }
+
+    fn also_holds<'a>(
+        &mut self,
+        authorities: impl Iterator<Item = &'a [u8]>,
+    ) -> Result<(), AnchorsError> {
+        for der in authorities {
+            let id = issuer_id(&Certificate::read(der)?.public_key)?;
+            self.issuers.entry(id).or_insert_with(|| der.into());
+        }
+        Ok(())
     }
 
     fn of(verified: Verified, signed: &[u8]) -> Self {

@@ -1,0 +1,204 @@
+//! The Authentication Service of one domain (RFC 9750 §4): its CA, its devices and their
+//! certificates, and what it believes of other domains.
+//!
+//! [`ca`] is the keys on disk; `devices` registers, proves and revokes; `enrol` issues; `publish`
+//! tells others of our CAs; `peers` believes theirs. Whatever is acknowledged is durable before.
+
+pub mod ca;
+mod devices;
+mod enrol;
+mod peers;
+mod publish;
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use bytes::Bytes;
+use comity_mls_credential::anchors::{Anchors, AnchorsError, TlsKey, TlsRoots};
+use comity_mls_credential::keys::Algorithm;
+use comity_mls_credential::provider::Provider;
+use comity_mls_wire::refusal::Refusal;
+use comity_storage::Storage;
+use mls_rs_core::crypto::CipherSuite;
+
+use ca::{Ca, CaError, Hub};
+
+pub use devices::{Proof, Registered, Registration};
+pub use peers::ShownError;
+
+/// Requests in one batch: a directory of 100 packages and a last resort for each suite, with room.
+pub const MAX_BATCH: usize = 128;
+
+/// How the AS of a domain is kept.
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub domain: String,
+    /// Where keys and certificates of the CA lie; made at first start.
+    pub directory: PathBuf,
+    /// Of keys made from now on.
+    pub algorithm: Algorithm,
+    pub root_lifetime_s: u64,
+    pub issuing_lifetime_s: u64,
+    /// At most 120 days.
+    pub certificate_lifetime_s: u64,
+    /// At most 7 days.
+    pub anchors_lifetime_s: u64,
+    /// Devices an account may have that are not revoked.
+    pub devices: u32,
+    /// Certificates issued to an account in a day.
+    pub certificates_per_day: u32,
+}
+
+impl Options {
+    const DAY: u64 = 24 * 60 * 60;
+
+    /// What suits a domain of any size.
+    #[must_use]
+    pub fn new(domain: impl Into<String>, directory: impl Into<PathBuf>) -> Self {
+        Self {
+            domain: domain.into(),
+            directory: directory.into(),
+            algorithm: Algorithm::P256,
+            root_lifetime_s: 7300 * Self::DAY,
+            issuing_lifetime_s: 730 * Self::DAY,
+            certificate_lifetime_s: 120 * Self::DAY,
+            anchors_lifetime_s: 7 * Self::DAY,
+            devices: 32,
+            certificates_per_day: 2000,
+        }
+    }
+}
+
+/// Why the AS cannot work; the operator's to mend.
+#[derive(Debug, thiserror::Error)]
+pub enum AuthorityError {
+    #[error(transparent)]
+    Ca(#[from] CaError),
+    #[error("the anchors statement cannot be made: {0}")]
+    Anchors(#[from] AnchorsError),
+    #[error(transparent)]
+    Storage(#[from] comity_storage::Error),
+    #[error("other processes of this domain publish anchors faster than this one: see their logs")]
+    Contended,
+}
+
+/// One domain's AS. Cheap to clone.
+#[derive(Clone)]
+pub struct Authority {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    options: Options,
+    storage: Storage,
+    ca: RwLock<Arc<Ca>>,
+    tls: Mutex<TlsKey>,
+    anchors: Arc<Anchors>,
+    provider: Provider,
+    statement: RwLock<Bytes>,
+    /// One judgement of another domain at a time, so that the first of two first uses is the one
+    /// that is pinned.
+    judging: tokio::sync::Mutex<()>,
+}
+
+impl Authority {
+    /// Opens the CA, making it at first start, publishes anchors where they are due, and remembers
+    /// the domains it believes. `tls` signs our statement, `roots` end other domains' TLS chains.
+    ///
+    /// # Errors
+    /// [`AuthorityError`], with what the operator should do.
+    pub async fn open(
+        options: Options,
+        storage: Storage,
+        tls: TlsKey,
+        roots: TlsRoots,
+        now: u64,
+    ) -> Result<Self, AuthorityError> {
+        let ca = Ca::open(&options, now)?;
+        let anchors = Arc::new(Anchors::new(roots));
+        let authority = Self {
+            inner: Arc::new(Inner {
+                provider: Provider::new(anchors.clone()),
+                anchors,
+                ca: RwLock::new(Arc::new(ca)),
+                tls: Mutex::new(tls),
+                statement: RwLock::default(),
+                judging: tokio::sync::Mutex::default(),
+                storage,
+                options,
+            }),
+        };
+        authority.publish(now).await?;
+        authority.restore().await?;
+        Ok(authority)
+    }
+
+    #[must_use]
+    pub fn domain(&self) -> &str {
+        &self.inner.options.domain
+    }
+
+    /// The CAs that are believed here, our own among them.
+    #[must_use]
+    pub fn anchors(&self) -> &Arc<Anchors> {
+        &self.inner.anchors
+    }
+
+    /// Judges credentials by [`Self::anchors`]; for mls-rs, and for the directory.
+    #[must_use]
+    pub fn provider(&self) -> &Provider {
+        &self.inner.provider
+    }
+
+    /// Who this domain is as the external sender of rooms of that suite; None for suites that are
+    /// not in use.
+    #[must_use]
+    pub fn hub(&self, suite: CipherSuite) -> Option<Arc<Hub>> {
+        let algorithm = Algorithm::of_suite(suite)?;
+        Some(self.ca().hub(algorithm))
+    }
+
+    /// The domain's TLS key or chain has changed: the next statement is signed with it.
+    pub fn set_tls(&self, tls: TlsKey) {
+        *self
+            .inner
+            .tls
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = tls;
+    }
+
+    /// What is due: a new issuing CA, a new statement. To be called every hour or so.
+    pub async fn maintain(&self, now: u64) -> Result<(), AuthorityError> {
+        if let Some(renewed) = self.ca().renewed(&self.inner.options, now)? {
+            *self
+                .inner
+                .ca
+                .write()
+                .unwrap_or_else(PoisonError::into_inner) = Arc::new(renewed);
+        }
+        self.publish(now).await
+    }
+
+    fn ca(&self) -> Arc<Ca> {
+        Arc::clone(&self.inner.ca.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// For requests that fail by no fault of the client.
+pub(crate) fn internal(error: &dyn std::error::Error) -> Refusal {
+    tracing::error!(%error, "a request to the authentication service failed");
+    Refusal::Internal
+}
+
+/// Runs what takes milliseconds of computing where it holds nobody up.
+async fn computed<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
+) -> Result<T, Refusal> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => Err(internal(&error)),
+    }
+}
+
+#[cfg(test)]
+mod tests;

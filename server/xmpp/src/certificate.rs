@@ -87,3 +87,6 @@ fn text(value: &[u8], tag: Tag) -> Option<String> {
     // A NUL inside a name has deceived those who compare C strings.
     (allowed && !text.contains('\0')).then(|| text.to_owned())
 }
+
+#[cfg(test)]
+mod tests;

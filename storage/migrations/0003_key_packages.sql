@@ -27,6 +27,13 @@ CREATE INDEX key_packages_to_claim ON key_packages (account, device, last_resort
     WHERE gone IS NULL;
 CREATE INDEX key_packages_by_expiry ON key_packages (not_after);
 
+-- A device that is revoked, for whatever reason, can no longer be invited.
+CREATE TRIGGER key_packages_of_revoked_device AFTER UPDATE OF revoked ON devices
+WHEN NEW.revoked IS NOT NULL BEGIN
+    UPDATE key_packages SET gone = NEW.revoked * 1000
+    WHERE gone IS NULL AND account = NEW.account AND device = NEW.id;
+END;
+
 -- Claims in the current window, by who asks, who is asked for, and whose domain asks.
 CREATE TABLE key_package_claims (
     scope  TEXT NOT NULL,

@@ -15,9 +15,7 @@ use sqlx::{Row, SqliteConnection};
 use crate::{Error, Storage};
 
 pub use claim::{Claim, ClaimKeyPackages, ClaimLimit, Claimed, Claims, ClaimsOutcome, Quota};
-pub use publish::{
-    DeleteKeyPackages, KeyPackage, PublishKeyPackages, Published, delete_key_packages_of,
-};
+pub use publish::{DeleteKeyPackages, KeyPackage, PublishKeyPackages, Published};
 pub use purge::{KEY_PACKAGE_PURGE_CHUNK, PurgeKeyPackages};
 
 use crate::integer::unsigned;

@@ -2,7 +2,7 @@
 
 use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 
-use super::{KeyPackageCount, counts, suite_of};
+use super::{KeyPackageCount, counts, device_of, suite_of};
 use crate::Write;
 use crate::integer::{signed, unsigned};
 
@@ -20,6 +20,7 @@ pub struct ClaimKeyPackages {
 /// What a package has to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim {
+    /// Those of the account that are not revoked are served; all of them where none are named.
     pub devices: Vec<[u8; 16]>,
     /// Best first.
     pub suites: Vec<u16>,
@@ -69,8 +70,8 @@ pub enum ClaimsOutcome {
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Claims {
-    /// One for each device asked for, in that order.
-    pub devices: Vec<Claimed>,
+    /// Device by device; none where there is no such account.
+    pub devices: Vec<([u8; 16], Claimed)>,
     /// What the devices that gave a package have left.
     pub left: Vec<KeyPackageCount>,
 }
@@ -101,7 +102,7 @@ impl Write for ClaimKeyPackages {
         }
         self.count(connection).await?;
         let mut claims = Claims::default();
-        for device in &self.claim.devices {
+        for device in &self.devices(connection).await? {
             let claimed = match self.take(connection, device).await? {
                 Some(package) => {
                     let now_s = self.now_ms / 1000;
@@ -112,7 +113,7 @@ impl Write for ClaimKeyPackages {
                 None if self.has_any(connection, device).await? => Claimed::Incompatible,
                 None => Claimed::Exhausted,
             };
-            claims.devices.push(claimed);
+            claims.devices.push((*device, claimed));
         }
         Ok(ClaimsOutcome::Done(claims))
     }
@@ -159,6 +160,27 @@ impl ClaimKeyPackages {
             .await?;
         }
         Ok(())
+    }
+
+    /// Whom to serve, in the order of their registration.
+    async fn devices(
+        &self,
+        connection: &mut SqliteConnection,
+    ) -> Result<Vec<[u8; 16]>, sqlx::Error> {
+        let rows = sqlx::query(
+            "SELECT id FROM devices WHERE account = ? AND revoked IS NULL ORDER BY registered, id",
+        )
+        .bind(&self.account)
+        .fetch_all(connection)
+        .await?;
+        let mut devices = Vec::with_capacity(rows.len());
+        for row in &rows {
+            let device = device_of(row.get("id"))?;
+            if self.claim.devices.is_empty() || self.claim.devices.contains(&device) {
+                devices.push(device);
+            }
+        }
+        Ok(devices)
     }
 
     /// The one statement: it finds a package and takes it out of the directory, or finds that only

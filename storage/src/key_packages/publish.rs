@@ -43,6 +43,8 @@ pub struct PublishKeyPackages {
 pub enum Published {
     /// What the device has now.
     Done(Vec<KeyPackageCount>),
+    /// The account has no such device, or it is revoked.
+    NoDevice,
     /// With this batch the device would have so many.
     TooMany { would_be: u64 },
     /// A package of the batch (by its place) has the signature key of another one.
@@ -53,6 +55,9 @@ impl Write for PublishKeyPackages {
     type Outcome = Published;
 
     async fn run(&self, connection: &mut SqliteConnection) -> Result<Published, sqlx::Error> {
+        if !self.device_is_valid(connection).await? {
+            return Ok(Published::NoDevice);
+        }
         let known = self.known(connection).await?;
         let mut signers = HashSet::new();
         let mut fresh = Vec::with_capacity(self.packages.len());
@@ -89,6 +94,20 @@ struct Known {
 }
 
 impl PublishKeyPackages {
+    async fn device_is_valid(
+        &self,
+        connection: &mut SqliteConnection,
+    ) -> Result<bool, sqlx::Error> {
+        sqlx::query_scalar(
+            "SELECT EXISTS (SELECT 1 FROM devices
+             WHERE id = ? AND account = ? AND revoked IS NULL)",
+        )
+        .bind(&self.device[..])
+        .bind(&self.account)
+        .fetch_one(connection)
+        .await
+    }
+
     /// What of the batch is, or was, in the directory.
     async fn known(&self, connection: &mut SqliteConnection) -> Result<Known, sqlx::Error> {
         let mut known = Known {
@@ -236,7 +255,7 @@ impl Write for DeleteKeyPackages {
 
     async fn run(&self, connection: &mut SqliteConnection) -> Result<Self::Outcome, sqlx::Error> {
         if self.references.is_empty() {
-            delete_key_packages_of(connection, &self.account, &self.device, self.now_ms).await?;
+            self.delete_all(connection).await?;
         }
         for references in self.references.chunks(ROWS_OF_A_STATEMENT) {
             let mut query = QueryBuilder::<Sqlite>::new("UPDATE key_packages SET gone = ");
@@ -257,20 +276,17 @@ impl Write for DeleteKeyPackages {
     }
 }
 
-/// Everything a device has, for changes that end the device.
-pub async fn delete_key_packages_of(
-    connection: &mut SqliteConnection,
-    account: &str,
-    device: &[u8; 16],
-    now_ms: u64,
-) -> Result<(), sqlx::Error> {
-    sqlx::query(
-        "UPDATE key_packages SET gone = ? WHERE gone IS NULL AND account = ? AND device = ?",
-    )
-    .bind(signed(now_ms))
-    .bind(account)
-    .bind(&device[..])
-    .execute(connection)
-    .await?;
-    Ok(())
+impl DeleteKeyPackages {
+    async fn delete_all(&self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+        sqlx::query(
+            "UPDATE key_packages SET gone = ?
+             WHERE gone IS NULL AND account = ? AND device = ?",
+        )
+        .bind(signed(self.now_ms))
+        .bind(&self.account)
+        .bind(&self.device[..])
+        .execute(connection)
+        .await?;
+        Ok(())
+    }
 }

@@ -2,7 +2,7 @@ use std::collections::HashSet;
 use std::path::Path;
 
 use super::*;
-use crate::Storage;
+use crate::{CreateAccount, DeleteAccount, RegisterDevice, Registered, RevokeDevice, Storage};
 
 const DAY_S: u64 = 86_400;
 const NOW_S: u64 = 1_700_000_000;
@@ -10,8 +10,28 @@ const ALICE: &str = "alice@a.example";
 const PHONE: [u8; 16] = [1; 16];
 const LAPTOP: [u8; 16] = [2; 16];
 
+/// Alice with her phone and, registered a second later, her laptop.
 async fn storage() -> Storage {
-    Storage::open(Path::new(":memory:")).await.unwrap()
+    let storage = Storage::open(Path::new(":memory:")).await.unwrap();
+    let created = CreateAccount {
+        account: ALICE.to_owned(),
+        domain: "a.example".to_owned(),
+        keys: Vec::new(),
+        created: 0,
+    };
+    storage.write(created).await.unwrap();
+    for (number, id) in [PHONE, LAPTOP].into_iter().enumerate() {
+        let device = RegisterDevice {
+            id,
+            account: ALICE.to_owned(),
+            name: String::new(),
+            device_key: id.to_vec(),
+            now: NOW_S + number as u64,
+            limit: 2,
+        };
+        assert_eq!(storage.write(device).await.unwrap(), Registered::New);
+    }
+    storage
 }
 
 fn package(number: u16) -> KeyPackage {
@@ -73,7 +93,7 @@ async fn claimed(storage: &Storage, claim: ClaimKeyPackages) -> Claims {
 async fn taken(storage: &Storage, claim: ClaimKeyPackages) -> Claimed {
     let mut claims = claimed(storage, claim).await;
     assert_eq!(claims.devices.len(), 1);
-    claims.devices.remove(0)
+    claims.devices.remove(0).1
 }
 
 fn is(claimed: &Claimed, expected: &KeyPackage) -> bool {
@@ -178,10 +198,10 @@ async fn devices_answer_each_for_itself() {
     let storage = storage().await;
     storage.write(batch(vec![package(1)])).await.unwrap();
     let mut both = claim();
-    both.claim.devices = vec![LAPTOP, PHONE];
+    both.claim.devices.clear();
     let claims = claimed(&storage, both).await;
-    assert_eq!(claims.devices[0], Claimed::Exhausted);
-    assert!(is(&claims.devices[1], &package(1)));
+    assert!(is(&claims.devices[0].1, &package(1)));
+    assert_eq!(claims.devices[1], (LAPTOP, Claimed::Exhausted));
     assert_eq!(
         claims.left,
         [KeyPackageCount {
@@ -191,9 +211,40 @@ async fn devices_answer_each_for_itself() {
             last_resort: false,
         }]
     );
-    let mut stranger = claim();
-    stranger.account = "bob@a.example".to_owned();
-    assert_eq!(taken(&storage, stranger).await, Claimed::Exhausted);
+    let mut unknown = claim();
+    unknown.account = "bob@a.example".to_owned();
+    assert_eq!(claimed(&storage, unknown).await, Claims::default());
+    let mut unknown = claim();
+    unknown.claim.devices = vec![[9; 16]];
+    assert_eq!(claimed(&storage, unknown).await, Claims::default());
+}
+
+#[tokio::test]
+async fn a_revoked_device_gives_and_takes_nothing() {
+    let storage = storage().await;
+    storage.write(batch(vec![package(1)])).await.unwrap();
+    let revoke = RevokeDevice {
+        account: ALICE.to_owned(),
+        id: PHONE,
+        now: NOW_S,
+    };
+    storage.write(revoke).await.unwrap();
+    assert_eq!(counted(&storage).await, []);
+    assert_eq!(claimed(&storage, claim()).await, Claims::default());
+    let refused = storage.write(batch(vec![package(2)])).await.unwrap();
+    assert_eq!(refused, Published::NoDevice);
+}
+
+#[tokio::test]
+async fn a_deleted_account_leaves_no_packages() {
+    let storage = storage().await;
+    storage.write(batch(vec![package(1)])).await.unwrap();
+    let delete = DeleteAccount {
+        account: ALICE.to_owned(),
+    };
+    storage.write(delete).await.unwrap();
+    assert_eq!(counted(&storage).await, []);
+    assert_eq!(claimed(&storage, claim()).await, Claims::default());
 }
 
 #[tokio::test]

@@ -2,3 +2,4 @@
 //! transaction each (RFC 9750 §4, §5). No XML, no sessions.
 
 pub mod authority;
+pub mod key_packages;

@@ -128,10 +128,11 @@ fn an_add_may_wait_for_a_higher_role() {
     let p = people();
     let mut policy = policy(&p);
     policy.rights.add = Role::Admin;
+    let newcomer = jid("noa@c.example");
     let waiting = Item {
         by: Sender::Member(&p.mia),
         by_reference: true,
-        proposal: Proposed::Add { account: &p.max },
+        proposal: Proposed::Add { account: &newcomer },
     };
     let own = Item {
         proposal: Proposed::Add { account: &p.mia },

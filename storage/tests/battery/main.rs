@@ -1,0 +1,49 @@
+//! The battery: what any engine behind [`Storage`] has to do. A noun a file.
+
+mod accounts;
+mod durability;
+mod offline;
+mod outbox;
+mod roster;
+
+use std::path::Path;
+
+use comity_storage::{CreateAccount, Created, KeptScramKeys, ScramHash, Storage};
+
+/// An empty storage.
+async fn empty() -> Storage {
+    Storage::open(Path::new(":memory:")).await.unwrap()
+}
+
+/// One with accounts.
+async fn with(accounts: &[&str]) -> Storage {
+    let storage = empty().await;
+    for account in accounts {
+        create(&storage, account).await;
+    }
+    storage
+}
+
+async fn create(storage: &Storage, account: &str) {
+    let created = storage.write(account_of(account)).await.unwrap();
+    assert_eq!(created, Created::Created, "{account}");
+}
+
+fn account_of(account: &str) -> CreateAccount {
+    CreateAccount {
+        account: account.to_owned(),
+        domain: account.split_once('@').unwrap().1.to_owned(),
+        created: 1000,
+        keys: vec![keys(ScramHash::Sha1, 1), keys(ScramHash::Sha256, 2)],
+    }
+}
+
+fn keys(hash: ScramHash, seed: u8) -> KeptScramKeys {
+    KeptScramKeys {
+        hash,
+        salt: vec![seed; 16],
+        iterations: 10_000 + u32::from(seed),
+        stored_key: vec![seed, 1],
+        server_key: vec![seed, 2],
+    }
+}

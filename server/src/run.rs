@@ -61,6 +61,8 @@ pub async fn run(
         tracing::warn!("not everything closed within server.drain");
     }
     storage.close().await;
+    // Best effort: one that stays is replaced by the next server.
+    let _ = std::fs::remove_file(admin::socket(data_dir));
     Ok(())
 }
 

@@ -5,13 +5,10 @@ use std::io::{self, BufRead, BufReader, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use crate::passwords;
-
 /// Octets of a password line.
 const LINE_LIMIT: u64 = 4096;
 
 pub(super) enum Source {
-    Generated,
     File(PathBuf),
     /// At the terminal, twice; from another standard input, one line.
     Asked,
@@ -32,11 +29,6 @@ pub(super) enum Unreadable {
 pub(super) async fn read(jid: &str, source: Source) -> Result<String, Unreadable> {
     let jid = jid.to_owned();
     let read = tokio::task::spawn_blocking(move || match source {
-        Source::Generated => {
-            let password = passwords::generate();
-            println!("password of {jid}: {password}");
-            Ok(password)
-        }
         Source::File(file) => File::open(&file)
             .and_then(|file| line(BufReader::new(file)))
             .map_err(|source| Unreadable::File { file, source }),

@@ -8,6 +8,7 @@ use comity_conf::Conf;
 use super::password::{self, Source};
 use crate::admin::client::{Client, Error};
 use crate::admin::protocol::{Answer, Request};
+use crate::passwords;
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -49,14 +50,15 @@ pub struct PasswordFrom {
 /// Why the password cannot be read, or the server's refusal.
 pub async fn user(conf: &Conf, command: Command) -> Result<(), Box<dyn std::error::Error>> {
     let mut client = Client::connect(&conf.server.data_dir).await?;
+    let mut generated = None;
     let request = match command {
         Command::List { domain } => return Ok(list(&mut client, domain).await?),
         Command::Add { jid, password } => {
-            let password = read(&jid, password).await?;
+            let password = read(&jid, password, &mut generated).await?;
             Request::UserAdd { jid, password }
         }
         Command::Passwd { jid, password } => {
-            let password = read(&jid, password).await?;
+            let password = read(&jid, password, &mut generated).await?;
             Request::UserPassword { jid, password }
         }
         Command::Enable { jid } => Request::UserEnable { jid, enabled: true },
@@ -68,19 +70,24 @@ pub async fn user(conf: &Conf, command: Command) -> Result<(), Box<dyn std::erro
     };
     if let Answer::Done { what } = client.ask(&request).await? {
         println!("{what}");
+        // Only now is it the account's password.
+        if let Some(password) = generated {
+            println!("password: {password}");
+        }
     }
     Ok(())
 }
 
-async fn read(jid: &str, from: PasswordFrom) -> Result<String, password::Unreadable> {
-    let source = match from {
-        PasswordFrom { generate: true, .. } => Source::Generated,
-        PasswordFrom {
-            password_file: Some(file),
-            ..
-        } => Source::File(file),
-        PasswordFrom { .. } => Source::Asked,
-    };
+/// A generated one is kept, to be shown.
+async fn read(
+    jid: &str,
+    from: PasswordFrom,
+    generated: &mut Option<String>,
+) -> Result<String, password::Unreadable> {
+    if from.generate {
+        return Ok(generated.insert(passwords::generate()).clone());
+    }
+    let source = from.password_file.map_or(Source::Asked, Source::File);
     password::read(jid, source).await
 }
 

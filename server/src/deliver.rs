@@ -209,6 +209,10 @@ async fn by_address(home: &Home, stanza: Stanza) -> Deliveries {
         warn!(kind = ?stanza.kind, "a stanza without an address is dropped");
         return Deliveries::none();
     };
+    if stanza.from.is_none() {
+        // RFC 6120 §8.1.2.1: the server on behalf of the client's own account.
+        return to_session(home, &to, Arc::new(stanza), Otherwise::Drop).await;
+    }
     if home.hosts.serves(to.domain()) {
         return dispatch::decide(home, Origin::Server, stanza).await;
     }

@@ -2,10 +2,9 @@
 //! there, and hands on what that decides.
 
 use comity_mls_wire::room;
-use comity_xmpp::error::{ErrorType, StanzaCondition, StanzaError};
 use comity_xmpp::jid::{BareJid, Jid};
 use comity_xmpp::ns;
-use comity_xmpp::stanza::{IqType, Kind, Stanza};
+use comity_xmpp::stanza::{Kind, Stanza};
 use tracing::{Instrument, debug, debug_span, warn};
 
 use crate::deliver::{self, Deliveries};
@@ -36,9 +35,6 @@ pub(crate) async fn decide(home: &Home, origin: Origin, stanza: Stanza) -> Deliv
         warn!(?origin, "a stanza without a sender is dropped");
         return Deliveries::none();
     };
-    if let Some(error) = fault(&stanza) {
-        return Deliveries::refuse(&stanza, &error);
-    }
     let hop = route(&from, &stanza, &home.hosts);
     if let Hop::Bounce(error) = &hop {
         return Deliveries::refuse(&stanza, error);
@@ -62,19 +58,6 @@ pub(crate) async fn decide(home: &Home, origin: Origin, stanza: Stanza) -> Deliv
         Kind::Iq(_) => iq(context, from, stanza, hop).await,
         Kind::Message(kind) => message::take(context, from, stanza, kind, hop).await,
         Kind::Presence(kind) => presence::take(context, from, stanza, kind, hop).await,
-    }
-}
-
-/// What RFC 6120 §8.2.3 forbids of an IQ.
-fn fault(stanza: &Stanza) -> Option<StanzaError> {
-    let wrong =
-        |text| StanzaError::new(ErrorType::Modify, StanzaCondition::BadRequest).with_text(text);
-    match stanza.kind {
-        Kind::Iq(_) if stanza.id.is_none() => Some(wrong("an iq needs an id")),
-        Kind::Iq(IqType::Get | IqType::Set) if stanza.children().len() != 1 => Some(wrong(
-            "an iq of type get or set has exactly one child element",
-        )),
-        _ => None,
     }
 }
 
@@ -182,3 +165,6 @@ async fn call(module: &'static Module, context: Context, request: Request) -> De
     let span = debug_span!("module", name = module.name);
     (module.handle)(context, request).instrument(span).await
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,6 +11,8 @@ pub mod dispatch;
 pub mod home;
 pub mod module;
 pub mod passwords;
+#[cfg(test)]
+mod play;
 pub mod requests;
 pub mod route;
 mod run;

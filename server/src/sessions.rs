@@ -47,6 +47,14 @@ pub struct Session {
     held: Option<Vec<Arc<Stanza>>>,
 }
 
+/// What it means that a session has said that it is available.
+pub(crate) struct Appeared {
+    /// It was not before.
+    pub(crate) first: bool,
+    /// It is to be given what was kept for the account, and then released.
+    pub(crate) drain: bool,
+}
+
 /// Messages held back from a session while it is given older ones.
 const HELD: usize = 1024;
 
@@ -176,18 +184,33 @@ impl Sessions {
         })
     }
 
-    /// The session is available with this presence; gives the priority it had, `Some(None)` if it
-    /// was not available, `None` if there is no such session.
+    /// The session is available with this presence. If messages can be delivered to it from now
+    /// on, they are held back until [`Self::release`], so that it gets older ones first. `None` if
+    /// there is no such session.
     pub(crate) fn appear(
         &self,
         jid: &Jid,
         presence: Arc<Stanza>,
         priority: i8,
-    ) -> Option<Option<i8>> {
-        self.with(jid, |session| {
-            let before = session.presence.replace(presence).map(|_| session.priority);
-            session.priority = priority;
-            before
+    ) -> Option<Appeared> {
+        let resource = jid.resource()?;
+        let mut accounts = self.lock();
+        let account = accounts.get_mut(&jid.to_bare())?;
+        // One session at a time is given what was kept.
+        let draining = account
+            .sessions
+            .values()
+            .any(|session| session.held.is_some());
+        let session = account.sessions.get_mut(resource)?;
+        let before = session.presence.replace(presence).map(|_| session.priority);
+        session.priority = priority;
+        let drain = !draining && priority >= 0 && before.is_none_or(|before| before < 0);
+        if drain {
+            session.held = Some(Vec::new());
+        }
+        Some(Appeared {
+            first: before.is_none(),
+            drain,
         })
     }
 
@@ -201,32 +224,6 @@ impl Sessions {
                 std::mem::take(&mut session.directed),
             )
         })
-    }
-
-    /// Holds messages back from this session until [`Self::release`]; false if that is being done
-    /// for a session of the account already.
-    pub(crate) fn hold(&self, jid: &Jid) -> bool {
-        let Some(resource) = jid.resource() else {
-            return false;
-        };
-        let mut accounts = self.lock();
-        let Some(account) = accounts.get_mut(&jid.to_bare()) else {
-            return false;
-        };
-        if account
-            .sessions
-            .values()
-            .any(|session| session.held.is_some())
-        {
-            return false;
-        }
-        match account.sessions.get_mut(resource) {
-            Some(session) => {
-                session.held = Some(Vec::new());
-                true
-            }
-            None => false,
-        }
     }
 
     /// Gives a session what was held back from it, in order; gives back what it does not take.

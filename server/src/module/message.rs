@@ -2,6 +2,8 @@
 //! (XEP-0160).
 
 mod offline;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
@@ -167,7 +169,7 @@ fn worth_keeping(stanza: &Stanza) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+mod worth {
     use comity_xmpp::element::Element;
 
     use super::*;

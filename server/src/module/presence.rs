@@ -154,3 +154,6 @@ fn subscribers(contacts: &[Contact]) -> impl Iterator<Item = Jid> {
         .filter(|contact| contact.subscription.from())
         .filter_map(|contact| Jid::parse(&contact.contact).ok())
 }
+
+#[cfg(test)]
+mod tests;

@@ -23,12 +23,8 @@ const BATCH: usize = 64;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Hands a session what was kept while the account was away. Messages that come meanwhile are held
-/// back by the session's table until this is done, so that they stay behind.
+/// back by the session's table until this is done (see `Sessions::appear`), so that they stay behind.
 pub(crate) async fn drain(home: Home, session: Jid) -> Deliveries {
-    if !home.sessions.hold(&session) {
-        // Another session of the account is being given the messages.
-        return Deliveries::none();
-    }
     if let Err(fault) = hand_over(&home, &session).await {
         error!(%session, %fault, "kept messages could not be read: they stay kept");
     }

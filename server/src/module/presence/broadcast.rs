@@ -28,7 +28,7 @@ pub(super) async fn available(home: &Home, session: &Jid, stanza: Stanza) -> Del
         Err(fault) => return deliver::failed(&stanza, &fault),
     };
     let presence = Arc::new(stanza);
-    let Some(before) = home
+    let Some(appeared) = home
         .sessions
         .appear(session, Arc::clone(&presence), priority)
     else {
@@ -37,10 +37,10 @@ pub(super) async fn available(home: &Home, session: &Jid, stanza: Stanza) -> Del
     };
     let mut deliveries = to_subscribers(&presence, &roster.contacts);
     deliveries.extend(to_own(home, &account, &presence));
-    if before.is_none() {
+    if appeared.first {
         deliveries.extend(first_sight(home, session, &roster.contacts).await);
     }
-    if priority >= 0 && before.is_none_or(|before| before < 0) {
+    if appeared.drain {
         // RFC 6121 §8.5.2.2.1, XEP-0160 §3: now messages can be delivered.
         deliveries.afterwards(message::drain(home.clone(), session.clone()));
     }

@@ -209,11 +209,11 @@ fn told(
     settled: Settled,
 ) -> Deliveries {
     let ours = home.hosts.serves(contact.domain());
-    let mut deliveries = Deliveries::none();
+    // First what it means for the account itself: the contact's server may answer at once.
+    let mut deliveries = settled.push;
     if settled.route && ours {
         deliveries.push(stanza);
     }
-    deliveries.extend(settled.push);
     let to = Jid::from(contact.clone());
     let presence = match verb {
         // RFC 6121 §3.1.5: the contact sees the user from now on.

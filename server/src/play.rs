@@ -1,0 +1,302 @@
+//! A whole server without streams, for tests: people log in, write XML, and read XML.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use comity_c2s::link::{Bound, Inbox, Outbound, Server as _};
+use comity_conf::Conf;
+use comity_s2s::link::Server as _;
+use comity_storage::{CreateAccount, Storage};
+use comity_xmpp::element::{Element, Node};
+use comity_xmpp::jid::{BareJid, Jid};
+use comity_xmpp::ns;
+use comity_xmpp::stanza::Stanza;
+use comity_xmpp::stream::Header;
+use comity_xmpp::xml;
+use tokio::sync::Semaphore;
+
+use crate::home::{AFTERWARDS, Clock, Federation, Home, Limits, Remote, Shared};
+use crate::requests::Requests;
+use crate::route::Hosts;
+use crate::services::Services;
+use crate::sessions::Sessions;
+
+/// How long something that must happen may take, on a machine that does much else.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long something that must not happen is waited for.
+const QUIET: Duration = Duration::from_millis(50);
+
+/// A server for `a.example` and `c.example`.
+pub(crate) struct Play {
+    pub(crate) home: Home,
+    pub(crate) away: Arc<Away>,
+    pub(crate) clock: Arc<Hands>,
+    data_dir: PathBuf,
+}
+
+/// The other domains: what is sent to them.
+#[derive(Default)]
+pub(crate) struct Away {
+    sent: Mutex<Vec<(String, Stanza)>>,
+}
+
+impl Away {
+    /// Of what was sent last.
+    pub(crate) fn last_id(&self) -> Option<Box<str>> {
+        self.sent
+            .lock()
+            .unwrap()
+            .last()
+            .and_then(|(_, stanza)| stanza.id.clone())
+    }
+}
+
+impl Remote for Away {
+    fn send(&self, domain: &str, stanza: Stanza) {
+        self.sent.lock().unwrap().push((domain.to_owned(), stanza));
+    }
+
+    fn wake(&self, _: &str) {}
+}
+
+/// A clock that the test moves.
+pub(crate) struct Hands(Mutex<SystemTime>);
+
+impl Hands {
+    pub(crate) fn forward(&self, by: Duration) {
+        *self.0.lock().unwrap() += by;
+    }
+}
+
+impl Clock for Hands {
+    fn wall(&self) -> SystemTime {
+        *self.0.lock().unwrap()
+    }
+}
+
+impl Play {
+    /// With accounts for these people.
+    pub(crate) async fn of(people: &[&str]) -> Self {
+        Self::with(people, Limits::default()).await
+    }
+
+    pub(crate) async fn with(people: &[&str], limits: Limits) -> Self {
+        let data_dir = std::env::temp_dir().join(format!("comity-{}", comity_net::random::id()));
+        std::fs::create_dir(&data_dir).unwrap();
+        let mut conf = Conf::default();
+        conf.server.data_dir = data_dir.clone();
+        let domains = ["a.example".to_owned(), "c.example".to_owned()];
+        let storage = Storage::open(":memory:".as_ref()).await.unwrap();
+        let start = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+        let hands = Arc::new(Hands(Mutex::new(start)));
+        let clock: Arc<dyn Clock> = hands.clone();
+        let away = Arc::new(Away::default());
+        let services = Services::open(&conf, &domains, &storage, &clock)
+            .await
+            .unwrap();
+        for person in people {
+            let jid = BareJid::parse(person).unwrap();
+            let account = CreateAccount {
+                account: jid.as_str().to_owned(),
+                domain: jid.domain().to_owned(),
+                created: 0,
+                keys: Vec::new(),
+            };
+            storage.write(account).await.unwrap();
+        }
+        let home = Home::new(Shared {
+            hosts: Hosts::new(domains),
+            storage,
+            sessions: Sessions::default(),
+            services,
+            requests: Requests::default(),
+            remote: away.clone(),
+            clock,
+            limits,
+            federation: Federation::default(),
+            host_secrets: std::collections::HashMap::new(),
+            afterwards: Arc::new(Semaphore::new(AFTERWARDS)),
+        });
+        Self {
+            home,
+            away,
+            clock: hands,
+            data_dir,
+        }
+    }
+
+    /// Binds a session, which says nothing yet.
+    pub(crate) async fn bind(&self, jid: &str) -> Person {
+        self.bind_with(jid, 256).await
+    }
+
+    pub(crate) async fn bind_with(&self, jid: &str, queue: usize) -> Person {
+        let jid = Jid::parse(jid).unwrap();
+        let (outbound, inbox) = Outbound::new(queue);
+        let bound = Bound {
+            account: jid.to_bare(),
+            resource: jid.resource().map(str::to_owned),
+            tls_exporter: None,
+            outbound,
+        };
+        let jid = self.home.bind(bound).await.unwrap();
+        Person {
+            home: self.home.clone(),
+            jid,
+            inbox,
+        }
+    }
+
+    /// Binds a session that asks for its roster and becomes available, and leaves unread what it
+    /// is told at first.
+    pub(crate) async fn login(&self, jid: &str) -> Person {
+        let mut person = self.bind(jid).await;
+        person
+            .send("<iq type='get' id='roster'><query xmlns='jabber:iq:roster'/></iq>")
+            .await;
+        person.send("<presence/>").await;
+        person.forget().await;
+        person
+    }
+
+    /// A stanza from another domain.
+    pub(crate) async fn arrives(&self, xml: &str) {
+        let stanza = stanza(xml);
+        let peer = stanza.from.as_ref().unwrap().domain().to_owned();
+        comity_s2s::link::Server::stanza(&self.home, &peer, stanza).await;
+    }
+
+    /// What was sent to another domain and not kept, since the last call.
+    #[track_caller]
+    pub(crate) fn sent_away(&self, expected: &[&str]) {
+        let sent = std::mem::take(&mut *self.away.sent.lock().unwrap());
+        let sent: Vec<_> = sent.iter().map(|(_, stanza)| shown(stanza)).collect();
+        let expected: Vec<_> = expected.iter().map(|xml| shown(&stanza(xml))).collect();
+        assert_eq!(sent, expected);
+    }
+
+    /// What waits for another domain.
+    pub(crate) async fn queued(&self, domain: &str, expected: &[&str]) {
+        let rows = self.home.queued(domain, 0, 100).await;
+        let queued: Vec<_> = rows
+            .iter()
+            .map(|row| shown(&stanza_of(&row.stanza)))
+            .collect();
+        let expected: Vec<_> = expected.iter().map(|xml| shown(&stanza(xml))).collect();
+        assert_eq!(queued, expected);
+        if let Some(last) = rows.last() {
+            self.home.delivered(domain, last.id).await;
+        }
+    }
+}
+
+impl Drop for Play {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.data_dir);
+    }
+}
+
+/// A client's session, seen from the client.
+pub(crate) struct Person {
+    home: Home,
+    pub(crate) jid: Jid,
+    inbox: Inbox,
+}
+
+impl Person {
+    /// As the client's stream does: stamped, and in order.
+    pub(crate) async fn send(&self, xml: &str) {
+        let mut stanza = stanza(xml);
+        stanza.from = Some(self.jid.clone());
+        comity_c2s::link::Server::stanza(&self.home, &self.jid, stanza).await;
+    }
+
+    /// The next stanza is this one.
+    #[track_caller]
+    pub(crate) fn gets(&mut self, xml: &str) -> impl Future<Output = ()> {
+        let place = std::panic::Location::caller();
+        let expected = shown(&stanza(xml));
+        async move {
+            let Some(found) = self.next(PATIENCE).await else {
+                panic!("{} got nothing instead of {expected} at {place}", self.jid);
+            };
+            assert_eq!(shown(&found), expected, "{} at {place}", self.jid);
+        }
+    }
+
+    /// There is nothing to read.
+    pub(crate) async fn gets_nothing(&mut self) {
+        if let Some(found) = self.next(QUIET).await {
+            panic!("{} got {}", self.jid, shown(&found));
+        }
+    }
+
+    /// Leaves unread what has come.
+    pub(crate) async fn forget(&mut self) {
+        while self.next(QUIET).await.is_some() {}
+    }
+
+    pub(crate) async fn next(&mut self, patience: Duration) -> Option<Arc<Stanza>> {
+        let deadline = tokio::time::Instant::now() + patience;
+        loop {
+            match self.inbox.try_next() {
+                Some(Ok(stanza)) => return Some(stanza),
+                Some(Err(error)) => panic!("{} was thrown out: {error}", self.jid),
+                None if tokio::time::Instant::now() >= deadline => return None,
+                None => tokio::time::sleep(Duration::from_millis(2)).await,
+            }
+        }
+    }
+
+    /// The stream ends; these were sent to the client, which has not acknowledged them.
+    pub(crate) async fn leaves(self, unacked: &[&str]) {
+        drop(self.inbox);
+        let unacked = unacked.iter().map(|xml| stanza(xml)).collect();
+        self.home.unbind(&self.jid, unacked).await;
+    }
+}
+
+pub(crate) fn stanza(xml: &str) -> Stanza {
+    stanza_of(&Bytes::copy_from_slice(xml.as_bytes()))
+}
+
+fn stanza_of(bytes: &Bytes) -> Stanza {
+    Stanza::parse(bytes, &Header::of(ns::CLIENT)).unwrap()
+}
+
+/// A stanza as text in which equal stanzas are equal: attributes sorted, namespaces spelt out.
+/// The human text of errors is left out, and what is drawn at random is not compared.
+fn shown(stanza: &Stanza) -> String {
+    let bytes = stanza.to_bytes(None);
+    let element = xml::parse(&bytes, &Header::of(ns::CLIENT)).unwrap();
+    let mut text = String::new();
+    show(&element, &mut text);
+    text
+}
+
+fn show(element: &Element, text: &mut String) {
+    let ns = match element.ns.as_str() {
+        ns::CLIENT => "",
+        other => other,
+    };
+    text.push_str(&format!("<{{{ns}}}{}", element.name));
+    let mut attributes = element.attributes.clone();
+    attributes.sort_by(|a, b| a.name.cmp(&b.name));
+    for attribute in attributes {
+        let random = attribute.name == "id" && attribute.value.starts_with("roster-");
+        if !random {
+            text.push_str(&format!(" {}='{}'", attribute.name, attribute.value));
+        }
+    }
+    text.push('>');
+    for child in &element.children {
+        match child {
+            Node::Element(child) if child.is(ns::STANZAS, "text") => {}
+            Node::Element(child) => show(child, text),
+            Node::Text(content) => text.push_str(content),
+        }
+    }
+    text.push_str("</>");
+}

@@ -20,5 +20,6 @@ pub mod services;
 pub mod sessions;
 mod streams;
 mod time;
+pub mod work;
 
 pub use run::{RunError, run};

@@ -17,6 +17,7 @@ use crate::home::Home;
 pub mod account;
 pub mod disco;
 pub mod message;
+pub mod mls_keys;
 pub mod outbox;
 pub mod ping;
 pub mod presence;
@@ -28,6 +29,7 @@ pub const MODULES: &[Module] = &[
     account::MODULE,
     disco::MODULE,
     message::MODULE,
+    mls_keys::MODULE,
     outbox::MODULE,
     ping::MODULE,
     presence::MODULE,

@@ -1,1 +1,44 @@
 //! What a client embeds: identity, rooms, messages, a storage trait. No sockets, no XML, no clock.
+
+mod anchoring;
+mod commit;
+mod content;
+mod create;
+mod crypto;
+mod engine;
+mod epoch;
+mod error;
+mod event;
+mod flow;
+mod history;
+mod join;
+mod keys;
+mod messages;
+mod mls;
+mod outgoing;
+mod plan;
+mod random;
+mod receive;
+mod requests;
+mod room;
+mod rows;
+mod rules;
+mod send;
+mod session;
+mod stock;
+mod store;
+mod upkeep;
+
+pub use content::{MAX_CONTENT, MAX_CONTENT_TYPE, MessageId, ROOM_STATE};
+pub use create::MAX_ROOM_NAME;
+pub use crypto::SUITES;
+pub use engine::{Engine, MAX_ROOMS, Options};
+pub use error::Error;
+pub use event::{Change, Device, Event, Item, Message, Name, Refused, Unreadable, Warning, What};
+pub use history::{MAX_HISTORY, RoomInfo, RoomState};
+pub use keys::{FileKeys, KeyFault, KeyHandle, MemoryKeys, SignatureKeys};
+pub use outgoing::{Answer, Answered, Destination, Notice, Outgoing, Request, RequestId};
+pub use plan::MAX_INVITED;
+pub use send::MAX_OUTBOX;
+pub use session::MAX_DEVICE_NAME;
+pub use store::{MemoryStore, Row, Space, Store, StoreError, Transaction};

@@ -1,0 +1,376 @@
+//! Making a commit: validated here as the hub and every member will validate it, kept with its
+//! secrets, applied only when the log has it.
+
+use comity_mls_credential::leaf::{CredentialError, Leaf};
+use comity_mls_credential::provider::certificate;
+use comity_xmpp::jid::BareJid;
+use mls_rs::MlsMessage;
+use mls_rs::group::{CommitBuilder, CommitOutput, CommitSecrets};
+use mls_rs::time::MlsTime;
+use uuid::Uuid;
+
+use crate::engine::{Engine, seconds};
+use crate::error::Error;
+use crate::event::Refused;
+use crate::mls::{Config, Group, unknown_issuer};
+use crate::room::{
+    AddPlan, Body, ClaimedPackage, CommitBody, Plan, ProposeBody, Record, RemovePlan, StoredJoiner,
+};
+use crate::rows;
+use crate::stock::reference;
+use crate::store::Space;
+
+/// Octets of KeyPackages in one commit: with its Welcome and GroupInfo it stays below a stanza's
+/// size. Who does not fit comes with the next commit.
+const MAX_ADDED_BYTES: usize = 80 * 1024;
+
+/// What became of a plan.
+pub(crate) enum Built {
+    InFlight,
+    /// There is nothing to do; the plan is gone.
+    Nothing,
+    /// Anchors are awaited.
+    Awaits,
+    /// The person has been told; the plan is gone.
+    Failed,
+}
+
+/// A package that passed every check, and for whom it is.
+struct Joining {
+    message: MlsMessage,
+    joiner: StoredJoiner,
+}
+
+type Builder<'a> = CommitBuilder<'a, Config>;
+
+impl Engine {
+    /// Builds the commit of a plan, or of the pending proposals alone, and puts it in flight.
+    pub(crate) fn build(
+        &mut self,
+        room: &BareJid,
+        record: &mut Record,
+        group: &mut Group,
+        plan: Option<(u64, Plan)>,
+        now: u64,
+    ) -> Result<Built, Error> {
+        let number = plan.as_ref().map(|(number, _)| *number);
+        let mut joining = Vec::new();
+        let mut leaving = Vec::new();
+        match plan {
+            None | Some((_, Plan::Update)) => {}
+            Some((number, Plan::Add(add))) => {
+                match self.choose_joining(room, group, number, add, now)? {
+                    Some(chosen) => joining = chosen,
+                    None => return Ok(Built::Awaits),
+                }
+                if joining.is_empty() {
+                    self.drop_plan(room, number)?;
+                    return Ok(Built::Nothing);
+                }
+            }
+            Some((number, Plan::Remove(remove))) => {
+                leaving = self.leaves_of(group, &remove);
+                if leaving.is_empty() {
+                    self.drop_plan(room, number)?;
+                    return Ok(Built::Nothing);
+                }
+            }
+            Some((_, Plan::Leave)) => {
+                let others = RemovePlan {
+                    account: self.account.as_str().to_owned(),
+                    device: None,
+                };
+                leaving = self.leaves_of(group, &others);
+                if leaving.is_empty() {
+                    return self.propose_leaving(room, record, group);
+                }
+            }
+        }
+        let rotates = self.reserve_leaf(record, now)?;
+        let built = self.try_build(record, group, joining, &leaving, rotates, now);
+        match built {
+            Ok(mut body) => {
+                body.plan = number;
+                self.put_in_flight(room, Body::Commit(body))?;
+                Ok(Built::InFlight)
+            }
+            Err(Failure::Engine(error)) => Err(error),
+            Err(Failure::Mls(error)) => {
+                if let Some(domain) = unknown_issuer(&error) {
+                    self.await_issuer(&domain, now);
+                    return Ok(Built::Awaits);
+                }
+                let what = match number {
+                    Some(number) => self.drop_plan(room, number)?,
+                    None => Refused::Proposals,
+                };
+                self.refused(Some(room), what, error);
+                Ok(Built::Failed)
+            }
+        }
+    }
+
+    fn try_build(
+        &self,
+        record: &Record,
+        group: &mut Group,
+        joining: Vec<Joining>,
+        leaving: &[u32],
+        rotates: bool,
+        now: u64,
+    ) -> Result<CommitBody, Failure> {
+        let epoch = group.current_epoch();
+        let mut builder = group
+            .commit_builder()
+            .commit_time(MlsTime::from(seconds(now)));
+        let mut joiners = Vec::with_capacity(joining.len());
+        for Joining { message, joiner } in joining {
+            builder = builder.add_member(message)?;
+            joiners.push(joiner);
+        }
+        for index in leaving {
+            builder = builder.remove_member(*index)?;
+        }
+        if let (true, Some(next)) = (rotates, &record.next_leaf) {
+            let identity = self.mls.identity(next).map_err(Failure::Engine)?;
+            builder = builder.set_new_signing_identity(next.signer(), identity);
+        }
+        let (output, secrets) = finish(builder)?;
+        body(epoch, &output, &secrets, joiners, rotates)
+    }
+
+    /// A new key for the leaf, where the old one is shared or a third of its certificate's life is
+    /// over. Without a spare key the leaf keeps its own for now.
+    fn reserve_leaf(&mut self, record: &mut Record, now: u64) -> Result<bool, Error> {
+        let Some(leaf) = &record.leaf else {
+            return Ok(false);
+        };
+        if !record.rotate && !is_aging(&leaf.certificate, seconds(now)) {
+            return Ok(false);
+        }
+        if record.next_leaf.is_none() {
+            record.next_leaf = self.take_spare(leaf.suite, now)?;
+        }
+        Ok(record.next_leaf.is_some())
+    }
+
+    /// Those of the plan's packages that can be added now. None: anchors are awaited.
+    fn choose_joining(
+        &mut self,
+        room: &BareJid,
+        group: &mut Group,
+        number: u64,
+        mut add: AddPlan,
+        now: u64,
+    ) -> Result<Option<Vec<Joining>>, Error> {
+        let present = members(group);
+        let mut chosen = Vec::new();
+        let mut size = 0;
+        let mut changed = false;
+        for invited in &mut add.invited {
+            let Ok(account) = BareJid::parse(&invited.account) else {
+                continue;
+            };
+            let mut usable = Vec::with_capacity(invited.packages.len());
+            for package in std::mem::take(&mut invited.packages) {
+                let device = Uuid::from_bytes(package.device);
+                if present.iter().any(|(a, d)| *a == account && *d == device) {
+                    changed = true;
+                    continue;
+                }
+                if size + package.package.len() > MAX_ADDED_BYTES {
+                    usable.push(package);
+                    continue;
+                }
+                match self.check_package(group, &account, &package, now) {
+                    Ok(joining) => {
+                        size += package.package.len();
+                        chosen.push(joining);
+                        usable.push(package);
+                    }
+                    Err(Unusable::Awaits(domain)) => {
+                        self.await_issuer(&domain, now);
+                        return Ok(None);
+                    }
+                    Err(Unusable::Because(why)) => {
+                        changed = true;
+                        self.not_invited(room, &account, Some(device), &why);
+                    }
+                }
+            }
+            invited.packages = usable;
+        }
+        if changed {
+            let key = rows::numbered(room.as_str(), number);
+            self.rows.write(Space::Plan, &key, &Plan::Add(add))?;
+        }
+        Ok(Some(chosen))
+    }
+
+    /// Is it a KeyPackage of that account's device, good now, for this group? The directory is not
+    /// believed (RFC 9750 §5.1).
+    fn check_package(
+        &self,
+        group: &mut Group,
+        account: &BareJid,
+        claimed: &ClaimedPackage,
+        now: u64,
+    ) -> Result<Joining, Unusable> {
+        let because = |why: &str| Unusable::Because(why.to_owned());
+        let message = MlsMessage::from_bytes(&claimed.package)
+            .map_err(|_| because("its key package cannot be read"))?;
+        let package = message
+            .as_key_package()
+            .ok_or_else(|| because("its key package is something else"))?;
+        let leaf = self
+            .mls
+            .provider()
+            .member(package.signing_identity(), Some(seconds(now)));
+        let leaf = match leaf {
+            Ok(leaf) => leaf,
+            Err(CredentialError::UnknownIssuer { domain, .. }) if domain == account.domain() => {
+                return Err(Unusable::Awaits(domain));
+            }
+            Err(error) => return Err(Unusable::Because(error.to_string())),
+        };
+        let device = Uuid::from_bytes(claimed.device);
+        if leaf.account != *account || leaf.device != Some(device) {
+            return Err(because(
+                "its key package names another account or device: its server may be lying",
+            ));
+        }
+        if package.cipher_suite() != group.cipher_suite() {
+            return Err(because("its key package is for another cipher suite"));
+        }
+        let suite = self
+            .mls
+            .suite(group.cipher_suite())
+            .map_err(|e| Unusable::Because(e.to_string()))?;
+        let reference =
+            reference(&message, &suite).map_err(|e| Unusable::Because(e.to_string()))?;
+        // Signature, lifetime and capabilities, as members will check them.
+        group
+            .process_incoming_message_with_time(message.clone(), MlsTime::from(seconds(now)))
+            .map_err(|error| Unusable::Because(error.to_string()))?;
+        Ok(Joining {
+            message,
+            joiner: StoredJoiner {
+                account: account.as_str().to_owned(),
+                device: claimed.device,
+                key_package: reference,
+            },
+        })
+    }
+
+    /// The leaves a removal means; never this device's own.
+    fn leaves_of(&self, group: &Group, plan: &RemovePlan) -> Vec<u32> {
+        let own = group.current_member_index();
+        let is_meant = |leaf: &Leaf| {
+            leaf.account.as_str() == plan.account
+                && plan
+                    .device
+                    .is_none_or(|device| leaf.device == Some(Uuid::from_bytes(device)))
+        };
+        group
+            .roster()
+            .members_iter()
+            .filter(|member| member.index != own)
+            .filter(|member| {
+                certificate(&member.signing_identity.credential)
+                    .and_then(Leaf::read)
+                    .is_ok_and(|leaf| is_meant(&leaf))
+            })
+            .map(|member| member.index)
+            .collect()
+    }
+
+    fn propose_leaving(
+        &mut self,
+        room: &BareJid,
+        record: &mut Record,
+        group: &mut Group,
+    ) -> Result<Built, Error> {
+        if group.roster().members_iter().nth(1).is_none() {
+            // Nobody is left to commit it, and nobody to miss this device.
+            self.close_room(room, record, None)?;
+            return Ok(Built::Awaits);
+        }
+        let proposal = group.propose_self_remove(Vec::new())?.to_bytes()?;
+        self.put_in_flight(room, Body::Propose(ProposeBody { proposal }))?;
+        self.send_again(room);
+        // mls-rs has noted the proposal already; it counts when the log has it, so the group is
+        // read anew.
+        Ok(Built::Awaits)
+    }
+
+    fn send_again(&mut self, room: &BareJid) {
+        self.touched.insert(room.clone());
+    }
+}
+
+enum Unusable {
+    Awaits(String),
+    Because(String),
+}
+
+enum Failure {
+    Mls(mls_rs::error::MlsError),
+    Engine(Error),
+}
+
+impl From<mls_rs::error::MlsError> for Failure {
+    fn from(error: mls_rs::error::MlsError) -> Self {
+        Self::Mls(error)
+    }
+}
+
+fn finish(builder: Builder<'_>) -> Result<(CommitOutput, CommitSecrets), Failure> {
+    Ok(builder.build_detached()?)
+}
+
+fn body(
+    epoch: u64,
+    output: &CommitOutput,
+    secrets: &CommitSecrets,
+    joiners: Vec<StoredJoiner>,
+    rotates: bool,
+) -> Result<CommitBody, Failure> {
+    let missing = || Failure::Engine(Error::Mls("a commit without GroupInfo".to_owned()));
+    let group_info = output.external_commit_group_info.as_ref();
+    let welcome = match output.welcome_messages.first() {
+        Some(welcome) => welcome.to_bytes()?,
+        None => Vec::new(),
+    };
+    Ok(CommitBody {
+        epoch,
+        commit: output.commit_message.to_bytes()?,
+        welcome,
+        joiners,
+        group_info: group_info.ok_or_else(missing)?.to_bytes()?,
+        secrets: secrets.to_bytes()?,
+        plan: None,
+        rotates,
+    })
+}
+
+/// Accounts and devices of a group; leaves that cannot be read are left out.
+pub(crate) fn members(group: &Group) -> Vec<(BareJid, Uuid)> {
+    group
+        .roster()
+        .members_iter()
+        .filter_map(|member| {
+            let leaf = certificate(&member.signing_identity.credential)
+                .and_then(Leaf::read)
+                .ok()?;
+            Some((leaf.account, leaf.device?))
+        })
+        .collect()
+}
+
+/// A third of the certificate's life is over.
+pub(crate) fn is_aging(der: &[u8], at: u64) -> bool {
+    Leaf::read(der).is_ok_and(|leaf| {
+        let life = leaf.not_after.saturating_sub(leaf.not_before);
+        at > leaf.not_before.saturating_add(life / 3)
+    })
+}

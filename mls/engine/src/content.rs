@@ -1,0 +1,153 @@
+//! The inside of an application message: what its sender signs beside the content, so that replay,
+//! loss and a forked log show (RFC 9750 §8.4.4), and padding to 128-octet steps.
+
+use comity_mls_wire::room::Hash;
+use mls_rs_codec::{MlsDecode, MlsEncode, MlsSize};
+use uuid::Uuid;
+
+/// The only version there is. A message of another is shown as unreadable, never guessed at.
+const VERSION: u8 = 1;
+/// Lengths are hidden up to this step.
+pub(crate) const PADDING_STEP: usize = 128;
+/// A content type is a short word such as `sce`.
+pub const MAX_CONTENT_TYPE: usize = 128;
+/// What one message may carry; larger things are sent as files.
+pub const MAX_CONTENT: usize = 48 * 1024;
+/// Content type of the engine's own message that names the room; content: the name in UTF-8.
+pub const ROOM_STATE: &str = "room-state";
+
+/// Chosen by the sender, kept when the message must be encrypted anew for a later epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct MessageId(pub Uuid);
+
+impl std::fmt::Display for MessageId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, MlsSize, MlsEncode, MlsDecode)]
+pub(crate) struct Framed {
+    version: u8,
+    pub(crate) id: [u8; 16],
+    /// Counts the sender's accepted messages in this room, from 1, without gaps.
+    pub(crate) counter: u64,
+    /// The last entry of the log the sender held, and its head.
+    pub(crate) seq: u64,
+    pub(crate) head: Hash,
+    #[mls_codec(with = "mls_rs_codec::byte_vec")]
+    pub(crate) epoch_authenticator: Vec<u8>,
+    pub(crate) content_type: String,
+    #[mls_codec(with = "mls_rs_codec::byte_vec")]
+    pub(crate) content: Vec<u8>,
+    #[mls_codec(with = "mls_rs_codec::byte_vec")]
+    padding: Vec<u8>,
+}
+
+/// What a message says of itself and of its sender's view of the room.
+pub(crate) struct Position {
+    pub(crate) id: MessageId,
+    pub(crate) counter: u64,
+    pub(crate) seq: u64,
+    pub(crate) head: Hash,
+    pub(crate) epoch_authenticator: Vec<u8>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum ContentError {
+    #[error("it has the unknown content version {0}")]
+    Version(u8),
+    #[error("its content cannot be read")]
+    Unreadable,
+}
+
+impl Framed {
+    pub(crate) fn new(position: Position, content_type: &str, content: &[u8]) -> Self {
+        let mut framed = Self {
+            version: VERSION,
+            id: position.id.0.into_bytes(),
+            counter: position.counter,
+            seq: position.seq,
+            head: position.head,
+            epoch_authenticator: position.epoch_authenticator,
+            content_type: content_type.to_owned(),
+            content: content.to_vec(),
+            padding: Vec::new(),
+        };
+        let length = framed.mls_encoded_len();
+        let missing = length.next_multiple_of(PADDING_STEP) - length;
+        framed.padding = vec![0; missing];
+        // The length of the padding takes more octets itself once it exceeds 63.
+        let excess = framed.mls_encoded_len() % PADDING_STEP;
+        if excess != 0 {
+            let fits = missing.saturating_sub(excess);
+            framed.padding.truncate(fits);
+        }
+        framed
+    }
+
+    pub(crate) fn read(mut bytes: &[u8]) -> Result<Self, ContentError> {
+        match bytes.first() {
+            Some(&VERSION) => {}
+            Some(&other) => return Err(ContentError::Version(other)),
+            None => return Err(ContentError::Unreadable),
+        }
+        match Self::mls_decode(&mut bytes) {
+            Ok(framed) if bytes.is_empty() && framed.is_plausible() => Ok(framed),
+            _ => Err(ContentError::Unreadable),
+        }
+    }
+
+    fn is_plausible(&self) -> bool {
+        self.content_type.len() <= MAX_CONTENT_TYPE && self.content.len() <= MAX_CONTENT
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn framed(length: usize) -> Framed {
+        let position = Position {
+            id: MessageId(Uuid::from_u128(7)),
+            counter: 3,
+            seq: 4,
+            head: [5; 32],
+            epoch_authenticator: vec![6; 32],
+        };
+        Framed::new(position, "sce", &vec![b'x'; length])
+    }
+
+    #[test]
+    fn every_length_is_padded_to_a_step_and_read_back() {
+        for length in 0..700 {
+            let bytes = framed(length).mls_encode_to_vec().unwrap();
+            let over = bytes.len() % PADDING_STEP;
+            assert!(
+                over == 0 || over == PADDING_STEP - 1,
+                "{length} became {}",
+                bytes.len()
+            );
+            let read = Framed::read(&bytes).unwrap();
+            assert_eq!(read.content.len(), length);
+            assert_eq!((read.counter, read.seq), (3, 4));
+        }
+    }
+
+    #[test]
+    fn what_is_no_content_is_refused() {
+        let bytes = framed(10).mls_encode_to_vec().unwrap();
+        assert_eq!(Framed::read(b""), Err(ContentError::Unreadable));
+        let mut other = bytes.clone();
+        other[0] = 2;
+        assert_eq!(Framed::read(&other), Err(ContentError::Version(2)));
+        for cut in 1..bytes.len() {
+            assert_eq!(Framed::read(&bytes[..cut]), Err(ContentError::Unreadable));
+        }
+        let mut trailing = bytes;
+        trailing.push(0);
+        assert_eq!(Framed::read(&trailing), Err(ContentError::Unreadable));
+        let large = framed(MAX_CONTENT + 1).mls_encode_to_vec().unwrap();
+        assert_eq!(Framed::read(&large), Err(ContentError::Unreadable));
+    }
+}

@@ -1,0 +1,223 @@
+//! A new epoch: who came, who went, and what that means for this device.
+
+use comity_mls_wire::room::Entry;
+use comity_xmpp::jid::BareJid;
+use mls_rs::group::proposal::Proposal;
+use mls_rs::group::{CommitEffect, CommitMessageDescription, NewEpoch, Sender};
+use mls_rs::mls_rules::ProposalInfo;
+use uuid::Uuid;
+
+use crate::engine::{Engine, Timer};
+use crate::error::Error;
+use crate::event::{Change, Device, Event, Warning, What};
+use crate::mls::Group;
+use crate::receive::device;
+use crate::room::{CommitBody, Plan, Record, Stage};
+use crate::rows;
+use crate::store::Space;
+
+impl Engine {
+    /// The log has this device's own commit: its plan is carried out.
+    pub(crate) fn commit_accepted(
+        &mut self,
+        record: &mut Record,
+        body: &CommitBody,
+        entry: &Entry,
+    ) -> Result<(), Error> {
+        let room = &entry.room;
+        self.forget_in_flight(room);
+        if body.rotates
+            && let Some(next) = record.next_leaf.take()
+        {
+            let old = record.leaf.replace(next);
+            if !record.rotate {
+                self.unused_keys.extend(old.map(|old| old.key()));
+            }
+            // A last resort's key stays for the other rooms it was used in.
+            record.rotate = false;
+        }
+        record.updated = entry.time;
+        let Some(number) = body.plan else {
+            return Ok(());
+        };
+        let key = rows::numbered(room.as_str(), number);
+        match self.rows.read::<Plan>(Space::Plan, &key)? {
+            // Packages that did not fit come with the next commit, which drops the plan if there
+            // are none.
+            Some(Plan::Add(add)) => {
+                let left = add.invited.iter().map(|i| i.packages.len()).sum::<usize>();
+                if left == body.joiners.len() {
+                    self.rows.delete(Space::Plan, &key);
+                }
+            }
+            // First the account's other devices went; this one's own proposal follows.
+            Some(Plan::Leave) => {}
+            _ => self.rows.delete(Space::Plan, &key),
+        }
+        if !body.joiners.is_empty()
+            && let Some(name) = record.name.clone()
+        {
+            self.queue_name(room, &name)?;
+        }
+        Ok(())
+    }
+
+    /// Writes the state after a commit and tells what changed.
+    pub(crate) fn new_epoch(
+        &mut self,
+        record: &mut Record,
+        entry: &Entry,
+        mut group: Group,
+        description: &CommitMessageDescription,
+        now: u64,
+    ) -> Result<(), Error> {
+        let room = &entry.room;
+        self.clear_timer(&Timer::Proposals(room.clone()));
+        match &description.effect {
+            CommitEffect::NewEpoch(new) => {
+                let whats = changes(new, description, &group);
+                let by = committer(new, description, &group);
+                if by
+                    .as_ref()
+                    .is_some_and(|by| by.account != entry.sender.as_str())
+                {
+                    self.warn(
+                        Some(room),
+                        Warning::WrongSender {
+                            account: by.map(|by| by.account).unwrap_or_default(),
+                            claimed: entry.sender.as_str().to_owned(),
+                            seq: entry.seq,
+                        },
+                    );
+                }
+                record.epoch = group.current_epoch();
+                self.mls.save(&mut group, true)?;
+                self.keep_group(room, group);
+                self.note(room, entry.seq, entry.time, whats)
+            }
+            CommitEffect::Removed { new_epoch, remover } => {
+                let by = sender(new_epoch, *remover);
+                let me = Device {
+                    account: self.account.as_str().to_owned(),
+                    device: self.own_device()?.into_bytes(),
+                };
+                let what = What::Removed(Change {
+                    who: me,
+                    by: by.clone(),
+                });
+                self.note(room, entry.seq, entry.time, vec![what])?;
+                self.close_room(room, record, by)?;
+                // Someone may have invited this device again already.
+                self.sync(now)
+            }
+            CommitEffect::ReInit(_) => {
+                record.stage = Stage::Stopped;
+                self.tell(Event::RoomStopped {
+                    room: room.clone(),
+                    seq: entry.seq,
+                    why: "the room moved on to a successor, which this version cannot follow"
+                        .to_owned(),
+                });
+                Ok(())
+            }
+        }
+    }
+
+    /// This device is out: its secrets go, the history stays.
+    pub(crate) fn close_room(
+        &mut self,
+        room: &BareJid,
+        record: &mut Record,
+        by: Option<Device>,
+    ) -> Result<(), Error> {
+        self.forget_in_flight(room);
+        self.forget_group(room);
+        self.mls.forget(&record.group_id);
+        for leaf in [record.leaf.take(), record.next_leaf.take()] {
+            // A last resort's key may be in other rooms.
+            if !record.rotate {
+                self.unused_keys.extend(leaf.map(|leaf| leaf.key()));
+            }
+        }
+        record.stage = Stage::Left;
+        record.leaving = false;
+        self.tell(Event::RoomLeft {
+            room: room.clone(),
+            by: by.and_then(|by| BareJid::parse(&by.account).ok()),
+        });
+        self.drop_wishes(room)
+    }
+}
+
+fn committer(
+    new: &NewEpoch,
+    description: &CommitMessageDescription,
+    group: &Group,
+) -> Option<Device> {
+    let member = if description.is_external {
+        group.member_at_index(description.committer)
+    } else {
+        new.prior_state().member_at_index(description.committer)
+    };
+    device(&member?.signing_identity)
+}
+
+/// Who proposed it; the hub is nobody's device.
+fn sender(new: &NewEpoch, sender: Sender) -> Option<Device> {
+    let Sender::Member(index) = sender else {
+        return None;
+    };
+    device(&new.prior_state().member_at_index(index)?.signing_identity)
+}
+
+fn changes(new: &NewEpoch, description: &CommitMessageDescription, group: &Group) -> Vec<What> {
+    let by = committer(new, description, group);
+    let mut whats = Vec::new();
+    for info in new.applied_proposals() {
+        let change = |who: Option<Device>, by: Option<Device>| who.map(|who| Change { who, by });
+        let what = match &info.proposal {
+            Proposal::Add(add) => {
+                change(device(add.signing_identity()), by.clone()).map(What::Added)
+            }
+            Proposal::Remove(remove) => {
+                let gone = new.prior_state().member_at_index(remove.to_remove());
+                let gone = gone.and_then(|member| device(&member.signing_identity));
+                change(gone, removed_by(new, info, by.as_ref())).map(What::Removed)
+            }
+            Proposal::SelfRemove(_) => {
+                let gone = sender(new, info.sender);
+                change(gone.clone(), gone).map(What::Removed)
+            }
+            _ => None,
+        };
+        whats.extend(what);
+    }
+    if description.is_external {
+        let who = by.clone();
+        whats.extend(who.map(|who| What::Added(Change { who, by })));
+    } else if whats.is_empty() {
+        whats.extend(by.map(What::Updated));
+    }
+    whats
+}
+
+fn removed_by(
+    new: &NewEpoch,
+    info: &ProposalInfo<Proposal>,
+    committer: Option<&Device>,
+) -> Option<Device> {
+    match info.sender {
+        Sender::Member(_) if info.is_by_reference() => sender(new, info.sender),
+        Sender::Member(_) | Sender::NewMemberCommit => committer.cloned(),
+        _ => None,
+    }
+}
+
+/// Without a device, in the rare place where none can be named.
+#[must_use]
+pub(crate) fn nobody(account: &BareJid) -> Device {
+    Device {
+        account: account.as_str().to_owned(),
+        device: Uuid::nil().into_bytes(),
+    }
+}

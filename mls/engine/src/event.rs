@@ -1,0 +1,226 @@
+//! What a person is told.
+
+use comity_mls_wire::room::Member;
+use comity_xmpp::jid::BareJid;
+use mls_rs_codec::{MlsDecode, MlsEncode, MlsSize};
+use uuid::Uuid;
+
+use crate::content::MessageId;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// This device exists for the Authentication Service now, its KeyPackages are published, and
+    /// others can invite it.
+    Enrolled {
+        device: Uuid,
+    },
+    /// The session speaks for the device; rooms are catching up.
+    Online,
+    /// Another device of one's own account appeared or ended. One that the person did not set up
+    /// is an intruder: revoke it.
+    OwnDevice {
+        id: Uuid,
+        name: Option<String>,
+        revoked: bool,
+    },
+    RoomCreated {
+        room: BareJid,
+    },
+    /// The direct room exists at the other side's or an earlier device's initiative: its Welcome
+    /// is awaited.
+    AwaitingWelcome {
+        room: BareJid,
+    },
+    RoomJoined {
+        room: BareJid,
+        by: BareJid,
+    },
+    /// This device is out of the room: it left or was removed.
+    RoomLeft {
+        room: BareJid,
+        by: Option<BareJid>,
+    },
+    RoomNamed {
+        room: BareJid,
+        name: String,
+    },
+    /// Something the room's log says; kept in the history as well, see `Engine::history`.
+    Item {
+        room: BareJid,
+        item: Item,
+    },
+    /// A message of this device has its place in the log.
+    Sent {
+        room: BareJid,
+        id: MessageId,
+        seq: u64,
+    },
+    /// Another commit came first: the change or message is prepared anew for the new epoch.
+    Retrying {
+        room: BareJid,
+        epoch: u64,
+    },
+    /// An account, or some of its devices, could not be invited.
+    NotInvited {
+        room: BareJid,
+        account: BareJid,
+        device: Option<Uuid>,
+        why: String,
+    },
+    /// Something asked for will not happen.
+    Refused {
+        room: Option<BareJid>,
+        what: Refused,
+        why: String,
+    },
+    /// The room cannot go on here: the accepted entry `seq` cannot be applied.
+    RoomStopped {
+        room: BareJid,
+        seq: u64,
+        why: String,
+    },
+    Warning {
+        room: Option<BareJid>,
+        warning: Warning,
+    },
+}
+
+/// What was refused for good.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refused {
+    Enrolment,
+    Session,
+    KeyPackages,
+    Creation,
+    Invitation,
+    Removal,
+    Update,
+    Departure,
+    Proposals,
+    Message(MessageId),
+    Lookup,
+}
+
+/// One line of a room's history.
+#[derive(Clone, Debug, PartialEq, Eq, MlsSize, MlsEncode, MlsDecode)]
+pub struct Item {
+    /// The entry of the log it comes from. A commit may bring several changes.
+    pub seq: u64,
+    /// Milliseconds since 1970, by the hub's clock.
+    pub time: u64,
+    pub what: What,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, MlsSize, MlsEncode, MlsDecode)]
+#[repr(u8)]
+pub enum What {
+    Message(Message) = 1,
+    /// Who is in the room when this device comes to it.
+    Joined(Vec<Device>) = 2,
+    Added(Change) = 3,
+    Removed(Change) = 4,
+    /// A member renewed the keys of its leaf; names whom.
+    Updated(Device) = 5,
+    Named(Name) = 6,
+    /// An entry that cannot be read: in the sender's name, with the reason.
+    Unreadable(Unreadable) = 7,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, MlsSize, MlsEncode, MlsDecode)]
+pub struct Message {
+    pub sender: Device,
+    pub id: [u8; 16],
+    pub content_type: String,
+    #[mls_codec(with = "mls_rs_codec::byte_vec")]
+    pub content: Vec<u8>,
+}
+
+impl Message {
+    #[must_use]
+    pub fn message_id(&self) -> MessageId {
+        MessageId(Uuid::from_bytes(self.id))
+    }
+}
+
+/// A member as MLS authenticated it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, MlsSize, MlsEncode, MlsDecode)]
+pub struct Device {
+    pub account: String,
+    pub device: [u8; 16],
+}
+
+impl Device {
+    #[must_use]
+    pub fn id(&self) -> Uuid {
+        Uuid::from_bytes(self.device)
+    }
+}
+
+impl From<&Member> for Device {
+    fn from(member: &Member) -> Self {
+        Self {
+            account: member.account.as_str().to_owned(),
+            device: member.device.into_bytes(),
+        }
+    }
+}
+
+/// A device that came or went, and who committed it; None if that cannot be told.
+#[derive(Clone, Debug, PartialEq, Eq, MlsSize, MlsEncode, MlsDecode)]
+pub struct Change {
+    pub who: Device,
+    pub by: Option<Device>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, MlsSize, MlsEncode, MlsDecode)]
+pub struct Name {
+    pub name: String,
+    pub by: Device,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, MlsSize, MlsEncode, MlsDecode)]
+pub struct Unreadable {
+    pub sender: String,
+    pub why: String,
+}
+
+/// Signs of a lying server or a broken peer. The engine never believes what it warns of.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Warning {
+    #[error(
+        "entry {seq} does not continue the room's log: the server changed or dropped something"
+    )]
+    ChainBroken { seq: u64 },
+    #[error("the room's server did not sign the head of the log at {seq}")]
+    HeadUnsigned { seq: u64 },
+    #[error("the signature over the head of the log at {seq} is wrong")]
+    HeadForged { seq: u64 },
+    #[error(
+        "{account} saw another log at entry {seq}: the server shows members different histories"
+    )]
+    Fork { account: String, seq: u64 },
+    #[error("{missing} messages of {account} before entry {seq} never arrived")]
+    Lost {
+        account: String,
+        seq: u64,
+        missing: u64,
+    },
+    #[error("entry {seq} repeats an earlier message of {account}")]
+    Replayed { account: String, seq: u64 },
+    #[error("entry {seq} is said to come from {claimed} and was written by {account}")]
+    WrongSender {
+        account: String,
+        claimed: String,
+        seq: u64,
+    },
+    #[error("a certificate names an issuer of {domain} that its anchors do not: waiting")]
+    UnknownIssuer { domain: String },
+    #[error("the anchors of {domain} are not believed: {why}")]
+    Anchors { domain: String, why: String },
+    #[error("an invitation cannot be used: {why}")]
+    BadWelcome { why: String },
+    #[error("the server sent what was not asked for or cannot be: {what}")]
+    Unexpected { what: &'static str },
+    #[error("the server does not answer in time: {what}")]
+    Silent { what: &'static str },
+}

@@ -1,0 +1,391 @@
+//! A room's next step. One request of a room is in flight at a time, so the order in which a person
+//! said things is the order of the log; the log alone says what took effect.
+
+use comity_mls_wire::refusal::Refusal;
+use comity_mls_wire::room::{Accepted, Entry, EntryKind, Payload};
+use comity_xmpp::jid::BareJid;
+use mls_rs::group::Sender;
+use mls_rs::group::proposal::Proposal;
+use uuid::Uuid;
+
+use crate::commit::Built;
+use crate::content::MessageId;
+use crate::engine::{Engine, Timer};
+use crate::error::Error;
+use crate::event::{Event, Refused, Warning};
+use crate::mls::Group;
+use crate::outgoing::{Destination, Request};
+use crate::requests::Purpose;
+use crate::room::{Body, InFlight, Place, Plan, Record, Stage, Waiting};
+use crate::rows;
+use crate::session::Session;
+use crate::store::Space;
+
+/// How long accepted entries may take to arrive before they are asked for.
+const ARRIVES_WITHIN_MS: u64 = 5_000;
+/// Pending proposals that nobody sends over are committed after this, each member waiting a little
+/// longer than the one before it in the tree.
+const PROPOSALS_AFTER_MS: u64 = 2_000;
+const PROPOSALS_STEP_MS: u64 = 500;
+const PROPOSALS_STEPS: u64 = 60;
+/// A refused commit of proposals is tried again after this.
+const TRY_AGAIN_MS: u64 = 60_000;
+/// Changes of one room that wait.
+pub(crate) const MAX_PLANS: usize = 256;
+
+impl Engine {
+    pub(crate) fn look_after(&mut self, room: &BareJid, now: u64) -> Result<(), Error> {
+        if !matches!(self.session, Session::Up { .. }) {
+            return Ok(());
+        }
+        let Some(record) = self.record(room)? else {
+            return Ok(());
+        };
+        match record.stage {
+            Stage::Preparing => {
+                self.ask_hub(room, now);
+                Ok(())
+            }
+            Stage::Creating => self.send_in_flight(room, now).map(drop),
+            Stage::Active => self.step(room, record, now),
+            Stage::Awaiting | Stage::Left | Stage::Stopped => Ok(()),
+        }
+    }
+
+    /// Sends what is in flight, if its answer is still to come. True if something is in flight.
+    fn send_in_flight(&mut self, room: &BareJid, now: u64) -> Result<bool, Error> {
+        let Some(in_flight) = self.in_flight(room)? else {
+            return Ok(false);
+        };
+        if in_flight.accepted.is_none() {
+            let request = in_flight.request().ok_or(Error::Corrupt {
+                space: Space::InFlight.name(),
+            })?;
+            self.ask(
+                Purpose::InFlight(room.clone(), in_flight.key),
+                Destination::Room(room.clone()),
+                Request::Room(request),
+                now,
+            );
+        }
+        Ok(true)
+    }
+
+    fn step(&mut self, room: &BareJid, mut record: Record, now: u64) -> Result<(), Error> {
+        if self.send_in_flight(room, now)? || self.is_behind(room, &record) {
+            return Ok(());
+        }
+        let mut group = self.take_group(room, &record)?;
+        if own_departure_pending(&group) {
+            // RFC 9420 §12.4: one cannot commit one's own removal; somebody else will.
+            self.keep_group(room, group);
+            return Ok(());
+        }
+        let plans =
+            self.rows
+                .list::<Plan>(Space::Plan, &rows::of_room(room.as_str()), MAX_PLANS)?;
+        for (key, plan) in plans {
+            if let Plan::Add(add) = &plan
+                && !self.all_claimed(room, add, now)?
+            {
+                continue;
+            }
+            let number = rows::number(&key);
+            let built = self.build(room, &mut record, &mut group, Some((number, plan)), now)?;
+            if !self.settle(room, &record, group, built, now)? {
+                return Ok(());
+            }
+            // The plan needed nothing: the room may have changed for the next one.
+            group = self.take_group(room, &record)?;
+        }
+        let waiting = self.next_waiting(room)?;
+        let must_commit = group.commit_required() && waiting.is_some();
+        if must_commit || record.rotate {
+            let built = self.build(room, &mut record, &mut group, None, now)?;
+            if !self.settle(room, &record, group, built, now)? {
+                return Ok(());
+            }
+            group = self.take_group(room, &record)?;
+        }
+        if group.commit_required() {
+            self.await_commit(room, &group, now);
+        } else if let Some((number, message)) = waiting {
+            return self.encrypt(room, &record, group, number, &message, now);
+        }
+        self.keep_group(room, group);
+        Ok(())
+    }
+
+    /// What became of an attempt to build a commit. True if the next thing can be looked at.
+    fn settle(
+        &mut self,
+        room: &BareJid,
+        record: &Record,
+        group: Group,
+        built: Built,
+        now: u64,
+    ) -> Result<bool, Error> {
+        self.write_record(room, record)?;
+        match built {
+            // A group that has built a commit stays as it was until the log brings the commit.
+            Built::InFlight => {
+                self.keep_group(room, group);
+                self.send_in_flight(room, now)?;
+                Ok(false)
+            }
+            Built::Nothing => {
+                self.keep_group(room, group);
+                Ok(true)
+            }
+            // It may be half changed: read it anew.
+            Built::Awaits => Ok(false),
+            Built::Failed => Ok(true),
+        }
+    }
+
+    /// Members wait in the order of their leaves, so that one of them commits.
+    fn await_commit(&mut self, room: &BareJid, group: &Group, now: u64) {
+        let place = u64::from(group.current_member_index()).min(PROPOSALS_STEPS);
+        self.set_timer(
+            Timer::Proposals(room.clone()),
+            now + PROPOSALS_AFTER_MS + place * PROPOSALS_STEP_MS,
+        );
+    }
+
+    pub(crate) fn commit_proposals(&mut self, room: &BareJid, now: u64) -> Result<(), Error> {
+        let Some(mut record) = self.record(room)? else {
+            return Ok(());
+        };
+        let ready = record.stage == Stage::Active
+            && self.in_flight(room)?.is_none()
+            && !self.is_behind(room, &record);
+        if !ready || !matches!(self.session, Session::Up { .. }) {
+            return Ok(());
+        }
+        let mut group = self.take_group(room, &record)?;
+        if !group.commit_required() || own_departure_pending(&group) {
+            self.keep_group(room, group);
+            return Ok(());
+        }
+        let built = self.build(room, &mut record, &mut group, None, now)?;
+        self.settle(room, &record, group, built, now).map(drop)
+    }
+
+    /// Entries exist that are not held yet: nothing new is made before they are.
+    pub(crate) fn is_behind(&self, room: &BareJid, record: &Record) -> bool {
+        self.blocked.contains_key(room)
+            || self.early.get(room).is_some_and(|early| !early.is_empty())
+            || self
+                .known_seq
+                .get(room)
+                .is_some_and(|known| *known > record.seq)
+    }
+
+    pub(crate) fn expect_seq(&mut self, room: &BareJid, seq: u64, within_ms: u64, now: u64) {
+        let known = self.known_seq.entry(room.clone()).or_default();
+        *known = seq.max(*known);
+        self.set_timer(Timer::Behind, now + within_ms);
+    }
+
+    pub(crate) fn in_flight(&self, room: &BareJid) -> Result<Option<InFlight>, Error> {
+        self.rows.read(Space::InFlight, room.as_str().as_bytes())
+    }
+
+    pub(crate) fn put_in_flight(&mut self, room: &BareJid, body: Body) -> Result<(), Error> {
+        let in_flight = InFlight::new(crate::random::uuid()?, body);
+        self.write_in_flight(room, &in_flight)
+    }
+
+    fn write_in_flight(&self, room: &BareJid, in_flight: &InFlight) -> Result<(), Error> {
+        self.rows
+            .write(Space::InFlight, room.as_str().as_bytes(), in_flight)
+    }
+
+    pub(crate) fn forget_in_flight(&mut self, room: &BareJid) {
+        self.rows.delete(Space::InFlight, room.as_str().as_bytes());
+        self.requests
+            .drop_matching(|purpose| matches!(purpose, Purpose::InFlight(r, _) if r == room));
+    }
+
+    pub(crate) fn on_accepted(
+        &mut self,
+        room: &BareJid,
+        key: [u8; 16],
+        accepted: &Accepted,
+        now: u64,
+    ) -> Result<(), Error> {
+        let record = self.record(room)?;
+        let in_flight = self.in_flight(room)?;
+        let (Some(record), Some(mut in_flight)) = (record, in_flight) else {
+            return Ok(());
+        };
+        if in_flight.key != key {
+            return Ok(());
+        }
+        if let Body::Create(_) = in_flight.body {
+            return self.on_created(room, record, &in_flight, accepted);
+        }
+        if accepted.seq <= record.seq {
+            // The log has passed that place and did not hold it.
+            self.warn(
+                Some(room),
+                Warning::Unexpected {
+                    what: "an acceptance that the log contradicts",
+                },
+            );
+            self.forget_in_flight(room);
+            self.touched.insert(room.clone());
+            return Ok(());
+        }
+        in_flight.accepted = Some(Place {
+            seq: accepted.seq,
+            time: accepted.time,
+            head: accepted.head,
+        });
+        self.write_in_flight(room, &in_flight)?;
+        self.expect_seq(room, accepted.seq, ARRIVES_WITHIN_MS, now);
+        // A commit waits for its entry, which carries the hub's signature.
+        if accepted.seq == record.seq + 1 && in_flight.kind() != EntryKind::Commit {
+            let entry = self.own_entry(room, &record, &in_flight, accepted)?;
+            return self.on_entry(entry, now);
+        }
+        Ok(())
+    }
+
+    /// The entry our own request became, as the answer describes it.
+    fn own_entry(
+        &self,
+        room: &BareJid,
+        record: &Record,
+        in_flight: &InFlight,
+        accepted: &Accepted,
+    ) -> Result<Entry, Error> {
+        Ok(Entry {
+            room: room.clone(),
+            seq: accepted.seq,
+            kind: in_flight.kind(),
+            epoch: record.epoch,
+            time: accepted.time,
+            sender: self.account.clone(),
+            device: Some(self.own_device()?),
+            payload: Payload::Held(in_flight.payload().to_vec().into()),
+            head: accepted.head,
+            signature: None,
+            changes: Vec::new(),
+        })
+    }
+
+    pub(crate) fn on_in_flight_refused(
+        &mut self,
+        room: &BareJid,
+        key: [u8; 16],
+        refusal: &Refusal,
+        now: u64,
+    ) -> Result<(), Error> {
+        let record = self.record(room)?;
+        let in_flight = self.in_flight(room)?;
+        let (Some(record), Some(in_flight)) = (record, in_flight) else {
+            return Ok(());
+        };
+        if in_flight.key != key {
+            return Ok(());
+        }
+        if let Body::Create(_) = in_flight.body {
+            return self.await_or_give_up(room, record, refusal);
+        }
+        self.forget_in_flight(room);
+        match refusal {
+            Refusal::StaleEpoch { epoch, seq } => {
+                if *seq <= record.seq && *epoch <= record.epoch {
+                    // It contradicts what it told us before; ask again, but not at once.
+                    self.set_timer(Timer::Retry(room.clone()), now + ARRIVES_WITHIN_MS);
+                    return Ok(());
+                }
+                self.tell(Event::Retrying {
+                    room: room.clone(),
+                    epoch: *epoch,
+                });
+                self.expect_seq(room, *seq, ARRIVES_WITHIN_MS, now);
+            }
+            Refusal::MissingProposals { seqs } => {
+                let newest = seqs.iter().copied().max().unwrap_or(0);
+                if newest <= record.seq {
+                    // They are held and were left out by rule: nothing changes by itself.
+                    self.give_up(room, &record, &in_flight, refusal, now)?;
+                } else {
+                    self.expect_seq(room, newest, ARRIVES_WITHIN_MS, now);
+                }
+            }
+            _ => self.give_up(room, &record, &in_flight, refusal, now)?,
+        }
+        self.touched.insert(room.clone());
+        Ok(())
+    }
+
+    /// Refused for good: what was wanted is dropped and the person told.
+    fn give_up(
+        &mut self,
+        room: &BareJid,
+        _record: &Record,
+        in_flight: &InFlight,
+        refusal: &Refusal,
+        now: u64,
+    ) -> Result<(), Error> {
+        match &in_flight.body {
+            Body::Create(_) => {}
+            Body::Commit(body) => match body.plan {
+                Some(number) => {
+                    let what = self.drop_plan(room, number)?;
+                    self.refused(Some(room), what, refusal);
+                }
+                None => {
+                    self.refused(Some(room), Refused::Proposals, refusal);
+                    self.clear_timer(&Timer::Proposals(room.clone()));
+                    self.set_timer(Timer::Proposals(room.clone()), now + TRY_AGAIN_MS);
+                }
+            },
+            Body::Propose(_) => {
+                self.drop_leave_plans(room)?;
+                self.refused(Some(room), Refused::Departure, refusal);
+            }
+            Body::Send(body) => {
+                let key = rows::numbered(room.as_str(), body.number);
+                let waiting: Option<Waiting> = self.rows.read(Space::Outbox, &key)?;
+                self.rows.delete(Space::Outbox, &key);
+                if let Some(waiting) = waiting {
+                    let id = MessageId(Uuid::from_bytes(waiting.id));
+                    self.refused(Some(room), Refused::Message(id), refusal);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Everything wanted of a room that cannot be had any more.
+    pub(crate) fn drop_wishes(&mut self, room: &BareJid) -> Result<(), Error> {
+        let prefix = rows::of_room(room.as_str());
+        for (key, _) in self.rows.scan(Space::Plan, &prefix, None, MAX_PLANS)? {
+            self.rows.delete(Space::Plan, &key);
+        }
+        let outbox =
+            self.rows
+                .list::<Waiting>(Space::Outbox, &prefix, crate::send::MAX_OUTBOX + 1)?;
+        for (key, waiting) in outbox {
+            self.rows.delete(Space::Outbox, &key);
+            let id = MessageId(Uuid::from_bytes(waiting.id));
+            if rows::number(&key) != crate::send::ROOM_STATE_NUMBER {
+                let why = "this device is no longer in the room";
+                self.refused(Some(room), Refused::Message(id), why);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// This device's own SelfRemove has been accepted and waits for a commit.
+fn own_departure_pending(group: &Group) -> bool {
+    let own = Sender::Member(group.current_member_index());
+    group.get_cached_proposals().iter().any(|cached| {
+        matches!(cached.proposal(), Proposal::SelfRemove(_)) && *cached.sender() == own
+    })
+}

@@ -1,0 +1,198 @@
+//! Messages that have their place in the log: one's own, and those of others with what they say
+//! of themselves.
+
+use comity_mls_wire::room::Entry;
+use comity_xmpp::jid::BareJid;
+use mls_rs_core::identity::SigningIdentity;
+use uuid::Uuid;
+
+use crate::content::{Framed, MessageId, ROOM_STATE};
+use crate::create::MAX_ROOM_NAME;
+use crate::engine::Engine;
+use crate::error::Error;
+use crate::event::{Device, Event, Message, Name, Warning, What};
+use crate::mls::Group;
+use crate::receive::device;
+use crate::room::{Body, InFlight, Record, Waiting};
+use crate::rows;
+use crate::store::Space;
+
+impl Engine {
+    /// This device's own message is in the log: the next may follow.
+    pub(crate) fn message_accepted(
+        &mut self,
+        room: &BareJid,
+        record: &mut Record,
+        entry: &Entry,
+        in_flight: &InFlight,
+    ) -> Result<(), Error> {
+        self.forget_in_flight(room);
+        let Body::Send(body) = &in_flight.body else {
+            return Ok(());
+        };
+        record.counter += 1;
+        let key = rows::numbered(room.as_str(), body.number);
+        let waiting: Option<Waiting> = self.rows.read(Space::Outbox, &key)?;
+        self.rows.delete(Space::Outbox, &key);
+        let Some(waiting) = waiting else {
+            return Ok(());
+        };
+        let sender = Device {
+            account: self.account.as_str().to_owned(),
+            device: self.own_device()?.into_bytes(),
+        };
+        if waiting.content_type == ROOM_STATE {
+            return Ok(());
+        }
+        self.tell(Event::Sent {
+            room: room.clone(),
+            id: MessageId(Uuid::from_bytes(waiting.id)),
+            seq: entry.seq,
+        });
+        let message = Message {
+            sender,
+            id: waiting.id,
+            content_type: waiting.content_type,
+            content: waiting.content,
+        };
+        self.note(room, entry.seq, entry.time, vec![What::Message(message)])
+    }
+
+    /// A decrypted message. The inner error is what the person is told of it instead.
+    pub(crate) fn accept_content(
+        &mut self,
+        record: &mut Record,
+        entry: &Entry,
+        mut group: Group,
+        sender: SigningIdentity,
+        data: &[u8],
+    ) -> Result<Result<(), String>, Error> {
+        let room = &entry.room;
+        let authenticator = group.epoch_authenticator()?.as_bytes().to_vec();
+        // The key is spent, whatever the content is worth.
+        self.mls.save(&mut group, false)?;
+        self.keep_group(room, group);
+        let Some(sender) = device(&sender) else {
+            return Ok(Err("its sender's certificate cannot be read".to_owned()));
+        };
+        if sender.account != entry.sender.as_str() {
+            self.warn(
+                Some(room),
+                Warning::WrongSender {
+                    account: sender.account.clone(),
+                    claimed: entry.sender.as_str().to_owned(),
+                    seq: entry.seq,
+                },
+            );
+        }
+        let framed = match Framed::read(data) {
+            Ok(framed) => framed,
+            Err(error) => return Ok(Err(error.to_string())),
+        };
+        self.compare_position(entry, &framed, &sender, &authenticator)?;
+        if !self.count(entry, &framed, &sender)? {
+            return Ok(Ok(()));
+        }
+        if framed.content_type == ROOM_STATE {
+            return self.take_name(record, entry, &framed, sender);
+        }
+        let message = Message {
+            sender,
+            id: framed.id,
+            content_type: framed.content_type,
+            content: framed.content,
+        };
+        self.note(room, entry.seq, entry.time, vec![What::Message(message)])?;
+        Ok(Ok(()))
+    }
+
+    /// What the sender last saw must be what we saw there (RFC 9750 §5.2, a server that shows
+    /// members different histories).
+    fn compare_position(
+        &mut self,
+        entry: &Entry,
+        framed: &Framed,
+        sender: &Device,
+        authenticator: &[u8],
+    ) -> Result<(), Error> {
+        let key = rows::numbered(entry.room.as_str(), framed.seq);
+        let ours = self.rows.get(Space::Head, &key)?;
+        let same_log = match ours {
+            Some(head) => head == framed.head,
+            // Before this device came, or too long ago to tell; never in the future.
+            None => framed.seq < entry.seq,
+        };
+        if !same_log || framed.epoch_authenticator != authenticator {
+            self.warn(
+                Some(&entry.room),
+                Warning::Fork {
+                    account: sender.account.clone(),
+                    seq: framed.seq,
+                },
+            );
+        }
+        Ok(())
+    }
+
+    /// Counts the sender's messages; false for one that was there before.
+    fn count(&mut self, entry: &Entry, framed: &Framed, sender: &Device) -> Result<bool, Error> {
+        let mut key = rows::of_room(entry.room.as_str());
+        key.extend_from_slice(sender.account.as_bytes());
+        key.push(0);
+        key.extend_from_slice(&sender.device);
+        let seen: Option<u64> = self.rows.read(Space::Counter, &key)?;
+        if let Some(seen) = seen {
+            if framed.counter <= seen {
+                self.warn(
+                    Some(&entry.room),
+                    Warning::Replayed {
+                        account: sender.account.clone(),
+                        seq: entry.seq,
+                    },
+                );
+                return Ok(false);
+            }
+            let missing = framed.counter - seen - 1;
+            if missing > 0 {
+                self.warn(
+                    Some(&entry.room),
+                    Warning::Lost {
+                        account: sender.account.clone(),
+                        seq: entry.seq,
+                        missing,
+                    },
+                );
+            }
+        }
+        self.rows.write(Space::Counter, &key, &framed.counter)?;
+        Ok(true)
+    }
+
+    fn take_name(
+        &mut self,
+        record: &mut Record,
+        entry: &Entry,
+        framed: &Framed,
+        by: Device,
+    ) -> Result<Result<(), String>, Error> {
+        let name = match std::str::from_utf8(&framed.content) {
+            Ok(name) if name.len() <= MAX_ROOM_NAME => name.to_owned(),
+            _ => {
+                return Ok(Err(
+                    "it gives the room a name that cannot be read".to_owned()
+                ));
+            }
+        };
+        if record.name.as_ref() == Some(&name) {
+            return Ok(Ok(()));
+        }
+        record.name = Some(name.clone());
+        self.tell(Event::RoomNamed {
+            room: entry.room.clone(),
+            name: name.clone(),
+        });
+        let what = vec![What::Named(Name { name, by })];
+        self.note(&entry.room, entry.seq, entry.time, what)?;
+        Ok(Ok(()))
+    }
+}

@@ -1,0 +1,246 @@
+//! mls-rs, set up our way: its storage traits write into the transaction under way, its signature
+//! keys are handles, its rules are the policy's.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use comity_mls_credential::leaf::CredentialError;
+use comity_mls_credential::provider::Provider;
+use mls_rs::client_builder::{
+    BaseConfig, WithCryptoProvider, WithGroupStateStorage, WithIdentityProvider,
+    WithKeyPackageRepo, WithMlsRules,
+};
+use mls_rs::error::MlsError;
+use mls_rs::group::proposal::ProposalType;
+use mls_rs::group::{ExportedTree, ReceivedMessage};
+use mls_rs::{Client, MlsMessage};
+use mls_rs_codec::{MlsDecode, MlsEncode, MlsSize};
+use mls_rs_core::crypto::{CipherSuite, CryptoProvider, SignatureSecretKey};
+use mls_rs_core::group::{EpochRecord, GroupState, GroupStateStorage};
+use mls_rs_core::identity::{CertificateChain, Credential, SigningIdentity};
+use mls_rs_core::key_package::{KeyPackageData, KeyPackageStorage};
+use zeroize::Zeroizing;
+
+use crate::crypto::{Crypto, Suite};
+use crate::error::Error;
+use crate::keys::{KeyHandle, SignatureKeys};
+use crate::rows::Rows;
+use crate::rules::Rules;
+use crate::store::Space;
+
+pub(crate) type Config = WithMlsRules<
+    Rules,
+    WithCryptoProvider<
+        Crypto,
+        WithIdentityProvider<
+            Provider,
+            WithKeyPackageRepo<KeyPackages, WithGroupStateStorage<Groups, BaseConfig>>,
+        >,
+    >,
+>;
+pub(crate) type Group = mls_rs::Group<Config>;
+
+/// A signature key that a certificate speaks for.
+#[derive(Clone, Debug, PartialEq, Eq, MlsSize, MlsEncode, MlsDecode)]
+pub(crate) struct Certified {
+    pub(crate) suite: u16,
+    #[mls_codec(with = "mls_rs_codec::byte_vec")]
+    pub(crate) handle: Vec<u8>,
+    #[mls_codec(with = "mls_rs_codec::byte_vec")]
+    pub(crate) certificate: Vec<u8>,
+    /// Seconds since 1970.
+    pub(crate) not_after: u64,
+}
+
+impl Certified {
+    pub(crate) fn key(&self) -> KeyHandle {
+        KeyHandle(self.handle.clone())
+    }
+
+    pub(crate) fn signer(&self) -> SignatureSecretKey {
+        SignatureSecretKey::new(self.handle.clone())
+    }
+}
+
+/// What all clients of mls-rs in one engine share.
+#[derive(Clone)]
+pub(crate) struct Mls {
+    rows: Rows,
+    crypto: Crypto,
+    provider: Provider,
+    keys: Arc<dyn SignatureKeys>,
+}
+
+impl Mls {
+    pub(crate) fn new(rows: Rows, keys: Arc<dyn SignatureKeys>, provider: Provider) -> Self {
+        Self {
+            rows,
+            crypto: Crypto::new(Arc::clone(&keys)),
+            provider,
+            keys,
+        }
+    }
+
+    pub(crate) fn provider(&self) -> &Provider {
+        &self.provider
+    }
+
+    pub(crate) fn suite(&self, suite: CipherSuite) -> Result<Suite, Error> {
+        self.crypto
+            .cipher_suite_provider(suite)
+            .ok_or_else(|| Error::Mls(format!("cipher suite {suite:?} is not in use here")))
+    }
+
+    fn builder(&self) -> mls_rs::client_builder::ClientBuilder<Config> {
+        Client::builder()
+            .group_state_storage(Groups(self.rows.clone()))
+            .key_package_repo(KeyPackages(self.rows.clone()))
+            .identity_provider(self.provider.clone())
+            .crypto_provider(self.crypto.clone())
+            .mls_rules(Rules)
+            .extension_type(crate::rules::POLICY)
+            .custom_proposal_type(ProposalType::SELF_REMOVE)
+    }
+
+    /// A client that only loads groups, which know their signer.
+    fn loader(&self) -> Client<Config> {
+        self.builder().build()
+    }
+
+    /// A client that speaks as that certified key; what it makes lives for `lifetime_s`.
+    pub(crate) fn client(
+        &self,
+        certified: &Certified,
+        lifetime_s: u64,
+    ) -> Result<Client<Config>, Error> {
+        Ok(self
+            .builder()
+            .key_package_lifetime(Duration::from_secs(lifetime_s))
+            .signing_identity(
+                self.identity(certified)?,
+                certified.signer(),
+                CipherSuite::new(certified.suite),
+            )
+            .build())
+    }
+
+    pub(crate) fn identity(&self, certified: &Certified) -> Result<SigningIdentity, Error> {
+        let key = self.keys.public(&certified.key())?.to_mls();
+        Ok(SigningIdentity::new(
+            credential(&certified.certificate),
+            key,
+        ))
+    }
+
+    pub(crate) fn load(&self, group_id: &[u8]) -> Result<Group, Error> {
+        let tree = self
+            .rows
+            .get(Space::Tree, group_id)?
+            .ok_or(Error::Corrupt { space: "tree" })?;
+        let tree =
+            ExportedTree::mls_decode(&mut &*tree).map_err(|_| Error::Corrupt { space: "tree" })?;
+        Ok(self.loader().load_group_with_ratchet_tree(group_id, tree)?)
+    }
+
+    /// Writes the group; the tree only when it may have changed.
+    pub(crate) fn save(&self, group: &mut Group, with_tree: bool) -> Result<(), Error> {
+        group.write_to_storage_without_ratchet_tree()?;
+        if with_tree {
+            let tree = group.export_tree().to_bytes()?;
+            self.rows.put(Space::Tree, group.group_id(), tree);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn forget(&self, group_id: &[u8]) {
+        self.rows.delete(Space::Group, group_id);
+        self.rows.delete(Space::Tree, group_id);
+    }
+}
+
+/// An X.509 credential of exactly one certificate; issuers come from the anchors.
+pub(crate) fn credential(certificate: &[u8]) -> Credential {
+    Credential::X509(CertificateChain::from(vec![certificate.to_vec()]))
+}
+
+/// The domain whose anchors lack the issuer of some certificate, if that is all that is wrong.
+pub(crate) fn unknown_issuer(error: &MlsError) -> Option<String> {
+    let MlsError::IdentityProviderError(inner) = error else {
+        return None;
+    };
+    match inner.inner_dyn_error().downcast_ref::<CredentialError>() {
+        Some(CredentialError::UnknownIssuer { domain, .. }) => Some(domain.clone()),
+        _ => None,
+    }
+}
+
+/// Handshakes are followed without a time: expiry must never make an accepted commit inapplicable.
+pub(crate) fn follow(group: &mut Group, message: MlsMessage) -> Result<ReceivedMessage, MlsError> {
+    group.process_incoming_message(message)
+}
+
+/// Group state in the transaction under way. Of past epochs nothing is kept: the log's order makes
+/// their secrets useless to us, and what is erased cannot be stolen.
+#[derive(Clone)]
+pub(crate) struct Groups(Rows);
+
+impl GroupStateStorage for Groups {
+    type Error = Error;
+
+    fn state(&self, group_id: &[u8]) -> Result<Option<Zeroizing<Vec<u8>>>, Error> {
+        Ok(self.0.get(Space::Group, group_id)?.map(Zeroizing::new))
+    }
+
+    fn epoch(&self, _: &[u8], _: u64) -> Result<Option<Zeroizing<Vec<u8>>>, Error> {
+        Ok(None)
+    }
+
+    fn write(
+        &mut self,
+        state: GroupState,
+        _inserts: Vec<EpochRecord>,
+        _updates: Vec<EpochRecord>,
+    ) -> Result<(), Error> {
+        self.0.put(Space::Group, &state.id, state.data.to_vec());
+        Ok(())
+    }
+
+    fn max_epoch_id(&self, _: &[u8]) -> Result<Option<u64>, Error> {
+        Ok(None)
+    }
+}
+
+/// The private half of a KeyPackage, and what certifies it.
+#[derive(Clone, Debug, PartialEq, MlsSize, MlsEncode, MlsDecode)]
+pub(crate) struct OwnPackage {
+    pub(crate) data: KeyPackageData,
+    /// Set right after mls-rs has stored the package.
+    pub(crate) certified: Option<Certified>,
+    pub(crate) last_resort: bool,
+}
+
+#[derive(Clone)]
+pub(crate) struct KeyPackages(Rows);
+
+impl KeyPackageStorage for KeyPackages {
+    type Error = Error;
+
+    fn delete(&mut self, id: &[u8]) -> Result<(), Error> {
+        self.0.delete(Space::KeyPackage, id);
+        Ok(())
+    }
+
+    fn insert(&mut self, id: Vec<u8>, data: KeyPackageData) -> Result<(), Error> {
+        let row = OwnPackage {
+            data,
+            certified: None,
+            last_resort: false,
+        };
+        self.0.write(Space::KeyPackage, &id, &row)
+    }
+
+    fn get(&self, id: &[u8]) -> Result<Option<KeyPackageData>, Error> {
+        let row: Option<OwnPackage> = self.0.read(Space::KeyPackage, id)?;
+        Ok(row.map(|row| row.data))
+    }
+}

@@ -11,7 +11,7 @@ mod group;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Poll;
 
-use sqlx::{Connection, SqliteConnection};
+use sqlx::{Connection as _, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::checkpoint::Checkpoints;
@@ -181,19 +181,32 @@ async fn carry_out(connection: &mut SqliteConnection, mut batch: Vec<Box<dyn Gro
     }
 }
 
+/// One transaction. Its statements are written out, since sqlx counts transactions by itself and
+/// miscounts where SQLite has ended one on its own, as it does when the disk is full.
 async fn commit(
     connection: &mut SqliteConnection,
     batch: &mut [Box<dyn Group>],
 ) -> Result<(), Error> {
-    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-    for group in batch {
-        if let Err(error) = caught(group.run(&mut transaction)).await {
-            transaction.rollback().await?;
-            return Err(error);
-        }
+    sqlx::query("BEGIN IMMEDIATE")
+        .execute(&mut *connection)
+        .await?;
+    let result = fill(connection, batch).await;
+    if result.is_err() {
+        // That there is nothing to roll back any more is fine.
+        let _ = sqlx::query("ROLLBACK").execute(connection).await;
     }
-    // A failed commit leaves the transaction open; dropping it rolls it back.
-    Ok(transaction.commit().await?)
+    result
+}
+
+async fn fill(
+    connection: &mut SqliteConnection,
+    batch: &mut [Box<dyn Group>],
+) -> Result<(), Error> {
+    for group in batch {
+        caught(group.run(connection)).await?;
+    }
+    sqlx::query("COMMIT").execute(connection).await?;
+    Ok(())
 }
 
 /// A bug in one change must not take the writer, and with it everybody, down.

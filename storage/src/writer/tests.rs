@@ -145,6 +145,37 @@ async fn closing_finishes_what_was_handed_in() {
     storage.close().await;
 }
 
+/// Makes SQLite end the transaction by itself, as it may when the disk is full or fails.
+struct EndsIt;
+
+impl Write for EndsIt {
+    type Outcome = ();
+
+    async fn run(&self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+        sqlx::query("CREATE TABLE ends (x UNIQUE)")
+            .execute(&mut *connection)
+            .await?;
+        sqlx::query("INSERT OR ROLLBACK INTO ends VALUES (1), (1)")
+            .execute(connection)
+            .await
+            .map(drop)
+    }
+}
+
+#[tokio::test]
+async fn a_transaction_that_sqlite_ends_takes_nobody_with_it() {
+    let storage = empty().await;
+    let answers = (
+        storage.submit(put(1, Way::Well)),
+        storage.submit(EndsIt),
+        storage.submit(put(2, Way::Well)),
+    );
+    assert_eq!(answers.0.await.unwrap(), Some(0));
+    assert!(matches!(answers.1.await, Err(Error::Database(_))));
+    assert_eq!(answers.2.await.unwrap(), Some(1));
+    assert_eq!(numbers(&storage).await, [1, 2]);
+}
+
 struct Miscounts;
 
 impl Write for Miscounts {

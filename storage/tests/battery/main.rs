@@ -1,5 +1,7 @@
 //! The battery: what any engine behind [`Storage`] has to do. A noun a file.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
 mod accounts;
 mod durability;
 mod offline;

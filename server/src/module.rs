@@ -17,6 +17,7 @@ use crate::home::Home;
 pub mod account;
 pub mod disco;
 pub mod message;
+pub mod mls_as;
 pub mod mls_keys;
 pub mod outbox;
 pub mod ping;
@@ -29,6 +30,7 @@ pub const MODULES: &[Module] = &[
     account::MODULE,
     disco::MODULE,
     message::MODULE,
+    mls_as::MODULE,
     mls_keys::MODULE,
     outbox::MODULE,
     ping::MODULE,

@@ -12,6 +12,10 @@ use crate::{Error, Storage, Write};
 pub use anchors::{PinAnchors, PinnedAnchors, PublishAnchors, PublishedAnchors};
 pub use certificates::{IssuedCertificate, RecordCertificates, Recorded};
 
+/// Devices an account may ever have had. Rows of revoked ones stay, so that their ids and keys are
+/// never given again; this bounds what an account can fill the disk with.
+const EVER: i64 = 1000;
+
 /// A client device of an account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Device {
@@ -110,13 +114,14 @@ impl Write for RegisterDevice {
         if !exists {
             return Ok(Registered::NoAccount);
         }
-        let held: i64 = sqlx::query_scalar(
-            "SELECT COUNT(*) FROM devices WHERE account = ? AND revoked IS NULL",
+        let (held, ever): (i64, i64) = sqlx::query_as(
+            "SELECT COUNT(*) FILTER (WHERE revoked IS NULL), COUNT(*) FROM devices
+             WHERE account = ?",
         )
         .bind(&self.account)
         .fetch_one(&mut *connection)
         .await?;
-        if held >= i64::from(self.limit) {
+        if held >= i64::from(self.limit) || ever >= EVER {
             return Ok(Registered::TooMany);
         }
         sqlx::query(

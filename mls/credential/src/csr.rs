@@ -11,7 +11,7 @@ use crate::der;
 use crate::keys::{Algorithm, PublicKey};
 
 /// The largest request that is read: ours take 250 octets.
-pub const MAX_REQUEST_BYTES: usize = 4 * 1024;
+pub const MAX_REQUEST_BYTES: usize = 8 * 1024;
 
 const VERSION_0: [u8; 3] = [0x02, 0x01, 0x00];
 const NOBODY: [u8; 2] = [der::SEQUENCE, 0];
@@ -56,7 +56,7 @@ pub fn create<E>(
 pub fn read(request: &[u8], account: &BareJid, device: Uuid) -> Result<PublicKey, RequestError> {
     let unreadable = |why: &str| RequestError::Unreadable(why.to_owned());
     if request.len() > MAX_REQUEST_BYTES {
-        return Err(unreadable("it is larger than 4 KiB"));
+        return Err(unreadable("it is larger than 8 KiB"));
     }
     let (rest, parsed) = X509CertificationRequest::from_der(request)
         .map_err(|error| unreadable(&error.to_string()))?;

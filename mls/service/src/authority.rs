@@ -26,8 +26,8 @@ use ca::{Ca, CaError, Hub};
 pub use devices::{Proof, Registered, Registration};
 pub use peers::ShownError;
 
-/// Requests in one batch: a directory of 100 packages and a last resort for each suite, with room.
-pub const MAX_BATCH: usize = 128;
+/// Requests in one batch.
+pub const MAX_BATCH: usize = comity_mls_wire::limits::ENROL;
 
 /// How the AS of a domain is kept.
 #[derive(Clone, Debug)]
@@ -82,6 +82,26 @@ pub enum AuthorityError {
     Contended,
 }
 
+/// The CAs that are believed, for all domains of a server alike, and the judgement by them. Cheap
+/// to clone.
+#[derive(Clone)]
+pub struct Trust {
+    pub anchors: Arc<Anchors>,
+    pub provider: Provider,
+}
+
+impl Trust {
+    /// `roots`: where other domains' TLS chains may end.
+    #[must_use]
+    pub fn new(roots: TlsRoots) -> Self {
+        let anchors = Arc::new(Anchors::new(roots));
+        Self {
+            provider: Provider::new(anchors.clone()),
+            anchors,
+        }
+    }
+}
+
 /// One domain's AS. Cheap to clone.
 #[derive(Clone)]
 pub struct Authority {
@@ -93,8 +113,7 @@ struct Inner {
     storage: Storage,
     ca: RwLock<Arc<Ca>>,
     tls: Mutex<TlsKey>,
-    anchors: Arc<Anchors>,
-    provider: Provider,
+    trust: Trust,
     statement: RwLock<Bytes>,
     /// One judgement of another domain at a time, so that the first of two first uses is the one
     /// that is pinned.
@@ -103,23 +122,21 @@ struct Inner {
 
 impl Authority {
     /// Opens the CA, making it at first start, publishes anchors where they are due, and remembers
-    /// the domains it believes. `tls` signs our statement, `roots` end other domains' TLS chains.
+    /// the domains it believes. `tls` signs our statement.
     ///
     /// # Errors
     /// [`AuthorityError`], with what the operator should do.
     pub async fn open(
         options: Options,
         storage: Storage,
+        trust: Trust,
         tls: TlsKey,
-        roots: TlsRoots,
         now: u64,
     ) -> Result<Self, AuthorityError> {
         let ca = Ca::open(&options, now)?;
-        let anchors = Arc::new(Anchors::new(roots));
         let authority = Self {
             inner: Arc::new(Inner {
-                provider: Provider::new(anchors.clone()),
-                anchors,
+                trust,
                 ca: RwLock::new(Arc::new(ca)),
                 tls: Mutex::new(tls),
                 statement: RwLock::default(),
@@ -141,13 +158,13 @@ impl Authority {
     /// The CAs that are believed here, our own among them.
     #[must_use]
     pub fn anchors(&self) -> &Arc<Anchors> {
-        &self.inner.anchors
+        &self.inner.trust.anchors
     }
 
     /// Judges credentials by [`Self::anchors`]; for mls-rs, and for the directory.
     #[must_use]
     pub fn provider(&self) -> &Provider {
-        &self.inner.provider
+        &self.inner.trust.provider
     }
 
     /// Who this domain is as the external sender of rooms of that suite; None for suites that are

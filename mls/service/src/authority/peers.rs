@@ -30,16 +30,17 @@ pub enum ShownError {
 impl Authority {
     /// What is believed of a domain, from memory or storage, good or expired.
     pub async fn believed(&self, domain: &str) -> Result<Option<Arc<Pinned>>, ShownError> {
-        if let Some(pinned) = self.inner.anchors.pinned(domain) {
+        if let Some(pinned) = self.inner.trust.anchors.pinned(domain) {
             return Ok(Some(pinned));
         }
         let Some(stored) = self.inner.storage.pinned_anchors(domain).await? else {
             return Ok(None);
         };
         self.inner
+            .trust
             .anchors
             .hold(Arc::new(Pinned::restore(&stored.record)?));
-        Ok(self.inner.anchors.pinned(domain))
+        Ok(self.inner.trust.anchors.pinned(domain))
     }
 
     /// Takes a statement that claims to be `domain`'s: judged by what is known of the domain,
@@ -53,7 +54,7 @@ impl Authority {
         let _one_at_a_time = self.inner.judging.lock().await;
         let over = self.believed(domain).await?.map(|pinned| *pinned.root());
         let judged = {
-            let anchors = Arc::clone(&self.inner.anchors);
+            let anchors = Arc::clone(&self.inner.trust.anchors);
             let (domain, signed) = (domain.to_owned(), signed.to_vec());
             // A chain against the whole web PKI takes milliseconds.
             tokio::task::spawn_blocking(move || anchors.judge(&domain, &signed, now)).await??
@@ -73,11 +74,11 @@ impl Authority {
             if !self.inner.storage.write(change).await? {
                 if let Some(stored) = self.inner.storage.pinned_anchors(domain).await? {
                     let newer = Pinned::restore(&stored.record)?;
-                    self.inner.anchors.hold(Arc::new(newer));
+                    self.inner.trust.anchors.hold(Arc::new(newer));
                 }
                 return Err(ShownError::Contended(domain.to_owned()));
             }
-            self.inner.anchors.hold(Arc::clone(pinned));
+            self.inner.trust.anchors.hold(Arc::clone(pinned));
         }
         Ok(judged.pinned)
     }
@@ -103,7 +104,7 @@ impl Authority {
         // Our own is held already.
         for stored in self.inner.storage.pinned_domains(MAX_DOMAINS - 1).await? {
             match Pinned::restore(&stored.record) {
-                Ok(pinned) => self.inner.anchors.hold(Arc::new(pinned)),
+                Ok(pinned) => self.inner.trust.anchors.hold(Arc::new(pinned)),
                 Err(error) => tracing::error!(
                     domain = stored.domain, %error,
                     "what was stored of this domain's anchors cannot be read; its accounts are not believed"

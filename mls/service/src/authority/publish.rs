@@ -80,7 +80,7 @@ impl Authority {
 
     fn show(&self, signed: &[u8], ca: &Ca) -> Result<(), AuthorityError> {
         let own = Pinned::own(signed, &ca.ever())?;
-        self.inner.anchors.hold(Arc::new(own));
+        self.inner.trust.anchors.hold(Arc::new(own));
         *self
             .inner
             .statement

@@ -50,6 +50,25 @@ impl Roots {
     }
 }
 
+/// The certificates themselves, for those who check chains that came otherwise than in a handshake:
+/// the system's, if `system` says so, and those in the PEM files `extra`.
+///
+/// # Errors
+/// Only for the extra ones.
+pub fn certificates(
+    system: bool,
+    extra: &[PathBuf],
+) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let mut found = Vec::new();
+    if system {
+        found.extend(rustls_native_certs::load_native_certs().certs);
+    }
+    for path in extra {
+        found.extend(certificates_in(path)?);
+    }
+    Ok(found)
+}
+
 /// All certificates of a PEM file; at least one.
 pub(crate) fn certificates_in(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let bytes = read(path)?;

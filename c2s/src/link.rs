@@ -8,7 +8,7 @@ use comity_xmpp::error::{StanzaError, StreamError};
 use comity_xmpp::jid::{BareJid, Jid};
 use comity_xmpp::sasl::ScramKeys;
 use comity_xmpp::stanza::Stanza;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 pub type Later<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
@@ -33,7 +33,8 @@ pub trait Server: Send + Sync + 'static {
     /// Takes one stanza, `from` already stamped. Returns once its effects are committed and on
     /// their way; a stream's stanzas are handed in one after the other, in order.
     fn stanza<'a>(&'a self, session: &'a Jid, stanza: Stanza) -> Later<'a, ()>;
-    /// The session is over; what it had been given and has not acknowledged (XEP-0198) comes back.
+    /// The session is over; what it had been given and has not acknowledged (XEP-0198), or what
+    /// was never written, comes back, oldest first.
     fn unbind<'a>(&'a self, session: &'a Jid, unacked: Vec<Stanza>) -> Later<'a, ()>;
 }
 
@@ -49,22 +50,15 @@ pub struct Bound {
 /// The way into one session. Bounded: a reader too slow to keep up is dropped.
 #[derive(Clone)]
 pub struct Outbound {
-    pub(crate) sender: mpsc::Sender<ToSession>,
+    sender: mpsc::Sender<ToSession>,
+    /// Told when the queue was full: the session has to end.
+    overflow: Arc<Notify>,
 }
 
-/// The reading end of an [`Outbound`].
+/// The session's end of it.
 pub struct Inbox {
-    pub(crate) receiver: mpsc::Receiver<ToSession>,
-}
-
-impl Inbox {
-    /// What waits for the session, oldest first: for tests of a server without streams.
-    pub fn try_next(&mut self) -> Option<Result<Arc<Stanza>, StreamError>> {
-        match self.receiver.try_recv().ok()? {
-            ToSession::Stanza(stanza) => Some(Ok(stanza)),
-            ToSession::Close(error) => Some(Err(error)),
-        }
-    }
+    receiver: mpsc::Receiver<ToSession>,
+    overflow: Arc<Notify>,
 }
 
 #[derive(Debug)]
@@ -78,20 +72,28 @@ pub(crate) enum ToSession {
 pub struct Undeliverable(pub Arc<Stanza>);
 
 impl Outbound {
-    pub fn send(&self, stanza: Arc<Stanza>) -> Result<(), Undeliverable> {
-        self.sender
-            .try_send(ToSession::Stanza(stanza))
-            .map_err(|refused| match refused.into_inner() {
-                ToSession::Stanza(stanza) => Undeliverable(stanza),
-                ToSession::Close(_) => unreachable!("a stanza was sent"),
-            })
-    }
-
     /// A queue of at most `bound` stanzas, and the end that the session's stream reads.
     #[must_use]
     pub fn new(bound: usize) -> (Self, Inbox) {
-        let (sender, receiver) = mpsc::channel(bound);
-        (Self { sender }, Inbox { receiver })
+        let (sender, receiver) = mpsc::channel(bound.max(1));
+        let overflow = Arc::new(Notify::new());
+        let inbox = Inbox {
+            receiver,
+            overflow: Arc::clone(&overflow),
+        };
+        (Self { sender, overflow }, inbox)
+    }
+
+    pub fn send(&self, stanza: Arc<Stanza>) -> Result<(), Undeliverable> {
+        self.sender
+            .try_reserve()
+            .map(|place| place.send(ToSession::Stanza(Arc::clone(&stanza))))
+            .map_err(|refused| {
+                if matches!(refused, mpsc::error::TrySendError::Full(())) {
+                    self.overflow.notify_one();
+                }
+                Undeliverable(stanza)
+            })
     }
 
     /// As [`Self::send`], but waits while the queue is full: for what need not come at once.
@@ -113,7 +115,63 @@ impl Outbound {
 
     /// Ends the session's stream with an error.
     pub fn close(&self, error: StreamError) {
-        // A full queue is a dead reader: the driver ends it by itself.
-        let _ = self.sender.try_send(ToSession::Close(error));
+        if self.sender.try_send(ToSession::Close(error)).is_err() {
+            // The queue is full, so its reader is dead; or the stream is gone already.
+            self.overflow.notify_one();
+        }
+    }
+}
+
+impl Inbox {
+    /// What comes next, a stanza or the end; None once nobody can send any more. Cancel-safe.
+    pub(crate) async fn next(&mut self) -> Option<ToSession> {
+        self.receiver.recv().await
+    }
+
+    /// What waits for the session, oldest first.
+    pub fn try_next(&mut self) -> Option<Result<Arc<Stanza>, StreamError>> {
+        match self.receiver.try_recv().ok()? {
+            ToSession::Stanza(stanza) => Some(Ok(stanza)),
+            ToSession::Close(error) => Some(Err(error)),
+        }
+    }
+
+    /// Told whenever something did not fit.
+    pub(crate) fn overflow(&self) -> Arc<Notify> {
+        Arc::clone(&self.overflow)
+    }
+
+    /// Lets nothing more in; returns what was still waiting.
+    pub(crate) fn close(mut self) -> Vec<Arc<Stanza>> {
+        self.receiver.close();
+        let mut rest = Vec::new();
+        while let Some(waiting) = self.try_next() {
+            if let Ok(stanza) = waiting {
+                rest.push(stanza);
+            }
+        }
+        rest
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use comity_xmpp::stanza::{Kind, MessageType};
+
+    use super::*;
+
+    fn message() -> Arc<Stanza> {
+        Arc::new(Stanza::new(Kind::Message(MessageType::Chat)))
+    }
+
+    #[tokio::test]
+    async fn a_full_queue_gives_the_stanza_back_and_tells() {
+        let (outbound, inbox) = Outbound::new(2);
+        outbound.send(message()).unwrap();
+        outbound.send(message()).unwrap();
+        assert!(outbound.send(message()).is_err());
+        inbox.overflow().notified().await;
+        assert_eq!(inbox.close().len(), 2);
+        assert!(outbound.send(message()).is_err());
     }
 }

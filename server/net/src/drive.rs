@@ -14,7 +14,7 @@ use std::time::{Duration, Instant, SystemTime};
 use bytes::{Buf as _, BytesMut};
 use comity_xmpp::frame::{Limits, TcpFraming};
 use comity_xmpp::machine::{Machine, Now};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::time::Sleep;
 
 /// Bytes taken from the wire in one call. On the stack, so that an idle stream holds no buffer.
@@ -26,6 +26,9 @@ const UNWRITTEN_BYTES: usize = 64 * 1024;
 const KEPT_BYTES: usize = 4 * 1024;
 /// How long a peer may leave what we write unread before it counts as gone.
 const STALL: Duration = Duration::from_secs(60);
+
+/// What a peer still sends after our end is read and thrown away, so many pieces of it.
+const LINGER_READS: usize = 256;
 
 /// What a step of the pump came to.
 #[derive(Debug, PartialEq, Eq)]
@@ -118,11 +121,14 @@ where
         self.framing.set_limits(limits);
     }
 
-    /// Another machine goes on where this one ends, on the same stream.
-    pub fn with_machine<N: Machine>(self, make: impl FnOnce(M) -> N) -> Pump<S, N> {
-        Pump {
+    /// Another machine goes on where this one ends, on the same stream; None where it cannot.
+    pub fn try_with_machine<N: Machine>(
+        self,
+        make: impl FnOnce(M) -> Option<N>,
+    ) -> Option<Pump<S, N>> {
+        Some(Pump {
             stream: self.stream,
-            machine: make(self.machine),
+            machine: make(self.machine)?,
             framing: self.framing,
             out: self.out,
             unflushed: self.unflushed,
@@ -130,7 +136,13 @@ where
             waiting_since: self.waiting_since,
             stall: self.stall,
             timer: self.timer,
-        }
+        })
+    }
+
+    /// Everything the machine has said is on the wire.
+    #[must_use]
+    pub fn drained(&self) -> bool {
+        self.out.is_empty() && !self.unflushed
     }
 
     /// Writes all there is to write.
@@ -154,16 +166,34 @@ where
         (self.stream, self.machine)
     }
 
-    /// Writes what there is and closes our direction, for at most `patience`.
-    pub async fn shutdown(mut self, patience: Duration) {
+    /// Writes what there is, closes our direction and waits for the peer to close its own, for at
+    /// most `patience`; gives the machine back. Without that wait the system would answer what
+    /// the peer still sends with a reset, and our last words might be lost with it.
+    pub async fn shutdown(mut self, patience: Duration) -> M {
+        let stream = &mut self.stream;
+        let machine = &mut self.machine;
         let closing = async {
-            if self.flush().await.is_ok() {
-                let mut stream = Pin::new(&mut self.stream);
-                let _ = std::future::poll_fn(|cx| stream.as_mut().poll_shutdown(cx)).await;
+            loop {
+                while let Some(frame) = machine.poll_transmit() {
+                    TcpFraming::write(&frame, &mut self.out).ok()?;
+                }
+                if self.out.is_empty() {
+                    break;
+                }
+                stream.write_all_buf(&mut self.out).await.ok()?;
             }
+            stream.shutdown().await.ok()?;
+            let mut rest = [0; 512];
+            for _ in 0..LINGER_READS {
+                if stream.read(&mut rest).await.ok()? == 0 {
+                    break;
+                }
+            }
+            Some(())
         };
         // Whoever does not read his farewell is left without one.
-        let _ = tokio::time::timeout(patience, closing).await;
+        let _ = tokio::time::timeout(patience, Box::pin(closing)).await;
+        self.machine
     }
 
     fn poll_step(&mut self, cx: &mut Context<'_>) -> Poll<Result<Step<M::Event>, Ended>> {

@@ -7,50 +7,80 @@ use crate::element::Element;
 use crate::error::{StreamCondition, StreamError};
 use crate::ns;
 
-/// What has come in. `h` counts only what is *handled*: stanzas whose effects are committed.
+/// What has come in. `h` counts only what is *handled*: stanzas whose effects are committed, and
+/// in the order in which they came, since a count cannot leave one out.
 #[derive(Debug, Default)]
 pub struct Inbound {
     /// Counters wrap at 2^32 (XEP-0198 §4).
-    received: u32,
     handled: u32,
-    /// The peer has asked, when so many had been received.
-    asked_at: Option<u32>,
+    /// Stanzas from the oldest one not handled on; true for one that is, behind others that are
+    /// not.
+    waiting: VecDeque<bool>,
+    /// So many of the oldest came before counting began.
+    uncounted: usize,
+    /// The peer has asked; this many of `waiting` came before the question.
+    asked: Option<usize>,
 }
 
 impl Inbound {
-    /// A stanza has come in.
+    /// Counting begins with the next stanza (XEP-0198 §4: at `<enable/>`).
+    pub fn begin(&mut self) {
+        self.handled = 0;
+        self.uncounted = self.waiting.len();
+        self.asked = None;
+    }
+
+    /// A stanza has come in, and will be handled.
     pub fn received(&mut self) {
-        self.received = self.received.wrapping_add(1);
+        self.waiting.push_back(false);
+    }
+
+    /// A stanza has come in and needed no handling by others.
+    pub fn received_and_handled(&mut self) {
+        self.waiting.push_back(true);
+        self.settle();
     }
 
     /// The oldest stanza not yet handled now is.
     pub fn handled(&mut self) {
-        if self.waiting() > 0 {
-            self.handled = self.handled.wrapping_add(1);
+        if let Some(oldest) = self.waiting.front_mut() {
+            *oldest = true;
+        }
+        self.settle();
+    }
+
+    fn settle(&mut self) {
+        while self.waiting.front() == Some(&true) {
+            self.waiting.pop_front();
+            if self.uncounted > 0 {
+                self.uncounted -= 1;
+            } else {
+                self.handled = self.handled.wrapping_add(1);
+            }
+            if let Some(before) = &mut self.asked {
+                *before = before.saturating_sub(1);
+            }
         }
     }
 
     /// Stanzas received and not yet handled.
     #[must_use]
-    pub fn waiting(&self) -> u32 {
-        self.received.wrapping_sub(self.handled)
+    pub fn waiting(&self) -> usize {
+        self.waiting.len()
     }
 
     /// The peer asks with `<r/>`. The answer is held until what came before the question is
     /// handled: an earlier one would only make it ask again.
     pub fn asked(&mut self) {
-        self.asked_at = Some(self.received);
+        self.asked = Some(self.waiting.len());
     }
 
     /// The `<a/>` that is due, if one is.
     pub fn answer(&mut self) -> Option<Element> {
-        let asked_at = self.asked_at?;
-        let ahead = asked_at.wrapping_sub(self.handled);
-        // What was handled since the question makes the difference wrap.
-        if ahead != 0 && ahead <= self.waiting() {
+        if self.asked? > 0 {
             return None;
         }
-        self.asked_at = None;
+        self.asked = None;
         Some(self.acknowledgement())
     }
 
@@ -110,10 +140,14 @@ impl<T> Outbound<T> {
             let sent = self
                 .acknowledged
                 .wrapping_add(u32::try_from(self.unacked.len()).unwrap_or(u32::MAX));
+            let too_high = Element::new(ns::SM, "handled-count-too-high")
+                .with_attr("h", h.to_string())
+                .with_attr("send-count", sent.to_string());
             return Err(StreamError::new(
                 StreamCondition::UndefinedCondition,
                 format!("you acknowledge {h} stanzas, but we have sent {sent}"),
-            ));
+            )
+            .with_application(too_high));
         }
         self.asked = false;
         self.acknowledged = h;
@@ -189,17 +223,36 @@ mod tests {
     }
 
     #[test]
+    fn what_needs_no_handling_is_counted_behind_what_does() {
+        let mut inbound = Inbound::default();
+        inbound.received();
+        inbound.received_and_handled();
+        assert_eq!(h(&inbound.acknowledgement()), Some(0));
+        inbound.handled();
+        assert_eq!(h(&inbound.acknowledgement()), Some(2));
+    }
+
+    #[test]
+    fn what_came_before_counting_began_is_not_counted() {
+        let mut inbound = Inbound::default();
+        inbound.received();
+        inbound.begin();
+        inbound.received();
+        inbound.handled();
+        assert_eq!(h(&inbound.acknowledgement()), Some(0));
+        inbound.handled();
+        assert_eq!(h(&inbound.acknowledgement()), Some(1));
+    }
+
+    #[test]
     fn counters_wrap() {
         let mut inbound = Inbound {
-            received: u32::MAX,
             handled: u32::MAX,
-            asked_at: None,
+            ..Inbound::default()
         };
         inbound.received();
-        inbound.asked();
-        assert_eq!(inbound.answer(), None);
         inbound.handled();
-        assert_eq!(inbound.answer().as_ref().and_then(h), Some(0));
+        assert_eq!(h(&inbound.acknowledgement()), Some(0));
 
         let mut outbound = Outbound {
             acknowledged: u32::MAX,
@@ -229,5 +282,7 @@ mod tests {
         outbound.sent(());
         let error = outbound.acknowledged(2).unwrap_err();
         assert_eq!(error.condition, StreamCondition::UndefinedCondition);
+        let told = error.application.unwrap();
+        assert_eq!(told.attr("send-count"), Some("1"));
     }
 }

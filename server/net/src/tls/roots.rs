@@ -14,12 +14,15 @@ use super::TlsError;
 pub struct Roots(pub(crate) Arc<RootCertStore>);
 
 impl Roots {
-    /// The system's authorities and those in the PEM files `extra`.
+    /// The authorities in the PEM files `extra`, and where `system` says so, the system's.
     ///
     /// # Errors
     /// Only for the extra ones: a system without a store is a system that trusts nobody.
-    pub fn load(extra: &[PathBuf]) -> Result<Self, TlsError> {
+    pub fn load(system: bool, extra: &[PathBuf]) -> Result<Self, TlsError> {
         let mut store = RootCertStore::empty();
+        if !system {
+            return Self::with(store, extra);
+        }
         let native = rustls_native_certs::load_native_certs();
         for error in &native.errors {
             tracing::debug!(%error, "part of the system's certificate store cannot be read");
@@ -29,11 +32,6 @@ impl Roots {
             tracing::warn!("the system has no certificate authorities: no peer will be believed");
         }
         Self::with(store, extra)
-    }
-
-    /// Only those in the PEM files: for tests and closed networks.
-    pub fn only(files: &[PathBuf]) -> Result<Self, TlsError> {
-        Self::with(RootCertStore::empty(), files)
     }
 
     fn with(mut store: RootCertStore, extra: &[PathBuf]) -> Result<Self, TlsError> {

@@ -1,0 +1,409 @@
+//! From the first byte to a session: header, STARTTLS, SASL, binding (RFC 6120 §4 to §7). What
+//! the machine cannot decide it asks for with an event, and reads nothing until it is answered.
+
+mod auth;
+mod bind;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use comity_xmpp::ack;
+use comity_xmpp::element::Element;
+use comity_xmpp::error::{StanzaError, StreamCondition, StreamError};
+use comity_xmpp::jid::{BareJid, Jid};
+use comity_xmpp::machine::{Frame, Machine, Now};
+use comity_xmpp::ns;
+use comity_xmpp::speaker::Speaker;
+use comity_xmpp::stream::{Features, Header};
+use comity_xmpp::xml;
+
+use crate::link::Credentials;
+pub use auth::PasswordCheck;
+use auth::{Auth, Outcome};
+
+/// How often a client may fail to authenticate, or to bind, on one connection.
+pub const ATTEMPTS: u8 = 5;
+
+/// What is given at the start, since the machine has neither configuration nor randomness.
+pub struct Settings {
+    /// Is this domain ours?
+    pub serves: Arc<dyn Fn(&str) -> bool + Send + Sync>,
+    /// Gives identifiers nobody can guess, for stream headers and as nonces: printable ASCII
+    /// without a comma.
+    pub random: Box<dyn FnMut() -> String + Send>,
+    pub plain: bool,
+    pub negotiation: Duration,
+}
+
+/// What TLS has brought: the tls-exporter binding (RFC 9266), if the connection has one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Secured {
+    pub exporter: Option<[u8; 32]>,
+}
+
+#[derive(Debug)]
+pub enum Event {
+    /// `<proceed/>` is said: flush, discard what was read, start TLS.
+    StartTls,
+    /// The client is authenticated and begins a new stream: the framing expects a header.
+    Restart,
+    /// What is known of this account? Answer with [`Command::Credentials`].
+    Credentials(BareJid),
+    /// Is the password right? Slow; answer with [`Command::Checked`].
+    Check(PasswordCheck),
+    /// Make a session. Answer with [`Command::Bound`].
+    Bind {
+        account: BareJid,
+        resource: Option<String>,
+    },
+    /// The session stands, and its machine takes over ([`crate::session::Session::new`]).
+    Done,
+    /// The stream is over. Flush and leave. `Some`: because of this error, ours or theirs.
+    Closed(Option<StreamError>),
+}
+
+pub enum Command {
+    TlsStarted(Secured),
+    Credentials(Credentials),
+    Checked(bool),
+    Bound(Result<Jid, StanzaError>),
+    /// End the stream with an error.
+    Close(StreamError),
+}
+
+/// What a session goes on with.
+pub(crate) struct Negotiated {
+    pub(crate) speaker: Speaker,
+    pub(crate) header: Header,
+    pub(crate) session: Jid,
+}
+
+pub struct Negotiate {
+    settings: Settings,
+    speaker: Speaker,
+    state: State,
+    secured: Option<Secured>,
+    /// Which of our domains the client came to.
+    host: String,
+    header: Header,
+    failures: u8,
+    deadline: Instant,
+    events: VecDeque<Event>,
+}
+
+/// Named for what is awaited. A state that holds an account holds it as proof.
+enum State {
+    Header,
+    StartTls,
+    Tls,
+    Auth(Auth),
+    HeaderOfAuthenticated(BareJid),
+    Bind(BareJid),
+    /// The server's answer to a request to bind.
+    Session {
+        account: BareJid,
+        id: Box<str>,
+    },
+    Done(Jid),
+    Over,
+}
+
+impl Negotiate {
+    /// `secured` where TLS came first (XEP-0368).
+    #[must_use]
+    pub fn new(settings: Settings, secured: Option<Secured>, now: Now) -> Self {
+        let deadline = now.instant + settings.negotiation;
+        Self {
+            settings,
+            speaker: Speaker::new(ns::CLIENT),
+            state: State::Header,
+            secured,
+            host: String::new(),
+            header: Header::default(),
+            failures: 0,
+            deadline,
+            events: VecDeque::new(),
+        }
+    }
+
+    /// The parts of a stream that is bound; None before [`Event::Done`].
+    pub(crate) fn finish(self) -> Option<Negotiated> {
+        match self.state {
+            State::Done(session) => Some(Negotiated {
+                speaker: self.speaker,
+                header: self.header,
+                session,
+            }),
+            _ => None,
+        }
+    }
+
+    fn open(&mut self, header: Header) -> Result<(), StreamError> {
+        let authenticated = match &self.state {
+            State::Header => None,
+            State::HeaderOfAuthenticated(account) => Some(account.clone()),
+            _ => {
+                return Err(StreamError::new(
+                    StreamCondition::PolicyViolation,
+                    "a second stream header was not expected here",
+                ));
+            }
+        };
+        check(&header)?;
+        self.host = self.host_of(&header, authenticated.as_ref())?;
+        let answer = Header {
+            from: Jid::parse(&self.host).ok(),
+            // RFC 6120 §4.7.2: whom we answer, but not in clear.
+            to: header.from.clone().filter(|_| self.secured.is_some()),
+            id: Some((self.settings.random)()),
+            lang: Some("en".to_owned()),
+            ..Header::of(ns::CLIENT)
+        };
+        self.speaker.open(answer);
+        self.header = header;
+        let (features, state) = self.next_step(authenticated);
+        self.speaker.say(&features.to_element());
+        self.state = state;
+        Ok(())
+    }
+
+    /// RFC 6120 §4.7.2, §4.9.3.6: the domain the client wants has to be ours, and after
+    /// authentication the one it has authenticated at.
+    fn host_of(
+        &self,
+        header: &Header,
+        authenticated: Option<&BareJid>,
+    ) -> Result<String, StreamError> {
+        let unknown = |text: String| StreamError::new(StreamCondition::HostUnknown, text);
+        let Some(to) = &header.to else {
+            return Err(unknown("say with 'to' which domain you want".to_owned()));
+        };
+        if to.local().is_some() || !to.is_bare() || !(self.settings.serves)(to.domain()) {
+            return Err(unknown(format!("{to} is not served here")));
+        }
+        if let Some(account) = authenticated
+            && account.domain() != to.domain()
+        {
+            return Err(unknown(format!(
+                "you have authenticated at {}: stay there",
+                account.domain()
+            )));
+        }
+        Ok(to.domain().to_owned())
+    }
+
+    /// TLS before anything else, then SASL, then binding.
+    fn next_step(&self, authenticated: Option<BareJid>) -> (Features, State) {
+        let mut features = Features::default();
+        let state = match (self.secured, authenticated) {
+            (None, _) => {
+                features.starttls = Some(true);
+                State::StartTls
+            }
+            (Some(secured), None) => {
+                let auth = Auth::new(&self.host, self.settings.plain, secured);
+                auth.offer(&mut features);
+                State::Auth(auth)
+            }
+            (Some(_), Some(account)) => {
+                features.bind = true;
+                features.session = true;
+                features.stream_management = true;
+                features.roster_versioning = true;
+                features.pre_approval = true;
+                State::Bind(account)
+            }
+        };
+        (features, state)
+    }
+
+    fn element(&mut self, bytes: &Bytes) -> Result<(), StreamError> {
+        let element = xml::parse(bytes, &self.header)?;
+        if let Some(error) = StreamError::from_element(&element) {
+            self.end(Some(error));
+            return Ok(());
+        }
+        match &mut self.state {
+            State::StartTls if element.is(ns::TLS, "starttls") => {
+                self.speaker.say(&Element::new(ns::TLS, "proceed"));
+                self.speaker.restart();
+                self.state = State::Tls;
+                self.events.push_back(Event::StartTls);
+                Ok(())
+            }
+            State::StartTls => Err(StreamError::new(
+                StreamCondition::PolicyViolation,
+                "start TLS before anything else",
+            )),
+            State::Auth(auth) if element.ns == ns::SASL => {
+                let outcome = auth.receive(&element, &mut self.settings.random);
+                self.authentication(outcome)
+            }
+            State::Bind(_) if element.ns == ns::SM => {
+                // XEP-0198 §3, §5: no session yet, and none that waits for its client.
+                let condition = match element.name.as_str() {
+                    "resume" => "item-not-found",
+                    _ => "unexpected-request",
+                };
+                self.speaker.say(&ack::failed(condition));
+                Ok(())
+            }
+            State::Bind(_) => self.bind(bytes),
+            // RFC 6120 §4.9.3.12.
+            _ => Err(StreamError::new(
+                StreamCondition::NotAuthorized,
+                format!("authenticate before you send <{}/>", element.name),
+            )),
+        }
+    }
+
+    fn authentication(&mut self, outcome: Outcome) -> Result<(), StreamError> {
+        match outcome {
+            Outcome::Say(element) => self.speaker.say(&element),
+            Outcome::Ask(account) => self.events.push_back(Event::Credentials(account)),
+            Outcome::Check(check) => self.events.push_back(Event::Check(check)),
+            Outcome::Success(account, success) => {
+                self.speaker.say(&success);
+                self.speaker.restart();
+                self.state = State::HeaderOfAuthenticated(account);
+                self.events.push_back(Event::Restart);
+            }
+            Outcome::Failure(failure) => {
+                self.speaker.say(&failure.to_element());
+                self.failed("to authenticate")?;
+            }
+        }
+        Ok(())
+    }
+
+    /// RFC 6120 §6.4.5: a few retries, so that a typing error costs no new connection.
+    fn failed(&mut self, what: &str) -> Result<(), StreamError> {
+        self.failures += 1;
+        if self.failures < ATTEMPTS {
+            return Ok(());
+        }
+        Err(StreamError::new(
+            StreamCondition::PolicyViolation,
+            format!("too many failures {what}"),
+        ))
+    }
+
+    fn fail(&mut self, error: StreamError) {
+        let header = Header {
+            from: Jid::parse(&self.host).ok(),
+            id: Some((self.settings.random)()),
+            lang: Some("en".to_owned()),
+            ..Header::of(ns::CLIENT)
+        };
+        self.speaker.fail(&error, || header);
+        self.end(Some(error));
+    }
+
+    fn end(&mut self, error: Option<StreamError>) {
+        self.speaker.close();
+        self.state = State::Over;
+        self.events.push_back(Event::Closed(error));
+    }
+}
+
+/// RFC 6120 §4.8.2, §4.7.5.
+fn check(header: &Header) -> Result<(), StreamError> {
+    if header.content_ns != ns::CLIENT {
+        return Err(StreamError::new(
+            StreamCondition::InvalidNamespace,
+            format!(
+                "a client's stream carries {}, not {:?}",
+                ns::CLIENT,
+                header.content_ns
+            ),
+        ));
+    }
+    if header.version.is_none_or(|(major, _)| major < 1) {
+        return Err(StreamError::new(
+            StreamCondition::UnsupportedVersion,
+            "we speak version 1.0: send version='1.0' in the stream header",
+        ));
+    }
+    Ok(())
+}
+
+impl Machine for Negotiate {
+    type Command = Command;
+    type Event = Event;
+
+    fn receive(&mut self, frame: Frame, _: Now) {
+        if matches!(self.state, State::Over) {
+            return;
+        }
+        let outcome = match frame {
+            Frame::Open(header) => self.open(header),
+            Frame::Element(bytes) => self.element(&bytes),
+            Frame::Close => return self.end(None),
+            Frame::Fault(error) => Err(error),
+        };
+        if let Err(error) = outcome {
+            self.fail(error);
+        }
+    }
+
+    fn command(&mut self, command: Command, _: Now) {
+        let outcome = match (command, &mut self.state) {
+            (Command::TlsStarted(secured), State::Tls) => {
+                self.secured = Some(secured);
+                self.state = State::Header;
+                Ok(())
+            }
+            (Command::Credentials(credentials), State::Auth(auth)) => {
+                let outcome = auth.credentials(credentials, &mut self.settings.random);
+                self.authentication(outcome)
+            }
+            (Command::Checked(right), State::Auth(auth)) => {
+                let outcome = auth.checked(right);
+                self.authentication(outcome)
+            }
+            (Command::Bound(answer), State::Session { .. }) => self.bound(answer),
+            (Command::Close(error), State::Header | State::StartTls | State::Auth(_))
+            | (Command::Close(error), State::HeaderOfAuthenticated(_) | State::Bind(_)) => {
+                Err(error)
+            }
+            // An answer that nobody waits for any more.
+            _ => Ok(()),
+        };
+        if let Err(error) = outcome {
+            self.fail(error);
+        }
+    }
+
+    fn ready(&self) -> bool {
+        match &self.state {
+            State::Tls | State::Session { .. } | State::Done(_) | State::Over => false,
+            State::Auth(auth) => !auth.asks(),
+            State::Header | State::StartTls | State::HeaderOfAuthenticated(_) | State::Bind(_) => {
+                true
+            }
+        }
+    }
+
+    fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    fn poll_transmit(&mut self) -> Option<Frame> {
+        self.speaker.poll()
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        (!matches!(self.state, State::Over | State::Done(_))).then_some(self.deadline)
+    }
+
+    fn timeout(&mut self, now: Now) {
+        if self.poll_timeout().is_some_and(|at| at <= now.instant) {
+            self.fail(StreamError::new(
+                StreamCondition::ConnectionTimeout,
+                "the negotiation has taken too long",
+            ));
+        }
+    }
+}

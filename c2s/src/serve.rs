@@ -1,0 +1,73 @@
+//! Takes clients' connections in and gives each its task.
+
+use std::sync::Arc;
+
+use comity_net::dns::order::Start;
+use comity_net::listener::{Accepted, Listener};
+use comity_net::stop::Stop;
+use comity_net::tls::Acceptor;
+use tokio::sync::Semaphore;
+
+use crate::link::Server;
+use crate::negotiate::PasswordCheck;
+use crate::{Options, stream};
+
+/// Passwords held against their keys at once: each takes a core for some milliseconds, and
+/// strangers can ask for it.
+const PASSWORD_CHECKS: usize = 2;
+
+/// What every client's stream shares. Cheap to clone; one for all listeners.
+#[derive(Clone)]
+pub struct Clients(Arc<Shared>);
+
+pub(crate) struct Shared {
+    pub(crate) options: Options,
+    pub(crate) acceptor: Acceptor,
+    pub(crate) server: Arc<dyn Server>,
+    checks: Semaphore,
+}
+
+impl Clients {
+    #[must_use]
+    pub fn new(options: Options, acceptor: Acceptor, server: Arc<dyn Server>) -> Self {
+        Self(Arc::new(Shared {
+            options,
+            acceptor,
+            server,
+            checks: Semaphore::new(PASSWORD_CHECKS),
+        }))
+    }
+}
+
+/// Serves a listener until told to stop; then its streams end with `system-shutdown`, each as
+/// soon as what it had sent is committed. TLS begins on it as `start` says.
+pub async fn serve(listener: Listener, start: Start, clients: Clients, mut stop: Stop) {
+    loop {
+        let accepted = tokio::select! {
+            () = stop.wait() => return,
+            accepted = listener.accept() => accepted,
+        };
+        let shared = Arc::clone(&clients.0);
+        let stop = stop.clone();
+        tokio::spawn(async move {
+            let Accepted {
+                stream,
+                peer,
+                permit,
+            } = accepted;
+            stream::run(stream, peer, start, shared, stop).await;
+            drop(permit);
+        });
+    }
+}
+
+impl Shared {
+    /// Is the password right? Waits its turn, off the reactor.
+    pub(crate) async fn check(&self, check: PasswordCheck) -> bool {
+        let Ok(_turn) = self.checks.acquire().await else {
+            return false;
+        };
+        let checked = tokio::task::spawn_blocking(move || check.run());
+        checked.await.unwrap_or(false)
+    }
+}

@@ -1,0 +1,392 @@
+//! A bound client: what it sends is stamped with its address and counted, what it is sent is
+//! kept until acknowledged (XEP-0198), and its silence does not last for ever (RFC 6120 §4.6).
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use comity_xmpp::ack::{self, Inbound, Outbound};
+use comity_xmpp::element::Element;
+use comity_xmpp::error::{StreamCondition, StreamError};
+use comity_xmpp::jid::Jid;
+use comity_xmpp::machine::{Frame, Machine, Now};
+use comity_xmpp::ns;
+use comity_xmpp::speaker::Speaker;
+use comity_xmpp::stanza::{IqType, Kind, Stanza, Unacceptable};
+use comity_xmpp::stream::Header;
+use comity_xmpp::xml;
+
+use crate::negotiate::Negotiated;
+
+/// Stanzas read while earlier ones are being committed.
+pub const WINDOW: usize = 64;
+/// How long the client may take to close its direction after we closed ours (RFC 6120 §4.4).
+const FAREWELL: Duration = Duration::from_secs(5);
+/// The id of the pings we send; their answers go no further.
+const PING_ID: &str = "comity-ping";
+
+/// What the operator decides about sessions.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// A client silent for this long is asked for a sign of life, and has `sign_of_life` for it.
+    pub silence: Duration,
+    pub sign_of_life: Duration,
+    /// Stanzas that may be unacknowledged; a client with more is dropped.
+    pub unacked: usize,
+}
+
+#[derive(Debug, PartialEq)]
+pub enum Event {
+    /// A stanza of the client, with `from` stamped. Answer with [`Command::Committed`].
+    Stanza(Stanza),
+    /// The stream is over. Flush and leave. `Some`: because of this error, ours or theirs.
+    Closed(Option<StreamError>),
+}
+
+pub enum Command {
+    /// Send this to the client.
+    Deliver(Arc<Stanza>),
+    /// The oldest stanza not yet committed now is.
+    Committed,
+    /// All that was transmitted so far has been written.
+    Flushed,
+    /// End the stream: orderly, or with an error.
+    Close(Option<StreamError>),
+}
+
+pub struct Session {
+    settings: Settings,
+    jid: Jid,
+    header: Header,
+    speaker: Speaker,
+    state: State,
+    inbound: Inbound,
+    outbound: Outbound<Arc<Stanza>>,
+    acking: bool,
+    /// Without acknowledgements: what was said and may not have been written.
+    unwritten: VecDeque<Arc<Stanza>>,
+    deadline: Instant,
+    events: VecDeque<Event>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Stanzas,
+    /// Asked for a sign of life.
+    SignOfLife,
+    /// We have closed; the client has not.
+    Farewell,
+    Over,
+}
+
+impl Session {
+    pub(crate) fn new(negotiated: Negotiated, settings: Settings, now: Now) -> Self {
+        let Negotiated {
+            speaker,
+            header,
+            session,
+        } = negotiated;
+        Self {
+            settings,
+            jid: session,
+            header,
+            speaker,
+            state: State::Stanzas,
+            inbound: Inbound::default(),
+            outbound: Outbound::default(),
+            acking: false,
+            unwritten: VecDeque::new(),
+            deadline: now.instant + settings.silence,
+            events: VecDeque::new(),
+        }
+    }
+
+    #[must_use]
+    pub fn jid(&self) -> &Jid {
+        &self.jid
+    }
+
+    /// What the client was sent and never acknowledged, or what was never written; oldest first.
+    #[must_use]
+    pub fn into_unacked(self) -> Vec<Arc<Stanza>> {
+        let unacked = self.outbound.into_unacked();
+        unacked.into_iter().chain(self.unwritten).collect()
+    }
+
+    fn element(&mut self, bytes: &Bytes) -> Result<(), StreamError> {
+        if looks_like_stanza(bytes) {
+            return self.stanza(bytes);
+        }
+        let element = xml::parse(bytes, &self.header)?;
+        if let Some(error) = StreamError::from_element(&element) {
+            self.end(Some(error));
+            return Ok(());
+        }
+        match (element.ns.as_str(), element.name.as_str()) {
+            (ns::SM, _) => self.management(&element),
+            (ns::CLIENT, "message" | "presence" | "iq") => self.stanza(bytes),
+            _ => Err(StreamError::new(
+                StreamCondition::UnsupportedStanzaType,
+                format!("nobody here understands <{}/>", element.name),
+            )),
+        }
+    }
+
+    fn stanza(&mut self, bytes: &Bytes) -> Result<(), StreamError> {
+        let mut stanza = match Stanza::parse(bytes, &self.header) {
+            Ok(stanza) => stanza,
+            Err(Unacceptable::Stream(error)) => return Err(error),
+            Err(Unacceptable::Stanza(refused)) => {
+                if let Some(mut reply) = refused.reply {
+                    reply.to = Some(self.jid.clone());
+                    self.deliver(Arc::new(reply));
+                }
+                self.handled_here();
+                return Ok(());
+            }
+        };
+        // RFC 6120 §8.1.2.1: a client speaks for itself only.
+        if let Some(from) = &stanza.from
+            && *from != self.jid
+            && *from != *self.jid.to_bare().as_jid()
+        {
+            return Err(StreamError::new(
+                StreamCondition::InvalidFrom,
+                format!("you are {}, not {from}", self.jid),
+            ));
+        }
+        if is_pong(&stanza) {
+            self.handled_here();
+            return Ok(());
+        }
+        if is_session_request(&stanza) {
+            // RFC 3921 §3, as RFC 6120 appendix leaves it: there is nothing to be done any more.
+            self.deliver(Arc::new(stanza.result(None)));
+            self.handled_here();
+            return Ok(());
+        }
+        self.inbound.received();
+        stanza.from = Some(self.jid.clone());
+        self.events.push_back(Event::Stanza(stanza));
+        Ok(())
+    }
+
+    fn management(&mut self, element: &Element) -> Result<(), StreamError> {
+        match element.name.as_str() {
+            "enable" if !self.acking => {
+                self.acking = true;
+                self.inbound.begin();
+                self.unwritten.clear();
+                self.speaker.say(&Element::new(ns::SM, "enabled"));
+            }
+            "enable" | "resume" => self.speaker.say(&ack::failed("unexpected-request")),
+            "r" if self.acking => {
+                self.inbound.asked();
+                self.acknowledge();
+            }
+            "a" if self.acking => {
+                let h = ack::h(element).ok_or_else(|| {
+                    StreamError::new(StreamCondition::BadFormat, "<a/> needs a number in 'h'")
+                })?;
+                self.outbound.acknowledged(h)?;
+            }
+            _ => {
+                return Err(StreamError::new(
+                    StreamCondition::PolicyViolation,
+                    "enable stream management before you use it",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn deliver(&mut self, stanza: Arc<Stanza>) {
+        if !self.speaker.is_open() {
+            // Too late to be said: it comes back with what was never acknowledged.
+            self.unwritten.push_back(stanza);
+            return;
+        }
+        self.speaker.say_bytes(stanza.to_bytes(None));
+        if self.acking {
+            self.outbound.sent(stanza);
+        } else {
+            self.unwritten.push_back(stanza);
+        }
+    }
+
+    fn committed(&mut self) {
+        self.inbound.handled();
+        self.acknowledge();
+    }
+
+    /// Nobody else has to see this stanza.
+    fn handled_here(&mut self) {
+        self.inbound.received_and_handled();
+        self.acknowledge();
+    }
+
+    fn acknowledge(&mut self) {
+        if self.acking
+            && let Some(answer) = self.inbound.answer()
+        {
+            self.speaker.say(&answer);
+        }
+    }
+
+    /// What is committed by now is said before the end, so that it need not come again.
+    fn last_count(&mut self) {
+        if self.acking {
+            self.speaker.say(&self.inbound.acknowledgement());
+        }
+    }
+
+    fn fail(&mut self, error: StreamError) {
+        self.last_count();
+        self.speaker.fail(&error, Header::default);
+        self.end(Some(error));
+    }
+
+    fn end(&mut self, error: Option<StreamError>) {
+        if self.state == State::Over {
+            return;
+        }
+        self.last_count();
+        self.speaker.close();
+        self.state = State::Over;
+        self.events.push_back(Event::Closed(error));
+    }
+}
+
+/// By its first bytes; one under a prefix is found when it is parsed as an element.
+fn looks_like_stanza(element: &[u8]) -> bool {
+    let name = element.get(1..).unwrap_or_default();
+    let end = name
+        .iter()
+        .position(|byte| matches!(byte, b' ' | b'\t' | b'\r' | b'\n' | b'/' | b'>'))
+        .unwrap_or(name.len());
+    matches!(&name[..end], b"message" | b"presence" | b"iq")
+}
+
+fn is_pong(stanza: &Stanza) -> bool {
+    matches!(stanza.kind, Kind::Iq(IqType::Result | IqType::Error))
+        && stanza.id.as_deref() == Some(PING_ID)
+}
+
+fn is_session_request(stanza: &Stanza) -> bool {
+    stanza.kind == Kind::Iq(IqType::Set) && stanza.has(ns::SESSION, "session")
+}
+
+impl Machine for Session {
+    type Command = Command;
+    type Event = Event;
+
+    fn receive(&mut self, frame: Frame, now: Now) {
+        if self.state == State::Over {
+            return;
+        }
+        if self.state != State::Farewell {
+            self.state = State::Stanzas;
+            self.deadline = now.instant + self.settings.silence;
+        }
+        let outcome = match frame {
+            // What was on its way when we closed is still taken: its sender cannot know.
+            Frame::Element(bytes) => self.element(&bytes),
+            Frame::Close => return self.end(None),
+            Frame::Fault(error) => Err(error),
+            Frame::Open(_) => Err(StreamError::new(
+                StreamCondition::PolicyViolation,
+                "a second stream header was not expected here",
+            )),
+        };
+        if let Err(error) = outcome {
+            self.fail(error);
+        }
+    }
+
+    fn command(&mut self, command: Command, now: Now) {
+        match command {
+            Command::Deliver(stanza) => {
+                self.deliver(stanza);
+                if self.outbound.len() > self.settings.unacked && self.state != State::Over {
+                    self.fail(StreamError::new(
+                        StreamCondition::PolicyViolation,
+                        format!(
+                            "you have left {} stanzas unacknowledged",
+                            self.outbound.len()
+                        ),
+                    ));
+                }
+            }
+            Command::Committed => self.committed(),
+            Command::Flushed if self.speaker.is_open() && self.speaker.waiting() == 0 => {
+                self.unwritten.clear();
+            }
+            Command::Flushed => {}
+            Command::Close(_) if matches!(self.state, State::Over | State::Farewell) => {}
+            Command::Close(Some(error)) => self.fail(error),
+            Command::Close(None) => {
+                self.last_count();
+                self.speaker.close();
+                self.state = State::Farewell;
+                self.deadline = now.instant + FAREWELL;
+            }
+        }
+    }
+
+    fn ready(&self) -> bool {
+        self.state != State::Over && self.inbound.waiting() < WINDOW
+    }
+
+    fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    fn poll_transmit(&mut self) -> Option<Frame> {
+        if let Some(frame) = self.speaker.poll() {
+            return Some(frame);
+        }
+        // Asked for behind the last of a burst, not after each of it.
+        if self.acking
+            && self.speaker.is_open()
+            && let Some(request) = self.outbound.request()
+        {
+            self.speaker.say(&request);
+        }
+        self.speaker.poll()
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        (self.state != State::Over).then_some(self.deadline)
+    }
+
+    fn timeout(&mut self, now: Now) {
+        if self.deadline > now.instant {
+            return;
+        }
+        match self.state {
+            State::Over => {}
+            State::Farewell => self.end(None),
+            State::Stanzas => {
+                // XEP-0198 §7 where it is in use, else XEP-0199: both must be answered.
+                if self.acking {
+                    let request = self.outbound.probe();
+                    self.speaker.say(&request);
+                } else {
+                    let mut ping = Stanza::new(Kind::Iq(IqType::Get))
+                        .with_id(PING_ID)
+                        .with_to(self.jid.clone())
+                        .with(&Element::new(ns::PING, "ping"));
+                    ping.from = Jid::parse(self.jid.domain()).ok();
+                    self.speaker.say_bytes(ping.to_bytes(None));
+                }
+                self.state = State::SignOfLife;
+                self.deadline = now.instant + self.settings.sign_of_life;
+            }
+            State::SignOfLife => self.fail(StreamError::new(
+                StreamCondition::ConnectionTimeout,
+                "no sign of life from you",
+            )),
+        }
+    }
+}

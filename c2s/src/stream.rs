@@ -1,0 +1,281 @@
+//! The task of one client's stream: negotiate, then carry stanzas both ways, one at a time and in
+//! order, until one side has had enough.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use comity_net::dns::order::Start;
+use comity_net::drive::{Ended, Pump, Step, now};
+use comity_net::random;
+use comity_net::stop::Stop;
+use comity_net::transport::Transport;
+use comity_xmpp::error::{StreamCondition, StreamError};
+use comity_xmpp::jid::Jid;
+use comity_xmpp::stanza::Stanza;
+use tokio::net::TcpStream;
+
+use crate::link::{Bound, Inbox, Later, Outbound, Server, ToSession};
+use crate::negotiate::{self, Negotiate, Secured};
+use crate::serve::Shared;
+use crate::session::{self, Session};
+
+/// How long a client may take to read our last words.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+/// Stanzas handed to a session in one go, so that they leave in one write.
+const BURST: usize = 32;
+
+type Bare = Pump<Transport, Negotiate>;
+type Full = Pump<Transport, Session>;
+
+pub(crate) async fn run(
+    socket: TcpStream,
+    peer: SocketAddr,
+    start: Start,
+    shared: Arc<Shared>,
+    mut stop: Stop,
+) {
+    // Boxed: what negotiation needs is given back before the session's long life begins.
+    match Box::pin(negotiate(socket, start, &shared, &mut stop)).await {
+        Ok((pump, inbox)) => {
+            let jid = pump.machine().jid().clone();
+            tracing::debug!(session = %jid, %peer, "a session begins");
+            carry(pump, inbox, &jid, &*shared.server, &mut stop).await;
+            tracing::debug!(session = %jid, "a session is over");
+        }
+        Err(why) => tracing::debug!(%peer, %why, "no session came of a connection"),
+    }
+}
+
+/// Why a connection did not become a session.
+#[derive(Debug, thiserror::Error)]
+enum NoSession {
+    #[error(transparent)]
+    Tls(#[from] comity_net::tls::TlsError),
+    #[error(transparent)]
+    Ended(#[from] Ended),
+    #[error("the stream was ended: {0}")]
+    Stream(StreamError),
+    #[error("the client left")]
+    Left,
+}
+
+async fn negotiate(
+    socket: TcpStream,
+    start: Start,
+    shared: &Arc<Shared>,
+    stop: &mut Stop,
+) -> Result<(Full, Inbox), NoSession> {
+    let mut transport = Transport::Plain(socket);
+    if start == Start::Direct {
+        transport = secure(transport, start, shared).await?;
+    }
+    let secured = transport.is_tls().then(|| Secured {
+        exporter: transport.exporter(),
+    });
+    let machine = Negotiate::new(settings(shared), secured, now());
+    let mut pump = Pump::new(transport, machine, shared.options.early_limits());
+    let mut inbox = None;
+    loop {
+        let step = tokio::select! {
+            // The pump first: a session that stands has to be carried to its end, not dropped.
+            biased;
+            step = pump.step() => step?,
+            () = stop.wait() => {
+                pump.command(negotiate::Command::Close(shutdown()));
+                pump.shutdown(LAST_WORDS).await;
+                return Err(NoSession::Left);
+            }
+        };
+        let Step::Event(event) = step else { continue };
+        match event {
+            negotiate::Event::StartTls => pump = start_tls(pump, shared).await?,
+            negotiate::Event::Restart => pump.restart(),
+            negotiate::Event::Credentials(account) => {
+                let credentials = shared.server.credentials(&account).await;
+                pump.command(negotiate::Command::Credentials(credentials));
+            }
+            negotiate::Event::Check(check) => {
+                let right = shared.check(check).await;
+                pump.command(negotiate::Command::Checked(right));
+            }
+            negotiate::Event::Bind { account, resource } => {
+                let (outbound, receiver) = Outbound::new(shared.options.queue);
+                let tls_exporter = pump.stream().exporter();
+                let bound = Bound {
+                    account,
+                    resource,
+                    tls_exporter,
+                    outbound,
+                };
+                let answer = shared.server.bind(bound).await;
+                inbox = answer.is_ok().then_some(receiver);
+                pump.command(negotiate::Command::Bound(answer));
+            }
+            negotiate::Event::Done => {
+                let inbox = inbox.ok_or(NoSession::Left)?;
+                return begin(pump, shared).map(|pump| (pump, inbox));
+            }
+            negotiate::Event::Closed(error) => {
+                pump.shutdown(LAST_WORDS).await;
+                return Err(error.map_or(NoSession::Left, NoSession::Stream));
+            }
+        }
+    }
+}
+
+fn settings(shared: &Arc<Shared>) -> negotiate::Settings {
+    let server = Arc::clone(&shared.server);
+    negotiate::Settings {
+        serves: Arc::new(move |domain| server.serves(domain)),
+        random: Box::new(random::id),
+        plain: shared.options.plain,
+        negotiation: shared.options.negotiation,
+    }
+}
+
+async fn secure(
+    transport: Transport,
+    start: Start,
+    shared: &Shared,
+) -> Result<Transport, NoSession> {
+    match transport {
+        Transport::Plain(socket) => {
+            let patience = shared.options.negotiation;
+            Ok(shared.acceptor.accept(socket, start, patience).await?)
+        }
+        secured @ Transport::Tls(_) => Ok(secured),
+    }
+}
+
+async fn start_tls(mut pump: Bare, shared: &Shared) -> Result<Bare, NoSession> {
+    pump.flush().await?;
+    let (transport, machine) = pump.into_parts();
+    let transport = secure(transport, Start::StartTls, shared).await?;
+    let secured = Secured {
+        exporter: transport.exporter(),
+    };
+    let mut pump = Pump::new(transport, machine, shared.options.early_limits());
+    pump.command(negotiate::Command::TlsStarted(secured));
+    Ok(pump)
+}
+
+fn begin(pump: Bare, shared: &Shared) -> Result<Full, NoSession> {
+    let settings = session::Settings {
+        silence: shared.options.silence,
+        sign_of_life: shared.options.sign_of_life,
+        unacked: shared.options.queue,
+    };
+    let mut pump = pump
+        .try_with_machine(|machine| {
+            let negotiated = machine.finish()?;
+            Some(Session::new(negotiated, settings, now()))
+        })
+        .ok_or(NoSession::Left)?;
+    pump.set_limits(shared.options.limits());
+    Ok(pump)
+}
+
+/// Carries stanzas until the stream is over; what was received is committed in any case, and what
+/// could not be delivered is given back.
+async fn carry(mut pump: Full, mut inbox: Inbox, jid: &Jid, server: &dyn Server, stop: &mut Stop) {
+    let mut work = Work {
+        server,
+        jid,
+        current: None,
+        queue: VecDeque::new(),
+    };
+    let overflow = inbox.overflow();
+    let mut stopping = false;
+    loop {
+        if pump.drained() {
+            pump.command(session::Command::Flushed);
+        }
+        tokio::select! {
+            () = work.next() => pump.command(session::Command::Committed),
+            step = pump.step() => match step {
+                Ok(Step::Event(session::Event::Stanza(stanza))) => work.queue.push_back(stanza),
+                Ok(Step::Event(session::Event::Closed(_))) | Err(_) => break,
+                Ok(Step::Writable) => {}
+            },
+            given = inbox.next(), if pump.writable() => deliver(&mut pump, &mut inbox, given),
+            () = overflow.notified() => {
+                let text = "you read too slowly for what you are sent";
+                let error = StreamError::new(StreamCondition::ResourceConstraint, text);
+                pump.command(session::Command::Close(Some(error)));
+            }
+            () = stop.wait(), if !stopping => {
+                stopping = true;
+                work.finish().await;
+                pump.command(session::Command::Close(Some(shutdown())));
+            }
+        }
+    }
+    work.finish().await;
+    if pump.drained() {
+        pump.command(session::Command::Flushed);
+    }
+    let queued = inbox.close();
+    let session = pump.shutdown(LAST_WORDS).await;
+    let unacked = session.into_unacked().into_iter().chain(queued);
+    let unacked = unacked.map(|stanza| Arc::try_unwrap(stanza).unwrap_or_else(|s| (*s).clone()));
+    server.unbind(jid, unacked.collect()).await;
+}
+
+fn deliver(pump: &mut Full, inbox: &mut Inbox, first: Option<ToSession>) {
+    let first = match first {
+        Some(ToSession::Stanza(stanza)) => Ok(stanza),
+        Some(ToSession::Close(error)) => Err(error),
+        // Nobody can send to this session any more: the server has let go of it.
+        None => Err(StreamError::new(
+            StreamCondition::Reset,
+            "the session is gone",
+        )),
+    };
+    let rest = std::iter::from_fn(|| inbox.try_next()).take(BURST);
+    for given in std::iter::once(first).chain(rest) {
+        pump.command(match given {
+            Ok(stanza) => session::Command::Deliver(stanza),
+            Err(error) => session::Command::Close(Some(error)),
+        });
+    }
+}
+
+/// What the client has sent, handed to the server one by one.
+struct Work<'a> {
+    server: &'a dyn Server,
+    jid: &'a Jid,
+    current: Option<Later<'a, ()>>,
+    /// Bounded by the machine, which reads no more than [`session::WINDOW`] ahead.
+    queue: VecDeque<Stanza>,
+}
+
+impl Work<'_> {
+    /// Returns once the oldest stanza is committed; never, while there is none. Cancel-safe.
+    async fn next(&mut self) {
+        if self.current.is_none() {
+            let Some(stanza) = self.queue.pop_front() else {
+                return std::future::pending().await;
+            };
+            self.current = Some(self.server.stanza(self.jid, stanza));
+        }
+        if let Some(current) = &mut self.current {
+            current.await;
+        }
+        self.current = None;
+    }
+
+    async fn finish(&mut self) {
+        while self.current.is_some() || !self.queue.is_empty() {
+            self.next().await;
+        }
+    }
+}
+
+fn shutdown() -> StreamError {
+    StreamError::new(
+        StreamCondition::SystemShutdown,
+        "the server is stopping: come back soon",
+    )
+}

@@ -1,0 +1,31 @@
+//! The Delivery Service (RFC 9750 §5.2): rooms ordered here, and copies of rooms ordered elsewhere.
+//!
+//! A request to a room goes through [`hub`]: it loads the room, lets one of [`create`], [`commit`],
+//! [`propose`] and [`send`] decide on memory, carries out the one change that came of it, and only
+//! then lets memory advance. [`order`] says whose turn it is, [`public_tree`] follows the group,
+//! [`context`] and [`policy`] judge by what the room has agreed on, [`log`] makes the entry and
+//! [`fanout`] what each domain gets of it.
+//!
+//! On a member domain, [`copy`] takes what the hub sends; [`sync`] says what a device gets next.
+
+pub mod commit;
+pub mod context;
+pub mod copy;
+pub mod create;
+pub mod fanout;
+pub mod hub;
+pub mod limits;
+pub mod log;
+pub mod order;
+pub mod policy;
+pub mod propose;
+pub mod public_tree;
+pub mod rates;
+pub mod rows;
+pub mod send;
+pub mod state;
+pub mod sync;
+
+pub use copy::{Copies, Outcome};
+pub use hub::{Hub, HubKey, Pool, Reply, Surroundings};
+pub use limits::Limits;

@@ -1,0 +1,431 @@
+//! A commit with all it brings along: the epoch ends, or everything stays as it was.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use comity_mls_wire::policy::Policy;
+use comity_mls_wire::refusal::Refusal;
+use comity_mls_wire::room::{Bundle, Entry, EntryKind, Joiner, Member, Welcome};
+use comity_storage::rooms::{self as rows_of, Append, At, Begin, PendingChange};
+use mls_rs::group::proposal::Proposal;
+use mls_rs::{MlsMessage, MlsMessageDescription, WireFormat};
+
+use super::fanout::{self, Audience};
+use super::hub::{Decided, Deciding};
+use super::log::{Draft, End, accepted, advanced};
+use super::policy::{self, Deed};
+use super::public_tree::{Committed, Fault, PublicTree};
+use super::state::{Pending, Room, State, domains};
+use super::{context, order, rows};
+use crate::error::Refused;
+use crate::framing::{self, Content, Framing};
+
+/// Decides on a commit bundle.
+pub fn commit(
+    deciding: &Deciding<'_>,
+    room: &Room,
+    sender: &Member,
+    bundle: &Bundle,
+) -> Result<Decided, Refused> {
+    let state = &room.state;
+    let leaf = order::admit(state, sender, bundle.epoch)?;
+    check_sizes(deciding, bundle)?;
+    let message = read(state, leaf, bundle)?;
+    if state.leaving(leaf) {
+        return Err(Refusal::NotAllowed {
+            rule: "a proposal to remove this device is pending: another member commits it"
+                .to_owned(),
+        }
+        .into());
+    }
+    check_policy(deciding, state, sender, &message)?;
+    let committed = room
+        .tree
+        .commit(message, deciding.now / 1000)
+        .map_err(invalid)?;
+    if committed.committer != leaf {
+        return Err(invalid_commit("another leaf has signed it").into());
+    }
+    let next = follow(deciding, state, committed, leaf, bundle)?;
+    decide(deciding, state, sender, bundle, next)
+}
+
+fn check_sizes(deciding: &Deciding<'_>, bundle: &Bundle) -> Result<(), Refusal> {
+    let most = deciding.limits.commit_bytes;
+    if bundle.commit.len() > most {
+        return Err(Refusal::LimitReached {
+            limit: format!("{most} octets in a commit"),
+        });
+    }
+    Ok(())
+}
+
+/// The commit as a message of this group, epoch and leaf.
+fn read(state: &State, leaf: u32, bundle: &Bundle) -> Result<MlsMessage, Refusal> {
+    let framing = Framing::read(&bundle.commit).map_err(|e| invalid_commit(e.to_string()))?;
+    let Framing::Public {
+        group_id,
+        epoch,
+        sender,
+        content,
+        ..
+    } = framing
+    else {
+        return Err(Refusal::NotAllowed {
+            rule: "commits of this room are PublicMessages".to_owned(),
+        });
+    };
+    if content != Content::Commit {
+        return Err(invalid_commit("it is no commit"));
+    }
+    if group_id != &state.group_id[..] {
+        return Err(invalid_commit("it belongs to another group"));
+    }
+    if epoch != bundle.epoch {
+        return Err(invalid_commit(format!(
+            "it ends epoch {epoch}, and the request says {}",
+            bundle.epoch
+        )));
+    }
+    match sender {
+        framing::Sender::Member(found) if found == leaf => {}
+        framing::Sender::NewMemberCommit => {
+            return Err(Refusal::NotAllowed {
+                rule: "this server takes no external commits: a member adds the device".to_owned(),
+            });
+        }
+        _ => return Err(invalid_commit("its sender is not the device that sends it")),
+    }
+    MlsMessage::from_bytes(&bundle.commit).map_err(|error| invalid_commit(error.to_string()))
+}
+
+fn check_policy(
+    deciding: &Deciding<'_>,
+    state: &State,
+    sender: &Member,
+    message: &MlsMessage,
+) -> Result<(), Refused> {
+    let by_value: Vec<Deed> = message
+        .proposals_by_value()
+        .into_iter()
+        .map(|proposal| Deed::of(proposal, &state.members))
+        .collect::<Result<_, _>>()
+        .map_err(invalid)?;
+    let references = message.proposals_by_reference();
+    let (referred, left): (Vec<&Pending>, Vec<&Pending>) =
+        state.pending.iter().partition(|pending| {
+            references
+                .iter()
+                .any(|reference| reference.as_slice() == pending.reference)
+        });
+    if referred.len() != references.len() {
+        let why = "it refers to a proposal that is not pending, or twice to one";
+        return Err(invalid_commit(why).into());
+    }
+    // Only the hub refuses this: members apply whatever was accepted.
+    let by = comity_mls_wire::policy::Sender::Member(&sender.account);
+    let missing: Vec<u64> = left
+        .iter()
+        .filter(|pending| state.policy.must_include(by, &pending.item()))
+        .map(|pending| pending.seq)
+        .collect();
+    if !missing.is_empty() {
+        return Err(Refusal::MissingProposals { seqs: missing }.into());
+    }
+    let has_path = message.commit_path_leaf_node().is_some();
+    policy::check_commit(
+        state,
+        sender,
+        &by_value,
+        &referred,
+        has_path,
+        deciding.limits.leaves,
+    )?;
+    Ok(())
+}
+
+/// The room's group in its next epoch, with all that belongs to it checked.
+struct Next {
+    tree: PublicTree,
+    members: BTreeMap<u32, Member>,
+    policy: Policy,
+}
+
+fn follow(
+    deciding: &Deciding<'_>,
+    state: &State,
+    committed: Committed,
+    leaf: u32,
+    bundle: &Bundle,
+) -> Result<Next, Refused> {
+    if committed.reinit {
+        return Err(Refusal::NotAllowed {
+            rule: "this server does not carry a room over to a successor group".to_owned(),
+        }
+        .into());
+    }
+    let Committed {
+        mut tree, applied, ..
+    } = committed;
+    let policy = context::check(tree.context(), deciding.hub)?;
+    let members = tree.members().map_err(invalid)?;
+    if members.get(&leaf) != state.members.get(&leaf) {
+        return Err(invalid_commit("the committer's leaf names another device").into());
+    }
+    check_unique(&members)?;
+    check_joiners(added(deciding, &applied)?, bundle)?;
+    check_group_info(&mut tree, leaf, bundle)?;
+    Ok(Next {
+        tree,
+        members,
+        policy,
+    })
+}
+
+/// MLS itself knows clients by identity; a device is in a room once.
+fn check_unique(members: &BTreeMap<u32, Member>) -> Result<(), Refusal> {
+    let mut seen = std::collections::HashSet::new();
+    match members.values().find(|member| !seen.insert(*member)) {
+        None => Ok(()),
+        Some(member) => Err(invalid_commit(format!(
+            "device {} of {} would be in the room twice",
+            member.device, member.account
+        ))),
+    }
+}
+
+/// Those who are added, as the joiners they must be named as.
+fn added(
+    deciding: &Deciding<'_>,
+    applied: &[mls_rs::mls_rules::ProposalInfo<Proposal>],
+) -> Result<Vec<Joiner>, Refused> {
+    let mut added = Vec::new();
+    for info in applied {
+        let Proposal::Add(add) = &info.proposal else {
+            continue;
+        };
+        let package = add.key_package();
+        let member = super::public_tree::named(package.signing_identity()).map_err(invalid)?;
+        let reference = deciding.observer.reference(package).map_err(invalid)?;
+        added.push(Joiner {
+            account: member.account,
+            device: member.device,
+            key_package: reference.into(),
+        });
+    }
+    Ok(added)
+}
+
+/// The Welcome serves those who are added, all of them and nobody else.
+fn check_joiners(mut added: Vec<Joiner>, bundle: &Bundle) -> Result<(), Refusal> {
+    let key = |joiner: &Joiner| (joiner.account.clone(), joiner.device);
+    let mut named = bundle.joiners.clone();
+    named.sort_by_key(key);
+    added.sort_by_key(key);
+    if named != added {
+        return Err(invalid_commit(
+            "the joiners named are not those that the commit adds",
+        ));
+    }
+    let Some(welcome) = &bundle.welcome else {
+        return match added.is_empty() {
+            true => Ok(()),
+            false => Err(invalid_commit("the Welcome for those it adds is missing")),
+        };
+    };
+    if added.is_empty() {
+        return Err(invalid_commit("there is a Welcome, and nobody is added"));
+    }
+    let message =
+        MlsMessage::from_bytes(welcome).map_err(|error| invalid_commit(error.to_string()))?;
+    let MlsMessageDescription::Welcome {
+        key_package_refs, ..
+    } = message.description()
+    else {
+        return Err(invalid_commit("what should be the Welcome is none"));
+    };
+    let mut served: Vec<&[u8]> = key_package_refs.iter().map(|r| &r[..]).collect();
+    let mut wanted: Vec<&[u8]> = added.iter().map(|joiner| &joiner.key_package[..]).collect();
+    served.sort_unstable();
+    wanted.sort_unstable();
+    if served != wanted {
+        return Err(invalid_commit(
+            "the Welcome serves others than those the commit adds",
+        ));
+    }
+    Ok(())
+}
+
+fn check_group_info(tree: &mut PublicTree, leaf: u32, bundle: &Bundle) -> Result<(), Refusal> {
+    let mismatch = |why: String| Refusal::GroupInfoMismatch { why };
+    let message =
+        MlsMessage::from_bytes(&bundle.group_info).map_err(|error| mismatch(error.to_string()))?;
+    if message.wire_format() != WireFormat::GroupInfo {
+        return Err(mismatch("it is no GroupInfo".to_owned()));
+    }
+    let epoch = tree.context().epoch();
+    if message.epoch() != Some(epoch) {
+        return Err(mismatch(format!("it must be of epoch {epoch}")));
+    }
+    refuse_inner_tree(&message).map_err(|why| mismatch(why.to_owned()))?;
+    let signer = tree
+        .check_group_info(message)
+        .map_err(|fault| mismatch(format!("signature, context or tag: {fault}")))?;
+    if signer != leaf {
+        return Err(mismatch("another leaf has signed it".to_owned()));
+    }
+    Ok(())
+}
+
+/// The tree travels beside GroupInfo and Welcome: inside, each joiner would cost its whole length.
+pub(super) fn refuse_inner_tree(group_info: &MlsMessage) -> Result<(), &'static str> {
+    let inside = group_info.as_group_info().is_some_and(|info| {
+        info.extensions().iter().any(|extension| {
+            extension.extension_type == mls_rs::extension::ExtensionType::RATCHET_TREE
+        })
+    });
+    match inside {
+        true => Err("the tree goes beside the GroupInfo, not into it"),
+        false => Ok(()),
+    }
+}
+
+fn decide(
+    deciding: &Deciding<'_>,
+    state: &State,
+    sender: &Member,
+    bundle: &Bundle,
+    next: Next,
+) -> Result<Decided, Refused> {
+    let came = |leaf: &u32, member: &Member| state.members.get(leaf) != Some(member);
+    let went: BTreeMap<u32, Member> = state
+        .members
+        .iter()
+        .filter(|(leaf, member)| next.members.get(leaf) != Some(member))
+        .map(|(leaf, member)| (*leaf, member.clone()))
+        .collect();
+    let new: Vec<&Member> = next
+        .members
+        .iter()
+        .filter(|(leaf, member)| came(leaf, member))
+        .map(|(_, member)| member)
+        .collect();
+    let draft = Draft {
+        kind: EntryKind::Commit,
+        epoch: bundle.epoch,
+        sender,
+        payload: &bundle.commit,
+        now: deciding.now,
+        changes: fanout::changes(went.values(), new),
+    };
+    let entry = End::of(state).append(&state.room, deciding.hub, draft)?;
+    let tree = next.tree.tree().map_err(invalid)?;
+    let epoch = next.tree.context().epoch();
+    let welcome = welcome(deciding, &entry, epoch, bundle, &tree);
+    let audience = Audience {
+        before: state.domains(),
+        after: domains(next.members.values()),
+    };
+    let plan = fanout::plan(
+        &entry,
+        welcome.as_ref(),
+        &audience,
+        deciding.surroundings,
+        deciding.limits,
+        deciding.now,
+    )?;
+    let accepted = accepted(&entry, epoch);
+    let begin = Begin {
+        group_id: state.group_id.to_vec(),
+        epoch,
+        state: next.tree.state().map_err(invalid)?,
+        tree,
+        group_info: bundle.group_info.to_vec(),
+        direct: None,
+    };
+    let append = Append {
+        room: state.room.as_str().to_owned(),
+        at: At::Seq {
+            epoch: state.epoch,
+            seq: state.seq,
+            state: None,
+            next: Some(Box::new(begin)),
+        },
+        entry: rows::entry_row(&entry),
+        now: deciding.now,
+        pending: PendingChange::Clear,
+        gone: went.keys().copied().collect(),
+        come: leaves(&next.members, |leaf| {
+            next.members.get(leaf) != state.members.get(leaf)
+        }),
+        changes: rows::change_rows(&entry.changes, &|domain| {
+            deciding.surroundings.serves(domain)
+        }),
+        domains: plan.domains,
+        welcome: welcome.as_ref().map(rows::welcome_row),
+        answer: Some(deciding.answer(sender, bundle.key, &accepted)),
+        outbox: plan.outbox,
+    };
+    let state = State {
+        epoch,
+        epoch_seq: entry.seq,
+        members: Arc::new(next.members),
+        pending: Arc::default(),
+        policy: Arc::new(next.policy),
+        group_info: Arc::from(&bundle.group_info[..]),
+        ..advanced(state, &entry)
+    };
+    Ok(Decided {
+        append,
+        next: Room {
+            state,
+            tree: Arc::new(next.tree),
+        },
+        entry,
+        accepted,
+    })
+}
+
+fn welcome(
+    deciding: &Deciding<'_>,
+    entry: &Entry,
+    epoch: u64,
+    bundle: &Bundle,
+    tree: &[u8],
+) -> Option<Welcome> {
+    Some(Welcome {
+        id: fanout::welcome_id(deciding.hub, &entry.room, entry.seq),
+        room: entry.room.clone(),
+        seq: entry.seq,
+        head: entry.head,
+        epoch,
+        sender: entry.sender.clone(),
+        joiners: bundle.joiners.clone(),
+        welcome: bundle.welcome.clone()?,
+        tree: tree.to_vec().into(),
+    })
+}
+
+/// Rows for the leaves that `which` picks.
+pub(super) fn leaves(
+    members: &BTreeMap<u32, Member>,
+    which: impl Fn(&u32) -> bool,
+) -> Vec<rows_of::Leaf> {
+    members
+        .iter()
+        .filter(|(leaf, _)| which(leaf))
+        .map(|(leaf, member)| rows_of::Leaf {
+            leaf: *leaf,
+            account: member.account.as_str().to_owned(),
+            device: member.device.into_bytes(),
+        })
+        .collect()
+}
+
+fn invalid(fault: Fault) -> Refused {
+    fault.refused(invalid_commit)
+}
+
+fn invalid_commit(why: impl Into<String>) -> Refusal {
+    Refusal::InvalidCommit { why: why.into() }
+}

@@ -1,0 +1,119 @@
+//! The next entry of a room's log, and what it changes in what the hub knows.
+
+use bytes::Bytes;
+use comity_mls_credential::signed;
+use comity_mls_wire::refusal::Refusal;
+use comity_mls_wire::room::{Accepted, Change, Entry, EntryKind, Hash, Member, Payload, head};
+use comity_xmpp::jid::BareJid;
+
+use super::hub::HubKey;
+use super::state::State;
+
+/// Heads between commits that are signed as well.
+const SIGN_EVERY: u64 = 64;
+
+/// What is to be put into the log.
+pub struct Draft<'a> {
+    pub kind: EntryKind,
+    /// The epoch the payload was made in.
+    pub epoch: u64,
+    pub sender: &'a Member,
+    pub payload: &'a Bytes,
+    /// Milliseconds since 1970.
+    pub now: u64,
+    pub changes: Vec<Change>,
+}
+
+/// Where the log ends: `seq` and head of the last entry, and its time.
+#[derive(Clone, Copy, Debug)]
+pub struct End {
+    pub seq: u64,
+    pub head: Hash,
+    pub time: u64,
+}
+
+impl End {
+    pub const START: Self = Self {
+        seq: 0,
+        head: comity_mls_wire::room::GENESIS,
+        time: 0,
+    };
+
+    #[must_use]
+    pub fn of(state: &State) -> Self {
+        Self {
+            seq: state.seq,
+            head: state.head,
+            time: state.time,
+        }
+    }
+
+    /// The entry that comes next.
+    pub fn append(&self, room: &BareJid, hub: &HubKey, draft: Draft<'_>) -> Result<Entry, Refusal> {
+        let seq = self.seq + 1;
+        // A clock that was set back does not turn the log round.
+        let time = draft.now.max(self.time);
+        let payload = Payload::Held(draft.payload.clone());
+        let head = head(
+            &self.head,
+            room,
+            seq,
+            draft.kind,
+            time,
+            &draft.sender.account,
+            &payload.hash(),
+        );
+        let signs = match draft.kind {
+            EntryKind::Commit | EntryKind::Notice => true,
+            EntryKind::Proposal | EntryKind::Application => seq.is_multiple_of(SIGN_EVERY),
+        };
+        let signature = signs.then(|| sign(hub, room, seq, &head)).transpose()?;
+        Ok(Entry {
+            room: room.clone(),
+            seq,
+            kind: draft.kind,
+            epoch: draft.epoch,
+            time,
+            sender: draft.sender.account.clone(),
+            device: Some(draft.sender.device),
+            payload,
+            head,
+            signature,
+            changes: draft.changes,
+        })
+    }
+}
+
+fn sign(hub: &HubKey, room: &BareJid, seq: u64, head: &Hash) -> Result<Bytes, Refusal> {
+    let parts: [&[u8]; 3] = [room.as_str().as_bytes(), &seq.to_be_bytes(), head];
+    let content = signed::content(signed::HEAD, &parts);
+    match hub.key.sign(&content) {
+        Ok(signature) => Ok(signature.into()),
+        Err(error) => {
+            tracing::error!(%room, %error, "the hub's key does not sign");
+            Err(Refusal::Internal)
+        }
+    }
+}
+
+/// What the sender of an entry is told.
+#[must_use]
+pub fn accepted(entry: &Entry, epoch: u64) -> Accepted {
+    Accepted {
+        seq: entry.seq,
+        epoch,
+        time: entry.time,
+        head: entry.head,
+    }
+}
+
+/// The room with the entry in its log, all else unchanged.
+#[must_use]
+pub fn advanced(state: &State, entry: &Entry) -> State {
+    State {
+        seq: entry.seq,
+        head: entry.head,
+        time: entry.time,
+        ..state.clone()
+    }
+}

@@ -1,0 +1,189 @@
+//! What the room's policy says to a commit or a proposal: the rules themselves are `mls/wire`'s,
+//! shared with the engines.
+
+use std::collections::BTreeMap;
+
+use comity_mls_wire::policy::{Commit, Item, Policy, Proposed, Sender};
+use comity_mls_wire::refusal::Refusal;
+use comity_mls_wire::room::Member;
+use comity_xmpp::jid::BareJid;
+use mls_rs::group::proposal::Proposal;
+
+use super::public_tree::{Fault, named};
+use super::state::{Pending, State};
+
+/// A proposal, as far as the rules look into it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Deed {
+    Add(Member),
+    Remove { leaf: u32, account: BareJid },
+    SelfRemove,
+    Update,
+    Context(Option<Box<Policy>>),
+    Psk,
+    ReInit(u16),
+    ExternalInit,
+    Other(u16),
+}
+
+impl Deed {
+    /// Reads a proposal against the members at that time.
+    pub fn of(proposal: &Proposal, members: &BTreeMap<u32, Member>) -> Result<Self, Fault> {
+        Ok(match proposal {
+            Proposal::Add(add) => Self::Add(named(add.key_package().signing_identity())?),
+            Proposal::Update(_) => Self::Update,
+            Proposal::Remove(remove) => {
+                let leaf = remove.to_remove();
+                let member = members
+                    .get(&leaf)
+                    .ok_or_else(|| Fault::Invalid(format!("there is no leaf {leaf} to remove")))?;
+                Self::Remove {
+                    leaf,
+                    account: member.account.clone(),
+                }
+            }
+            Proposal::Psk(_) => Self::Psk,
+            Proposal::ReInit(reinit) => Self::ReInit(*reinit.new_cipher_suite()),
+            Proposal::ExternalInit(_) => Self::ExternalInit,
+            Proposal::GroupContextExtensions(next) => {
+                Self::Context(Policy::of(next).ok().map(Box::new))
+            }
+            Proposal::SelfRemove(_) => Self::SelfRemove,
+            Proposal::Custom(custom) => Self::Other(custom.proposal_type().raw_value()),
+            other => Self::Other(other.proposal_type().raw_value()),
+        })
+    }
+
+    #[must_use]
+    pub fn proposed(&self) -> Proposed<'_> {
+        match self {
+            Self::Add(member) => Proposed::Add {
+                account: &member.account,
+            },
+            Self::Remove { account, .. } => Proposed::Remove { account },
+            Self::SelfRemove => Proposed::SelfRemove,
+            Self::Update => Proposed::Update,
+            Self::Context(next) => Proposed::Context {
+                next: next.as_deref(),
+            },
+            Self::Psk => Proposed::Psk,
+            Self::ReInit(suite) => Proposed::ReInit { suite: *suite },
+            Self::ExternalInit => Proposed::ExternalInit,
+            Self::Other(number) => Proposed::Other(*number),
+        }
+    }
+}
+
+impl Pending {
+    #[must_use]
+    pub fn item(&self) -> Item<'_> {
+        Item {
+            by: Sender::Member(&self.by),
+            by_reference: true,
+            proposal: self.deed.proposed(),
+        }
+    }
+}
+
+/// Judges a member's commit: its own proposals, and the pending ones it refers to.
+pub fn check_commit(
+    state: &State,
+    committer: &Member,
+    by_value: &[Deed],
+    by_reference: &[&Pending],
+    has_path: bool,
+    leaves_limit: usize,
+) -> Result<(), Refusal> {
+    let by = Sender::Member(&committer.account);
+    let items: Vec<Item<'_>> = by_value
+        .iter()
+        .map(|deed| Item {
+            by,
+            by_reference: false,
+            proposal: deed.proposed(),
+        })
+        .chain(by_reference.iter().map(|pending| pending.item()))
+        .collect();
+    let deeds = || by_value.iter().chain(by_reference.iter().map(|p| &p.deed));
+    let adds = deeds().filter(|deed| matches!(deed, Deed::Add(_))).count();
+    let removes = deeds()
+        .filter(|deed| matches!(deed, Deed::Remove { .. } | Deed::SelfRemove))
+        .count();
+    let leaves_after = (state.members.len() + adds).saturating_sub(removes);
+    state.policy.check_commit(&Commit {
+        committer: by,
+        account_is_in: true,
+        proposals: &items,
+        has_path,
+        leaves_after,
+    })?;
+    if leaves_after > leaves_limit {
+        return Err(Refusal::LimitReached {
+            limit: format!("{leaves_limit} devices in a room of this server"),
+        });
+    }
+    check_newcomers(state, committer, by_value, by_reference)
+}
+
+/// Where an account has a device in the room already, only its own devices let in another: else
+/// whoever issues credentials could slip one in unseen.
+fn check_newcomers(
+    state: &State,
+    committer: &Member,
+    by_value: &[Deed],
+    by_reference: &[&Pending],
+) -> Result<(), Refusal> {
+    let gone: Vec<u32> = by_value
+        .iter()
+        .filter_map(|deed| match deed {
+            Deed::Remove { leaf, .. } => Some(*leaf),
+            _ => None,
+        })
+        .chain(by_reference.iter().filter_map(|pending| pending.removes))
+        .collect();
+    let stays = |account: &BareJid| {
+        state
+            .members
+            .iter()
+            .any(|(leaf, member)| member.account == *account && !gone.contains(leaf))
+    };
+    let added = by_value
+        .iter()
+        .map(|deed| (&committer.account, deed))
+        .chain(by_reference.iter().map(|p| (&p.by, &p.deed)));
+    for (by, deed) in added {
+        let Deed::Add(member) = deed else { continue };
+        if *by != member.account && stays(&member.account) {
+            return Err(unendorsed(&member.account));
+        }
+    }
+    Ok(())
+}
+
+/// As [`check_newcomers`], for one proposal.
+pub fn check_newcomer(state: &State, by: &BareJid, added: &Member) -> Result<(), Refusal> {
+    if state.members.values().any(|member| member == added) {
+        return Err(Refusal::InvalidMessage {
+            why: format!(
+                "device {} of {} is in the room",
+                added.device, added.account
+            ),
+        });
+    }
+    if *by != added.account && state.has_account(&added.account) {
+        return Err(unendorsed(&added.account));
+    }
+    Ok(())
+}
+
+fn unendorsed(account: &BareJid) -> Refusal {
+    Refusal::NotAllowed {
+        rule: format!("{account} is in the room: its further devices are added by its own"),
+    }
+}
+
+/// A proposal by reference, sent by a member.
+pub fn check_proposal(state: &State, by: &BareJid, deed: &Deed) -> Result<(), Refusal> {
+    let by = Sender::Member(by);
+    Ok(state.policy.check_proposal(by, &deed.proposed())?)
+}

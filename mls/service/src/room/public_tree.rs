@@ -1,0 +1,276 @@
+//! The public side of a room's group, followed as RFC 9420 lets anyone follow it who sees its
+//! handshakes. What cannot be seen from here: whether confirmation and membership tags are right,
+//! and whether path secrets are what they should be; members find that out.
+
+use std::collections::BTreeMap;
+
+use comity_mls_credential::leaf::{CredentialError, IssuerId, Leaf};
+use comity_mls_credential::provider::{Provider, certificate};
+use comity_mls_wire::refusal::Refusal;
+use comity_mls_wire::room::Member;
+use mls_rs::error::MlsError;
+use mls_rs::external_client::builder::{
+    ExternalBaseConfig, ExternalClientBuilder, WithCryptoProvider, WithIdentityProvider,
+};
+use mls_rs::external_client::{
+    ExternalClient, ExternalGroup, ExternalReceivedMessage, ExternalSnapshot,
+};
+use mls_rs::group::proposal::Proposal;
+use mls_rs::group::{
+    CommitEffect, CommitMessageDescription, ExportedTree, GroupContext, ProposalMessageDescription,
+};
+use mls_rs::identity::SigningIdentity;
+use mls_rs::mls_rules::ProposalInfo;
+use mls_rs::time::MlsTime;
+use mls_rs::{CipherSuite, CryptoProvider, MlsMessage};
+use mls_rs_codec::MlsEncode as _;
+use mls_rs_core::group::ProposalType;
+use mls_rs_crypto_openssl::OpensslCryptoProvider;
+
+use crate::error::Refused;
+
+type Config =
+    WithCryptoProvider<OpensslCryptoProvider, WithIdentityProvider<Provider, ExternalBaseConfig>>;
+
+/// Why something cannot be followed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// A certificate is not believed.
+    #[error("{0}")]
+    Credential(String),
+    /// Nor can it be, before its domain's anchors are here.
+    #[error("no CA {issuer:?} of {domain} is known here")]
+    Issuer { domain: String, issuer: IssuerId },
+    #[error("{0}")]
+    Invalid(String),
+}
+
+impl From<MlsError> for Fault {
+    fn from(error: MlsError) -> Self {
+        match error {
+            MlsError::IdentityProviderError(cause) => {
+                match cause.inner_dyn_error().downcast_ref::<CredentialError>() {
+                    Some(known) => Self::from(known.clone()),
+                    None => Self::Credential(cause.to_string()),
+                }
+            }
+            other => Self::Invalid(other.to_string()),
+        }
+    }
+}
+
+impl From<CredentialError> for Fault {
+    fn from(error: CredentialError) -> Self {
+        match error {
+            CredentialError::UnknownIssuer { domain, issuer } => Self::Issuer { domain, issuer },
+            other => Self::Credential(other.to_string()),
+        }
+    }
+}
+
+impl Fault {
+    /// The refusal it comes to, where `invalid` says what else is wrong.
+    pub fn refused(self, invalid: impl FnOnce(String) -> Refusal) -> Refused {
+        match self {
+            Self::Credential(why) => Refusal::BadCredential { why }.into(),
+            Self::Issuer { domain, issuer } => Refused::Issuer { domain, issuer },
+            Self::Invalid(why) => invalid(why).into(),
+        }
+    }
+}
+
+/// Follows groups. One for all rooms.
+pub struct Observer {
+    client: ExternalClient<Config>,
+    crypto: OpensslCryptoProvider,
+}
+
+/// One group as it stands. Cloned before it is advanced, so that a refusal leaves it alone.
+#[derive(Clone)]
+pub struct PublicTree {
+    group: ExternalGroup<Config>,
+}
+
+/// What a commit has done.
+pub struct Committed {
+    pub tree: PublicTree,
+    pub committer: u32,
+    pub applied: Vec<ProposalInfo<Proposal>>,
+    /// The group ends with this commit, in favour of a successor.
+    pub reinit: bool,
+}
+
+impl Observer {
+    #[must_use]
+    pub fn new(provider: Provider, suites: &[u16]) -> Self {
+        let suites = suites
+            .iter()
+            .map(|suite| CipherSuite::new(*suite))
+            .collect();
+        let crypto = OpensslCryptoProvider::with_enabled_cipher_suites(suites);
+        let client = ExternalClientBuilder::new()
+            .identity_provider(provider)
+            .crypto_provider(crypto.clone())
+            .custom_proposal_types([ProposalType::SELF_REMOVE])
+            .extension_type(comity_mls_wire::policy::EXTENSION_TYPE.into())
+            .build();
+        Self { client, crypto }
+    }
+
+    /// Begins to follow a group at `at` (seconds since 1970): everything in it is checked.
+    pub fn observe(
+        &self,
+        group_info: MlsMessage,
+        tree: &[u8],
+        at: u64,
+    ) -> Result<PublicTree, Fault> {
+        let tree = ExportedTree::from_bytes(tree)?;
+        let time = MlsTime::from(at);
+        let group = self
+            .client
+            .observe_group(group_info, Some(tree), Some(time))?;
+        Ok(PublicTree { group })
+    }
+
+    /// Takes up what [`PublicTree::state`] and [`PublicTree::tree`] gave.
+    pub fn load(&self, state: &[u8], tree: &[u8]) -> Result<PublicTree, Fault> {
+        let group = self.client.load_group_with_ratchet_tree(
+            ExternalSnapshot::from_bytes(state)?,
+            ExportedTree::from_bytes(tree)?,
+        )?;
+        Ok(PublicTree { group })
+    }
+
+    /// The KeyPackageRef of a package (RFC 9420 §5.2).
+    pub fn reference(&self, package: &mls_rs::KeyPackage) -> Result<Vec<u8>, Fault> {
+        let suite = self.suite(package.cipher_suite)?;
+        Ok(package.to_reference(&suite)?.to_vec())
+    }
+
+    /// A package that is to be added at `at` (seconds since 1970).
+    pub fn check_key_package(&self, package: &mls_rs::KeyPackage, at: u64) -> Result<(), Fault> {
+        // RFC 9420 §6: mls10, mls_key_package; mls-rs takes the package only as a message.
+        let mut message = vec![0, 1, 0, 5];
+        message.extend(package.mls_encode_to_vec().map_err(MlsError::from)?);
+        let message = MlsMessage::from_bytes(&message)?;
+        self.client
+            .validate_key_package(message, Some(MlsTime::from(at)))?;
+        Ok(())
+    }
+
+    fn suite(
+        &self,
+        suite: CipherSuite,
+    ) -> Result<<OpensslCryptoProvider as CryptoProvider>::CipherSuiteProvider, Fault> {
+        self.crypto
+            .cipher_suite_provider(suite)
+            .ok_or_else(|| Fault::Invalid(format!("cipher suite {} is not followed here", *suite)))
+    }
+}
+
+impl PublicTree {
+    #[must_use]
+    pub fn context(&self) -> &GroupContext {
+        self.group.group_context()
+    }
+
+    /// All that [`Observer::load`] needs beside the tree, proposals included.
+    pub fn state(&self) -> Result<Vec<u8>, Fault> {
+        // The tree is taken out for the while, which needs a group of one's own.
+        Ok(self
+            .group
+            .clone()
+            .snapshot_without_ratchet_tree()
+            .to_bytes()?)
+    }
+
+    /// As the ratchet_tree extension encodes it.
+    pub fn tree(&self) -> Result<Vec<u8>, Fault> {
+        Ok(self.group.export_tree()?)
+    }
+
+    /// The leaves by index, as their certificates name them.
+    pub fn members(&self) -> Result<BTreeMap<u32, Member>, Fault> {
+        self.group
+            .roster()
+            .members_iter()
+            .map(|member| Ok((member.index, named(&member.signing_identity)?)))
+            .collect()
+    }
+
+    /// The proposals that may be committed by reference: reference and proposal.
+    #[must_use]
+    pub fn proposals(&self) -> Vec<(Vec<u8>, Proposal)> {
+        self.group
+            .get_cached_proposals()
+            .iter()
+            .map(|cached| (cached.proposal_ref().to_vec(), cached.proposal().clone()))
+            .collect()
+    }
+
+    /// The group after a commit made at `at` (seconds since 1970).
+    pub fn commit(&self, commit: MlsMessage, at: u64) -> Result<Committed, Fault> {
+        let mut next = self.clone();
+        let received = next
+            .group
+            .process_incoming_message_with_time(commit, MlsTime::from(at))?;
+        let ExternalReceivedMessage::Commit(CommitMessageDescription {
+            committer, effect, ..
+        }) = received
+        else {
+            return Err(Fault::Invalid("it is no commit".to_owned()));
+        };
+        let (applied, reinit) = match effect {
+            CommitEffect::NewEpoch(epoch) => (epoch.applied_proposals, false),
+            CommitEffect::Removed { new_epoch, .. } => (new_epoch.applied_proposals, false),
+            CommitEffect::ReInit(_) => (Vec::new(), true),
+        };
+        Ok(Committed {
+            tree: next,
+            committer,
+            applied,
+            reinit,
+        })
+    }
+
+    /// The group with one more proposal that may be committed by reference.
+    pub fn propose(
+        &self,
+        proposal: MlsMessage,
+        at: u64,
+    ) -> Result<(Self, ProposalMessageDescription), Fault> {
+        let mut next = self.clone();
+        let received = next
+            .group
+            .process_incoming_message_with_time(proposal, MlsTime::from(at))?;
+        match received {
+            ExternalReceivedMessage::Proposal(proposal) => Ok((next, proposal)),
+            _ => Err(Fault::Invalid("it is no proposal".to_owned())),
+        }
+    }
+
+    /// Is this the GroupInfo of the group as it stands: signed by a member, with the same context
+    /// (and so tree hash and transcript) and confirmation tag? Gives the leaf that signed it.
+    pub fn check_group_info(&mut self, group_info: MlsMessage) -> Result<u32, Fault> {
+        match self.group.process_incoming_message(group_info)? {
+            ExternalReceivedMessage::GroupInfo(info) => Ok(info.sender()),
+            _ => Err(Fault::Invalid("it is no GroupInfo".to_owned())),
+        }
+    }
+}
+
+/// Account and device that a member's certificate names. That it tells the truth was found out
+/// when the leaf was accepted.
+pub fn named(identity: &SigningIdentity) -> Result<Member, Fault> {
+    let leaf = Leaf::read(certificate(&identity.credential)?)?;
+    let device = leaf.device.ok_or_else(|| {
+        Fault::Credential(format!(
+            "the certificate of {} names no device",
+            leaf.account
+        ))
+    })?;
+    Ok(Member {
+        account: leaf.account,
+        device,
+    })
+}

@@ -1,0 +1,116 @@
+//! An application message: the hub sees its framing and nothing else, and gives it its place.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use comity_mls_wire::refusal::Refusal;
+use comity_mls_wire::room::{EntryKind, IdempotencyKey, Member};
+use comity_storage::rooms::{Append, At, PendingChange};
+
+use super::fanout::{self, Audience};
+use super::hub::{Decided, Deciding};
+use super::log::{Draft, End, accepted, advanced};
+use super::state::{Room, State};
+use super::{order, rows};
+use crate::error::Refused;
+use crate::framing::{Content, Framing};
+
+/// Decides on an application message.
+pub fn send(
+    deciding: &Deciding<'_>,
+    room: &Room,
+    sender: &Member,
+    key: IdempotencyKey,
+    epoch: u64,
+    message: &Bytes,
+) -> Result<Decided, Refused> {
+    let state = &room.state;
+    order::admit(state, sender, epoch)?;
+    check(deciding, state, epoch, message)?;
+    let draft = Draft {
+        kind: EntryKind::Application,
+        epoch,
+        sender,
+        payload: message,
+        now: deciding.now,
+        changes: Vec::new(),
+    };
+    let entry = End::of(state).append(&state.room, deciding.hub, draft)?;
+    let domains = state.domains();
+    let audience = Audience {
+        before: domains.clone(),
+        after: domains,
+    };
+    let plan = fanout::plan(
+        &entry,
+        None,
+        &audience,
+        deciding.surroundings,
+        deciding.limits,
+        deciding.now,
+    )?;
+    let accepted = accepted(&entry, state.epoch);
+    let append = Append {
+        room: state.room.as_str().to_owned(),
+        at: At::Seq {
+            epoch: state.epoch,
+            seq: state.seq,
+            state: None,
+            next: None,
+        },
+        entry: rows::entry_row(&entry),
+        now: deciding.now,
+        pending: PendingChange::Keep,
+        gone: Vec::new(),
+        come: Vec::new(),
+        changes: Vec::new(),
+        domains: plan.domains,
+        welcome: None,
+        answer: Some(deciding.answer(sender, key, &accepted)),
+        outbox: plan.outbox,
+    };
+    Ok(Decided {
+        append,
+        next: Room {
+            state: advanced(state, &entry),
+            tree: Arc::clone(&room.tree),
+        },
+        entry,
+        accepted,
+    })
+}
+
+fn check(
+    deciding: &Deciding<'_>,
+    state: &State,
+    epoch: u64,
+    message: &Bytes,
+) -> Result<(), Refusal> {
+    let invalid = |why: String| Refusal::InvalidMessage { why };
+    let most = deciding.limits.message_bytes;
+    if message.len() > most {
+        return Err(Refusal::LimitReached {
+            limit: format!("{most} octets in a message"),
+        });
+    }
+    let Framing::Private {
+        group_id,
+        epoch: written,
+        content: Content::Application,
+        ..
+    } = Framing::read(message).map_err(|error| invalid(error.to_string()))?
+    else {
+        return Err(invalid(
+            "application messages are PrivateMessages".to_owned(),
+        ));
+    };
+    if group_id != &state.group_id[..] {
+        return Err(invalid("it belongs to another group".to_owned()));
+    }
+    if written != epoch {
+        return Err(invalid(format!(
+            "it was made in epoch {written}, and the request says {epoch}"
+        )));
+    }
+    Ok(())
+}

@@ -1,0 +1,159 @@
+//! What the hub knows of a room: facts, all of them derived from what is stored.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use comity_mls_wire::policy::{Policy, PolicyError};
+use comity_mls_wire::room::{Hash, Member};
+use comity_storage::rooms::RoomRow;
+use comity_xmpp::jid::BareJid;
+use uuid::Uuid;
+
+use super::policy::Deed;
+use super::public_tree::{Fault, Observer, PublicTree};
+use super::rows::{Corrupt, address};
+
+/// A room in memory. Cheap to clone; a decision makes the next one and leaves this as it is.
+#[derive(Clone)]
+pub struct Room {
+    pub state: State,
+    pub tree: Arc<PublicTree>,
+}
+
+#[derive(Clone, Debug)]
+pub struct State {
+    pub room: BareJid,
+    pub group_id: Arc<[u8]>,
+    pub epoch: u64,
+    /// Of the last entry.
+    pub seq: u64,
+    pub head: Hash,
+    /// Of the last entry, milliseconds since 1970.
+    pub time: u64,
+    /// The entry that began the epoch.
+    pub epoch_seq: u64,
+    /// By leaf index.
+    pub members: Arc<BTreeMap<u32, Member>>,
+    /// In the order in which they came.
+    pub pending: Arc<Vec<Pending>>,
+    pub policy: Arc<Policy>,
+    /// Of the epoch, without the tree.
+    pub group_info: Arc<[u8]>,
+}
+
+/// A proposal that waits for a commit.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pending {
+    pub seq: u64,
+    /// Whose proposal it is.
+    pub leaf: u32,
+    pub by: BareJid,
+    pub reference: Vec<u8>,
+    pub deed: Deed,
+    /// The leaf it takes away.
+    pub removes: Option<u32>,
+}
+
+/// Why what is stored of a room makes no room.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    #[error(transparent)]
+    Row(#[from] Corrupt),
+    #[error("the group: {0}")]
+    Group(#[from] Fault),
+    #[error("the policy: {0}")]
+    Policy(#[from] PolicyError),
+    #[error("proposal {0} is not in the group's state")]
+    Proposal(u64),
+}
+
+impl Room {
+    /// Takes up a room as it is stored.
+    pub fn load(observer: &Observer, room: &BareJid, row: RoomRow) -> Result<Self, LoadError> {
+        let tree = observer.load(&row.group.state, &row.group.tree)?;
+        let policy = Policy::of(tree.context().extensions())?;
+        let mut members = BTreeMap::new();
+        for leaf in row.members {
+            let member = Member {
+                account: address(&leaf.account)?,
+                device: Uuid::from_bytes(leaf.device),
+            };
+            members.insert(leaf.leaf, member);
+        }
+        let proposals = tree.proposals();
+        let mut pending = Vec::new();
+        for waiting in row.pending {
+            let found = proposals.iter().find(|(r, _)| *r == waiting.reference);
+            let by = members.get(&waiting.leaf);
+            let (Some((_, proposal)), Some(by)) = (found, by) else {
+                return Err(LoadError::Proposal(waiting.seq));
+            };
+            pending.push(Pending {
+                seq: waiting.seq,
+                leaf: waiting.leaf,
+                by: by.account.clone(),
+                deed: Deed::of(proposal, &members)?,
+                reference: waiting.reference,
+                removes: waiting.removes,
+            });
+        }
+        let state = State {
+            room: room.clone(),
+            group_id: row.group.group_id.into(),
+            epoch: row.group.epoch,
+            seq: row.seq,
+            head: row.head,
+            time: row.time,
+            epoch_seq: row.epoch_seq,
+            members: Arc::new(members),
+            pending: Arc::new(pending),
+            policy: Arc::new(policy),
+            group_info: row.group.group_info.into(),
+        };
+        Ok(Self {
+            state,
+            tree: Arc::new(tree),
+        })
+    }
+}
+
+impl State {
+    #[must_use]
+    pub fn leaf_of(&self, member: &Member) -> Option<u32> {
+        self.members
+            .iter()
+            .find(|(_, found)| *found == member)
+            .map(|(leaf, _)| *leaf)
+    }
+
+    #[must_use]
+    pub fn has_account(&self, account: &BareJid) -> bool {
+        self.members
+            .values()
+            .any(|member| member.account == *account)
+    }
+
+    /// The domains with devices in the room.
+    #[must_use]
+    pub fn domains(&self) -> BTreeSet<String> {
+        domains(self.members.values())
+    }
+
+    /// Is a proposal to take this leaf away pending?
+    #[must_use]
+    pub fn leaving(&self, leaf: u32) -> bool {
+        self.pending
+            .iter()
+            .any(|pending| pending.removes == Some(leaf))
+    }
+}
+
+pub fn domains<'a>(members: impl Iterator<Item = &'a Member>) -> BTreeSet<String> {
+    let mut domains = BTreeSet::new();
+    for member in members {
+        if !domains.contains(member.account.domain()) {
+            domains.insert(member.account.domain().to_owned());
+        }
+    }
+    domains
+}

@@ -32,22 +32,37 @@ pub enum ContentError {
     #[error("the content is no XEP-0420 envelope: {0}")]
     Malformed(String),
     #[error("the envelope says {field} {found}, but the message proves {expected}")]
-    Affix { field: &'static str, expected: String, found: String },
+    Affix {
+        field: &'static str,
+        expected: String,
+        found: String,
+    },
 }
 
 impl Content {
     /// An ordinary text message.
     #[must_use]
     pub fn text(from: BareJid, to: BareJid, now: SystemTime, body: &str) -> Self {
-        let time = now.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs();
+        let time = now
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or(Duration::ZERO)
+            .as_secs();
         let body = Element::new(ns::CLIENT, "body").with_text(body);
-        Self { to, from, time, elements: vec![body] }
+        Self {
+            to,
+            from,
+            time,
+            elements: vec![body],
+        }
     }
 
     /// The text of the body, if there is one.
     #[must_use]
     pub fn body(&self) -> Option<String> {
-        self.elements.iter().find(|e| e.is(ns::CLIENT, "body")).map(Element::text)
+        self.elements
+            .iter()
+            .find(|e| e.is(ns::CLIENT, "body"))
+            .map(Element::text)
     }
 
     /// The envelope as bytes; `padding` is random and its length hides that of the text.
@@ -78,8 +93,9 @@ impl Content {
         if !envelope.is(ns::SCE, "envelope") {
             return Err(malformed("its root is another element"));
         }
-        let content =
-            envelope.child(ns::SCE, "content").ok_or_else(|| malformed("no <content/>"))?;
+        let content = envelope
+            .child(ns::SCE, "content")
+            .ok_or_else(|| malformed("no <content/>"))?;
         let affix = |name: &'static str, expected: &BareJid| {
             let found = envelope
                 .child(ns::SCE, name)
@@ -109,7 +125,10 @@ impl Content {
 }
 
 fn parse(bytes: &[u8]) -> Result<Element, comity_xmpp::error::StreamError> {
-    let header = Header { content_ns: ns::CLIENT.to_owned(), ..Header::default() };
+    let header = Header {
+        content_ns: ns::CLIENT.to_owned(),
+        ..Header::default()
+    };
     xml::parse(bytes, &header)
 }
 
@@ -135,7 +154,11 @@ fn civil(days: u64) -> (u64, u64, u64) {
     let of_year = of_era - (365 * year + year / 4 - year / 100);
     let march_month = (5 * of_year + 2) / 153;
     let day = of_year - (153 * march_month + 2) / 5 + 1;
-    let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
+    let month = if march_month < 10 {
+        march_month + 3
+    } else {
+        march_month - 9
+    };
     (year + era * 400 + u64::from(month <= 2), month, day)
 }
 
@@ -157,7 +180,11 @@ fn unstamp(text: &str) -> Option<u64> {
     if !sane {
         return None;
     }
-    let (year, month) = if month <= 2 { (year - 1, month + 9) } else { (year, month - 3) };
+    let (year, month) = if month <= 2 {
+        (year - 1, month + 9)
+    } else {
+        (year, month - 3)
+    };
     let (era, of_era) = (year / 400, year % 400);
     let of_year = (153 * month + 2) / 5 + day - 1;
     let days = era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year;
@@ -184,7 +211,13 @@ mod tests {
             assert_eq!(unstamp(text), Some(seconds));
         }
         assert_eq!(unstamp("2000-02-29T00:00:00.123Z"), Some(951_782_400));
-        for bad in ["", "Z", "2000-13-01T00:00:00Z", "1969-01-01T00:00:00Z", "2000-02-29"] {
+        for bad in [
+            "",
+            "Z",
+            "2000-13-01T00:00:00Z",
+            "1969-01-01T00:00:00Z",
+            "2000-02-29",
+        ] {
             assert_eq!(unstamp(bad), None, "{bad}");
         }
     }

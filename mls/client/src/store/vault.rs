@@ -36,7 +36,9 @@ impl Vault {
         openssl::rand::rand_bytes(&mut key)?;
         let mut wrapping = vec![0; SALT_BYTES];
         openssl::rand::rand_bytes(&mut wrapping)?;
-        let wrapper = Self { key: stretch(passphrase, &wrapping)? };
+        let wrapper = Self {
+            key: stretch(passphrase, &wrapping)?,
+        };
         let sealed = wrapper.seal(b"comity store key", &key)?;
         wrapping.extend_from_slice(&sealed);
         Ok((Self { key }, wrapping))
@@ -44,8 +46,12 @@ impl Vault {
 
     /// Opens a stored wrapping.
     pub fn unlock(passphrase: &[u8], wrapping: &[u8]) -> Result<Self, VaultError> {
-        let (salt, sealed) = wrapping.split_at_checked(SALT_BYTES).ok_or(VaultError::Damaged)?;
-        let wrapper = Self { key: stretch(passphrase, salt)? };
+        let (salt, sealed) = wrapping
+            .split_at_checked(SALT_BYTES)
+            .ok_or(VaultError::Damaged)?;
+        let wrapper = Self {
+            key: stretch(passphrase, salt)?,
+        };
         let key = wrapper
             .open(b"comity store key", sealed)
             .map_err(|_| VaultError::WrongPassphrase)?
@@ -65,11 +71,23 @@ impl Vault {
     }
 
     pub fn open(&self, place: &[u8], sealed: &[u8]) -> Result<Vec<u8>, VaultError> {
-        let (nonce, rest) = sealed.split_at_checked(NONCE_BYTES).ok_or(VaultError::Damaged)?;
-        let middle = rest.len().checked_sub(TAG_BYTES).ok_or(VaultError::Damaged)?;
+        let (nonce, rest) = sealed
+            .split_at_checked(NONCE_BYTES)
+            .ok_or(VaultError::Damaged)?;
+        let middle = rest
+            .len()
+            .checked_sub(TAG_BYTES)
+            .ok_or(VaultError::Damaged)?;
         let (body, tag) = rest.split_at(middle);
-        decrypt_aead(Cipher::aes_256_gcm(), &self.key, Some(nonce), place, body, tag)
-            .map_err(|_| VaultError::Damaged)
+        decrypt_aead(
+            Cipher::aes_256_gcm(),
+            &self.key,
+            Some(nonce),
+            place,
+            body,
+            tag,
+        )
+        .map_err(|_| VaultError::Damaged)
     }
 }
 
@@ -91,8 +109,14 @@ mod tests {
         assert!(!sealed.windows(6).any(|w| w == b"secret"));
         let again = Vault::unlock(b"correct horse", &wrapping).unwrap();
         assert_eq!(again.open(b"here", &sealed).unwrap(), b"secret");
-        assert!(matches!(again.open(b"there", &sealed), Err(VaultError::Damaged)));
-        assert!(matches!(again.open(b"here", &sealed[..20]), Err(VaultError::Damaged)));
+        assert!(matches!(
+            again.open(b"there", &sealed),
+            Err(VaultError::Damaged)
+        ));
+        assert!(matches!(
+            again.open(b"here", &sealed[..20]),
+            Err(VaultError::Damaged)
+        ));
         let wrong = Vault::unlock(b"incorrect", &wrapping);
         assert!(matches!(wrong, Err(VaultError::WrongPassphrase)));
     }

@@ -1,0 +1,288 @@
+//! A session with one's server: finds it, speaks TLS, logs in, then carries stanzas both ways.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use comity_net::dns::order::{Start, Target, targets};
+use comity_net::dns::{Lookup, SystemDns};
+use comity_net::drive::{Ended, Pump, Step};
+use comity_net::tls::connect::Connector;
+use comity_net::tls::roots::Roots;
+use comity_net::transport::Transport;
+use comity_net::{connect, random};
+use comity_xmpp::frame::Limits;
+use comity_xmpp::jid::Jid;
+use comity_xmpp::machine::Now;
+use comity_xmpp::stanza::Stanza;
+use tokio::sync::mpsc;
+
+use crate::stream::{ClientStream, Command, Event, Fault, Login};
+
+/// For each address tried, and for each handshake.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// Stanzas waiting to be written, and stanzas waiting to be taken.
+const QUEUE: usize = 64;
+/// A server may send no more in one element; its own limit on a stanza is 256 KiB.
+const LIMITS: Limits = Limits {
+    element_bytes: 512 * 1024,
+    depth: 64,
+    attributes: 64,
+    name_bytes: 1024,
+};
+
+/// Where the server is, if the DNS shall not be asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    pub host: String,
+    pub port: u16,
+    pub start: Start,
+}
+
+#[derive(Clone)]
+pub struct Options {
+    pub login: Login,
+    pub endpoint: Option<Endpoint>,
+    /// CA certificates (PEM files) believed beside the machine's own.
+    pub extra_roots: Vec<PathBuf>,
+}
+
+/// Why there is no session.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    #[error("the domain says that it has no service for clients")]
+    NoService,
+    #[error("{}", .0.join("; "))]
+    Unreachable(Vec<String>),
+    #[error("TLS cannot be used: {0}")]
+    Tls(#[from] comity_net::tls::TlsError),
+    #[error(transparent)]
+    Stream(#[from] Fault),
+    #[error("the connection ended: {0}")]
+    Ended(#[from] Ended),
+}
+
+impl ConnectError {
+    /// Whether trying again without a change by the person cannot help.
+    #[must_use]
+    pub fn is_final(&self) -> bool {
+        matches!(self, Self::Stream(fault) if fault.is_final())
+    }
+}
+
+/// A bound session. Dropping it closes the stream.
+pub struct Connection {
+    pub jid: Jid,
+    /// tls-exporter (RFC 9266) of the connection, for proofs bound to it.
+    pub exporter: Option<[u8; 32]>,
+    outbound: mpsc::Sender<Stanza>,
+    inbound: mpsc::Receiver<Inbound>,
+}
+
+#[derive(Debug)]
+pub enum Inbound {
+    Stanza(Box<Stanza>),
+    /// The last word.
+    Closed(String),
+}
+
+impl Connection {
+    /// Logs in.
+    pub async fn open(options: &Options) -> Result<Self, ConnectError> {
+        let connector = Connector::for_client(Roots::load(true, &options.extra_roots)?)?;
+        let domain = options.login.account.domain();
+        let (stream, start) = reach(domain, options.endpoint.as_ref()).await?;
+        let direct = start == Start::Direct;
+        let transport = if direct {
+            connector.connect(stream, domain, start, PATIENCE).await?
+        } else {
+            Transport::Plain(stream)
+        };
+        let machine = ClientStream::new(options.login.clone(), random::id(), direct, now());
+        let mut pump = Pump::new(transport, machine, LIMITS);
+        loop {
+            match pump.step().await? {
+                Step::Event(Event::StartTls) => {
+                    pump = secure(pump, &connector, domain).await?;
+                }
+                Step::Event(Event::Restart) => pump.restart(),
+                Step::Event(Event::Bound(jid)) => return Ok(Self::bound(pump, jid)),
+                Step::Event(Event::Closed(fault)) => {
+                    return Err(fault.unwrap_or(Fault::Silent).into());
+                }
+                Step::Event(Event::Stanza(_)) | Step::Writable => {}
+            }
+        }
+    }
+
+    fn bound(pump: Pump<Transport, ClientStream>, jid: Jid) -> Self {
+        let exporter = pump.stream().exporter();
+        let (outbound, from_us) = mpsc::channel(QUEUE);
+        let (to_us, inbound) = mpsc::channel(QUEUE);
+        tokio::spawn(carry(pump, from_us, to_us));
+        Self {
+            jid,
+            exporter,
+            outbound,
+            inbound,
+        }
+    }
+
+    /// Queues a stanza; false when the stream is over.
+    pub async fn send(&self, stanza: Stanza) -> bool {
+        self.outbound.send(stanza).await.is_ok()
+    }
+
+    /// What the server sent. Cancel-safe.
+    pub async fn receive(&mut self) -> Inbound {
+        let gone = || Inbound::Closed("the stream's task ended".to_owned());
+        self.inbound.recv().await.unwrap_or_else(gone)
+    }
+}
+
+/// A TCP connection to the domain's server: to the endpoint named, or where SRV records lead.
+async fn reach(
+    domain: &str,
+    endpoint: Option<&Endpoint>,
+) -> Result<(tokio::net::TcpStream, Start), ConnectError> {
+    let dns: Arc<dyn Lookup> = match endpoint {
+        Some(endpoint) if endpoint.host.parse::<std::net::IpAddr>().is_ok() => Arc::new(NoDns),
+        _ => {
+            Arc::new(SystemDns::new().map_err(|e| ConnectError::Unreachable(vec![e.to_string()]))?)
+        }
+    };
+    let candidates = match endpoint {
+        Some(Endpoint { host, port, start }) => {
+            vec![Target {
+                host: host.clone(),
+                port: *port,
+                start: *start,
+            }]
+        }
+        None => discover(&*dns, domain).await?,
+    };
+    let mut faults = Vec::new();
+    for Target { host, port, start } in candidates {
+        match connect::tcp(&*dns, &host, port, PATIENCE).await {
+            Ok(stream) => return Ok((stream, start)),
+            Err(fault) => faults.push(fault.to_string()),
+        }
+    }
+    Err(ConnectError::Unreachable(faults))
+}
+
+/// RFC 6120 §3.2 and XEP-0368: SRV records of both kinds, else the domain itself.
+async fn discover(dns: &dyn Lookup, domain: &str) -> Result<Vec<Target>, ConnectError> {
+    let plain = format!("_xmpp-client._tcp.{domain}");
+    let direct = format!("_xmpps-client._tcp.{domain}");
+    let (plain, direct) = tokio::join!(dns.srv(&plain), dns.srv(&direct));
+    let fallback = Target {
+        host: domain.to_owned(),
+        port: 5222,
+        start: Start::StartTls,
+    };
+    let plain = plain.map_err(|e| ConnectError::Unreachable(vec![e.to_string()]))?;
+    // A resolver that knows no answer for the second kind does not spoil the first.
+    let direct = direct.unwrap_or_default();
+    targets(plain, direct, fallback, &mut random::up_to).ok_or(ConnectError::NoService)
+}
+
+/// For endpoints that are addresses already.
+struct NoDns;
+
+impl Lookup for NoDns {
+    fn srv<'a>(
+        &'a self,
+        _: &'a str,
+    ) -> comity_net::dns::Later<'a, Result<Vec<comity_net::dns::Srv>, comity_net::dns::DnsError>>
+    {
+        Box::pin(std::future::ready(Ok(Vec::new())))
+    }
+
+    fn addresses<'a>(
+        &'a self,
+        host: &'a str,
+    ) -> comity_net::dns::Later<'a, Result<Vec<std::net::IpAddr>, comity_net::dns::DnsError>> {
+        Box::pin(std::future::ready(Ok(host.parse().into_iter().collect())))
+    }
+}
+
+async fn secure(
+    mut pump: Pump<Transport, ClientStream>,
+    connector: &Connector,
+    domain: &str,
+) -> Result<Pump<Transport, ClientStream>, ConnectError> {
+    pump.flush().await?;
+    let (transport, machine) = pump.into_parts();
+    let Transport::Plain(stream) = transport else {
+        return Err(Fault::Protocol("TLS inside TLS".to_owned()).into());
+    };
+    let transport = connector
+        .connect(stream, domain, Start::StartTls, PATIENCE)
+        .await?;
+    let mut pump = Pump::new(transport, machine, LIMITS);
+    pump.command(Command::Secured);
+    Ok(pump)
+}
+
+/// The session's task: stanzas in both directions until one side has had enough.
+async fn carry(
+    mut pump: Pump<Transport, ClientStream>,
+    mut from_us: mpsc::Receiver<Stanza>,
+    to_us: mpsc::Sender<Inbound>,
+) {
+    let last = loop {
+        tokio::select! {
+            stanza = from_us.recv(), if pump.writable() => match stanza {
+                Some(stanza) => pump.command(Command::Send(stanza)),
+                None => break farewell(&mut pump).await,
+            },
+            step = pump.step() => match step {
+                Ok(Step::Event(Event::Stanza(stanza))) => {
+                    // A program too slow to take it in slows its own stream, and nobody else's.
+                    if to_us.send(Inbound::Stanza(stanza)).await.is_err() {
+                        break farewell(&mut pump).await;
+                    }
+                }
+                Ok(Step::Event(Event::Closed(fault))) => {
+                    break fault.map_or_else(|| "closed".to_owned(), |f| f.to_string());
+                }
+                Ok(_) => {}
+                Err(ended) => break ended.to_string(),
+            },
+        }
+    };
+    // Nobody may be left to hear it.
+    let _ = to_us.send(Inbound::Closed(last)).await;
+    pump.shutdown(Duration::from_secs(2)).await;
+}
+
+/// Closes the stream and waits a moment for the server to close its own (RFC 6120 §4.4).
+async fn farewell(pump: &mut Pump<Transport, ClientStream>) -> String {
+    pump.command(Command::Close);
+    let deadline = Instant::now() + Duration::from_secs(2);
+    while let Ok(Ok(step)) = tokio::time::timeout_at(deadline.into(), pump.step()).await {
+        if matches!(step, Step::Event(Event::Closed(_))) {
+            break;
+        }
+    }
+    "closed".to_owned()
+}
+
+pub(crate) fn now() -> Now {
+    Now {
+        instant: Instant::now(),
+        wall: SystemTime::now(),
+    }
+}
+
+impl From<SocketAddr> for Endpoint {
+    fn from(address: SocketAddr) -> Self {
+        Self {
+            host: address.ip().to_string(),
+            port: address.port(),
+            start: Start::StartTls,
+        }
+    }
+}

@@ -1,0 +1,552 @@
+//! `comity-chat`: one command and its outcome, or a conversation line by line.
+
+pub mod args;
+pub mod line;
+pub mod say;
+
+use std::io::{BufRead, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use args::{Cli, Command, Who};
+use comity_mls_engine::{Event, What};
+use comity_xmpp::jid::{BareJid, Jid};
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use crate::agent::{Chat, ChatError, Opening, Update};
+use crate::connection::Options;
+use crate::content::{CONTENT_TYPE, Content};
+use crate::stream::Login;
+
+/// How long a command may wait for its outcome.
+const OUTCOME: Duration = Duration::from_secs(120);
+/// Lines of history read at a time.
+const PAGE: usize = 200;
+
+/// Why a command failed, in words for the person.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Failed(String);
+
+impl Failed {
+    pub(crate) fn new(why: impl std::fmt::Display) -> Self {
+        Self(why.to_string())
+    }
+}
+
+impl From<ChatError> for Failed {
+    fn from(error: ChatError) -> Self {
+        Self(error.to_string())
+    }
+}
+
+type Outcome<T = ()> = Result<T, Failed>;
+
+/// Carries out what the command line asks for.
+pub async fn run(cli: Cli) -> Outcome {
+    let opening = opening(&cli.who)?;
+    let (chat, updates) = Chat::open(opening).await?;
+    let mut desk = Desk {
+        chat,
+        updates,
+        quiet: quiet(cli.command.as_ref()),
+    };
+    match cli.command {
+        None => line::converse(desk).await,
+        Some(command) => desk.carry_out(command).await,
+    }
+}
+
+/// Output for scripts is not mixed with remarks.
+fn quiet(command: Option<&Command>) -> bool {
+    matches!(command, Some(Command::Read { .. }))
+}
+
+fn opening(who: &Who) -> Outcome<Opening> {
+    let password = match &who.password_file {
+        Some(path) => first_line(path)?,
+        None => ask(&format!("Password of {}: ", who.account))?,
+    };
+    let passphrase = match &who.passphrase_file {
+        Some(path) => first_line(path)?,
+        None => password.clone(),
+    };
+    let folder = match &who.data {
+        Some(folder) => folder.clone(),
+        None => default_folder(&who.account)?,
+    };
+    Ok(Opening {
+        connection: Options {
+            login: Login {
+                account: who.account.clone(),
+                password,
+                resource: None,
+            },
+            endpoint: who.endpoint().map_err(Failed::new)?,
+            extra_roots: who.extra_roots.clone(),
+        },
+        folder,
+        passphrase,
+        device_name: who.device_name.clone(),
+    })
+}
+
+fn default_folder(account: &BareJid) -> Outcome<PathBuf> {
+    let home = std::env::var_os("HOME").ok_or_else(|| Failed::new("say --data, or set HOME"))?;
+    Ok(PathBuf::from(home)
+        .join(".local/share/comity-chat")
+        .join(account.as_str()))
+}
+
+fn first_line(path: &Path) -> Outcome<String> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Failed::new(format!("{}: {error}", path.display())))?;
+    Ok(text.lines().next().unwrap_or_default().to_owned())
+}
+
+/// Asks on the terminal, without showing what is typed.
+fn ask(question: &str) -> Outcome<String> {
+    if !std::io::stdin().is_terminal() {
+        return Err(Failed::new(
+            "no terminal to ask for the password: give --password-file",
+        ));
+    }
+    rpassword::prompt_password(question).map_err(Failed::new)
+}
+
+/// A chat with what comes from it.
+pub(crate) struct Desk {
+    pub(crate) chat: Chat,
+    pub(crate) updates: UnboundedReceiver<Update>,
+    quiet: bool,
+}
+
+impl Desk {
+    async fn carry_out(&mut self, command: Command) -> Outcome {
+        match command {
+            Command::Enrol => self.enrolled().await,
+            Command::Rooms => self.rooms().await,
+            Command::Create { name, accounts } => self.create(name, accounts).await,
+            Command::Open { account } => self.open_direct(account).await.map(drop),
+            Command::Invite { room, accounts } => {
+                let room = self.room(&room).await?;
+                self.invite(room, accounts).await
+            }
+            Command::Remove { room, account } => {
+                let room = self.room(&room).await?;
+                self.remove(room, account).await
+            }
+            Command::Update { room } => {
+                let room = self.room(&room).await?;
+                self.update(room).await
+            }
+            Command::Leave { room } => {
+                let room = self.room(&room).await?;
+                self.leave(room).await
+            }
+            Command::Members { room } => {
+                let room = self.room(&room).await?;
+                self.members(&room).await
+            }
+            Command::Send { room, text } => {
+                let room = self.room_or_direct(&room).await?;
+                self.send_all(room, text).await
+            }
+            Command::Plain { to, text } => self.plain(to.into(), &text).await,
+            Command::Read { room, follow, json } => self.read(room, follow, json).await,
+        }
+    }
+
+    /// The next update; shown unless somebody asked for silence.
+    async fn next(&mut self) -> Outcome<Update> {
+        let Some(update) = self.updates.recv().await else {
+            return Err(Failed::new("the chat has ended: see above"));
+        };
+        if !self.quiet
+            && let Some(line) = shown(&update)
+        {
+            print_line(&line);
+        }
+        match update {
+            Update::Offline { why, last: true } => Err(Failed::new(why)),
+            update => Ok(update),
+        }
+    }
+
+    /// Waits until `done` has an outcome for an update.
+    async fn until<T>(&mut self, mut done: impl FnMut(&Event) -> Option<Outcome<T>>) -> Outcome<T> {
+        let waiting = async {
+            loop {
+                if let Update::Engine(event) = self.next().await?
+                    && let Some(outcome) = done(&event)
+                {
+                    return outcome;
+                }
+            }
+        };
+        tokio::time::timeout(OUTCOME, waiting)
+            .await
+            .unwrap_or_else(|_| {
+                Err(Failed::new(
+                    "no outcome yet; it goes on at the next start of comity-chat",
+                ))
+            })
+    }
+
+    /// Waits until the device may act: enrolled, and in a session.
+    async fn enrolled(&mut self) -> Outcome {
+        self.until(|event| match event {
+            Event::Online => Some(Ok(())),
+            Event::Refused {
+                room: None, why, ..
+            } => Some(Err(Failed::new(why))),
+            _ => None,
+        })
+        .await
+    }
+
+    async fn rooms(&mut self) -> Outcome {
+        for room in self
+            .chat
+            .with(|engine, _| engine.rooms())
+            .await?
+            .map_err(Failed::new)?
+        {
+            let name = room.name.as_deref().unwrap_or("(no name)");
+            print_line(&format!(
+                "{}  {name}  epoch {}, entry {}",
+                room.room, room.epoch, room.seq
+            ));
+        }
+        Ok(())
+    }
+
+    async fn create(&mut self, name: String, accounts: Vec<BareJid>) -> Outcome {
+        self.enrolled().await?;
+        let create =
+            move |engine: &mut comity_mls_engine::Engine, now| engine.create_room(Some(&name), now);
+        let room = self.chat.with(create).await?.map_err(Failed::new)?;
+        let wanted = room.clone();
+        self.until(move |event| match event {
+            Event::RoomCreated { room } if *room == wanted => Some(Ok(())),
+            Event::Refused {
+                room: Some(room),
+                why,
+                ..
+            } if *room == wanted => Some(Err(Failed::new(why))),
+            _ => None,
+        })
+        .await?;
+        if accounts.is_empty() {
+            Ok(())
+        } else {
+            self.invite(room, accounts).await
+        }
+    }
+
+    async fn open_direct(&mut self, account: BareJid) -> Outcome<BareJid> {
+        self.enrolled().await?;
+        let open =
+            move |engine: &mut comity_mls_engine::Engine, now| engine.open_direct(&account, now);
+        let room = self.chat.with(open).await?.map_err(Failed::new)?;
+        let wanted = room.clone();
+        // The other is in, or has let us in: either way there is somebody to talk to.
+        self.until(move |event| match event {
+            Event::RoomJoined { room, .. } if *room == wanted => Some(Ok(())),
+            Event::Item { room, item } if *room == wanted => {
+                matches!(item.what, What::Added(_)).then_some(Ok(()))
+            }
+            Event::NotInvited { room, why, .. } if *room == wanted => Some(Err(Failed::new(why))),
+            Event::Refused {
+                room: Some(room),
+                why,
+                ..
+            } if *room == wanted => Some(Err(Failed::new(why))),
+            _ => None,
+        })
+        .await?;
+        Ok(room)
+    }
+
+    async fn invite(&mut self, room: BareJid, accounts: Vec<BareJid>) -> Outcome {
+        let mut waiting: Vec<BareJid> = accounts.clone();
+        let (wanted, place) = (room.clone(), room);
+        self.chat
+            .with(move |engine, now| engine.invite(&place, &accounts, now))
+            .await?
+            .map_err(Failed::new)?;
+        self.until(move |event| {
+            let settled = match event {
+                Event::Item { room, item } if *room == wanted => match &item.what {
+                    What::Added(change) => Some(change.who.account.clone()),
+                    _ => None,
+                },
+                Event::NotInvited {
+                    room,
+                    account,
+                    device: None,
+                    ..
+                } if *room == wanted => Some(account.to_string()),
+                Event::Refused {
+                    room: Some(room),
+                    why,
+                    ..
+                } if *room == wanted => {
+                    return Some(Err(Failed::new(why)));
+                }
+                _ => None,
+            };
+            waiting.retain(|account| Some(account.as_str()) != settled.as_deref());
+            waiting.is_empty().then_some(Ok(()))
+        })
+        .await
+    }
+
+    async fn remove(&mut self, room: BareJid, account: BareJid) -> Outcome {
+        let (wanted, name) = (room.clone(), account.to_string());
+        self.chat
+            .with(move |engine, now| engine.remove(&room, &account, None, now))
+            .await?
+            .map_err(Failed::new)?;
+        self.until(move |event| match event {
+            Event::Item { room, item } if *room == wanted => match &item.what {
+                What::Removed(change) if change.who.account == name => Some(Ok(())),
+                _ => None,
+            },
+            Event::Refused {
+                room: Some(room),
+                why,
+                ..
+            } if *room == wanted => Some(Err(Failed::new(why))),
+            _ => None,
+        })
+        .await
+    }
+
+    async fn update(&mut self, room: BareJid) -> Outcome {
+        let (wanted, own) = (room.clone(), self.chat.account().to_string());
+        self.chat
+            .with(move |engine, now| engine.update(&room, now))
+            .await?
+            .map_err(Failed::new)?;
+        self.until(move |event| match event {
+            Event::Item { room, item } if *room == wanted => match &item.what {
+                What::Updated(device) if device.account == own => Some(Ok(())),
+                _ => None,
+            },
+            Event::Refused {
+                room: Some(room),
+                why,
+                ..
+            } if *room == wanted => Some(Err(Failed::new(why))),
+            _ => None,
+        })
+        .await
+    }
+
+    async fn leave(&mut self, room: BareJid) -> Outcome {
+        let wanted = room.clone();
+        self.chat
+            .with(move |engine, now| engine.leave(&room, now))
+            .await?
+            .map_err(Failed::new)?;
+        self.until(move |event| match event {
+            Event::RoomLeft { room, .. } if *room == wanted => Some(Ok(())),
+            Event::Refused {
+                room: Some(room),
+                why,
+                ..
+            } if *room == wanted => Some(Err(Failed::new(why))),
+            _ => None,
+        })
+        .await
+    }
+
+    pub(crate) async fn members(&self, room: &BareJid) -> Outcome {
+        let room = room.clone();
+        let members = self
+            .chat
+            .with(move |engine, _| engine.members(&room))
+            .await?
+            .map_err(Failed::new)?;
+        for member in members {
+            print_line(&say::name(&comity_mls_engine::Device::from(&member)));
+        }
+        Ok(())
+    }
+
+    /// Queues one message; it is kept until it has its place in the room's log.
+    pub(crate) async fn post(
+        &self,
+        room: &BareJid,
+        text: &str,
+    ) -> Outcome<comity_mls_engine::MessageId> {
+        let own = self.chat.account().clone();
+        let content = Content::text(own, room.clone(), std::time::SystemTime::now(), text);
+        let padding: [u8; 32] = comity_net::random::bytes();
+        let bytes = content.seal(&padding[..usize::from(padding[0] % 32)]);
+        let room = room.clone();
+        self.chat
+            .with(move |engine, now| engine.send(&room, CONTENT_TYPE, &bytes, now))
+            .await?
+            .map_err(Failed::new)
+    }
+
+    async fn send_all(&mut self, room: BareJid, text: Option<String>) -> Outcome {
+        let mut waiting = Vec::new();
+        match text {
+            Some(text) => waiting.push(self.post(&room, &text).await?),
+            None => {
+                for line in std::io::stdin().lock().lines() {
+                    let line = line.map_err(Failed::new)?;
+                    if !line.is_empty() {
+                        waiting.push(self.post(&room, &line).await?);
+                    }
+                }
+            }
+        }
+        self.until(move |event| match event {
+            Event::Sent { id, .. } => {
+                waiting.retain(|message| message != id);
+                waiting.is_empty().then_some(Ok(()))
+            }
+            Event::Refused {
+                what: comity_mls_engine::Refused::Message(id),
+                why,
+                ..
+            } if waiting.contains(id) => Some(Err(Failed::new(why))),
+            _ => None,
+        })
+        .await
+    }
+
+    async fn plain(&mut self, to: Jid, text: &str) -> Outcome {
+        self.chat.send_plain(to, text).await?;
+        self.enrolled().await
+    }
+
+    async fn read(&mut self, room: Option<String>, follow: bool, json: bool) -> Outcome {
+        let room = match room {
+            Some(room) => Some(self.room(&room).await?),
+            None => None,
+        };
+        let rooms = match &room {
+            Some(room) => vec![room.clone()],
+            None => {
+                let all = self
+                    .chat
+                    .with(|engine, _| engine.rooms())
+                    .await?
+                    .map_err(Failed::new)?;
+                all.into_iter().map(|room| room.room).collect()
+            }
+        };
+        for room in &rooms {
+            self.read_history(room, json).await?;
+        }
+        while follow {
+            match self.next().await? {
+                Update::Engine(Event::Item { room: at, item })
+                    if room.as_ref().is_none_or(|room| *room == at) =>
+                {
+                    print_item(&at, &item, json);
+                }
+                Update::Engine(event) => {
+                    if let Some(remark) = say::event(&event)
+                        && !matches!(event, Event::Item { .. })
+                    {
+                        eprintln!("{remark}");
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    async fn read_history(&self, room: &BareJid, json: bool) -> Outcome {
+        let mut after = 0;
+        loop {
+            let place = room.clone();
+            let page = self
+                .chat
+                .with(move |engine, _| engine.history(&place, after, PAGE))
+                .await?
+                .map_err(Failed::new)?;
+            for item in &page {
+                print_item(room, item, json);
+            }
+            match page.last() {
+                Some(item) => after = item.seq,
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// A room by its address or its name.
+    pub(crate) async fn room(&self, text: &str) -> Outcome<BareJid> {
+        let rooms = self
+            .chat
+            .with(|engine, _| engine.rooms())
+            .await?
+            .map_err(Failed::new)?;
+        let found: Vec<_> = rooms
+            .into_iter()
+            .filter(|room| {
+                let with = room.direct_with.as_ref().map(BareJid::as_str);
+                [Some(room.room.as_str()), room.name.as_deref(), with].contains(&Some(text))
+            })
+            .map(|room| room.room)
+            .collect();
+        match found.as_slice() {
+            [room] => Ok(room.clone()),
+            [] => Err(Failed::new(format!("this device is in no room {text:?}"))),
+            _ => Err(Failed::new(format!(
+                "several rooms are called {text:?}: give the address"
+            ))),
+        }
+    }
+
+    /// Like `room`; an account means the direct conversation with it, which is opened if need be.
+    pub(crate) async fn room_or_direct(&mut self, text: &str) -> Outcome<BareJid> {
+        match (self.room(text).await, BareJid::parse(text)) {
+            (Ok(room), _) => Ok(room),
+            (Err(_), Ok(account))
+                if account.local().is_some_and(|local| !local.starts_with('~')) =>
+            {
+                self.open_direct(account).await
+            }
+            (Err(error), _) => Err(error),
+        }
+    }
+}
+
+fn print_item(room: &BareJid, item: &comity_mls_engine::Item, json: bool) {
+    if json {
+        print_line(&say::item_json(room, item).to_string());
+    } else {
+        print_line(&say::item(room, item));
+    }
+}
+
+/// What an update says, if anything.
+pub(crate) fn shown(update: &Update) -> Option<String> {
+    match update {
+        Update::Online(jid) => Some(format!("online as {jid}")),
+        Update::Offline { why, .. } => Some(format!("offline: {why}")),
+        Update::Engine(event) => say::event(event),
+        Update::Plain { from, body } => Some(format!("{from} (not encrypted): {body}")),
+    }
+}
+
+/// One line, at once: somebody may be reading from a pipe.
+pub(crate) fn print_line(line: &str) {
+    // What others wrote must not move the cursor or colour the screen.
+    let clean: String = line
+        .chars()
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .collect();
+    let mut out = std::io::stdout().lock();
+    // A pipe nobody reads any more is no reason to stop delivering.
+    let _ = writeln!(out, "{clean}").and_then(|()| out.flush());
+}

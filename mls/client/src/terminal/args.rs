@@ -1,0 +1,140 @@
+//! The command line of `comity-chat`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use comity_net::dns::order::Start;
+use comity_xmpp::jid::BareJid;
+
+use crate::connection::Endpoint;
+
+/// Chat that is encrypted by default, across domains and devices.
+#[derive(Parser, Debug)]
+#[command(name = "comity-chat", version, about)]
+pub struct Cli {
+    #[command(flatten)]
+    pub who: Who,
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// Whose chat it is, and where the server is found.
+#[derive(Args, Debug)]
+pub struct Who {
+    /// The account, such as alice@a.example
+    #[arg(long, short, env = "COMITY_ACCOUNT")]
+    pub account: BareJid,
+    /// Where keys and messages are kept, sealed [default: ~/.local/share/comity-chat/ACCOUNT]
+    #[arg(long, env = "COMITY_DATA")]
+    pub data: Option<PathBuf>,
+    /// A file with the account's password on its first line [default: asked for]
+    #[arg(long, env = "COMITY_PASSWORD_FILE")]
+    pub password_file: Option<PathBuf>,
+    /// A file with the passphrase that seals the data [default: the account's password]
+    #[arg(long, env = "COMITY_PASSPHRASE_FILE")]
+    pub passphrase_file: Option<PathBuf>,
+    /// The server as HOST:PORT, instead of asking the DNS
+    #[arg(long, env = "COMITY_SERVER")]
+    pub server: Option<String>,
+    /// With --server: TLS from the first byte (XEP-0368) rather than STARTTLS
+    #[arg(long, requires = "server")]
+    pub direct_tls: bool,
+    /// Believe certificates of this CA (PEM) too; may be given several times
+    #[arg(long = "ca", env = "COMITY_CA", value_delimiter = ':')]
+    pub extra_roots: Vec<PathBuf>,
+    /// What this device is called in the account's list of devices
+    #[arg(long, default_value = "comity-chat")]
+    pub device_name: String,
+}
+
+impl Who {
+    /// The server named, if one is: `host:port`, `[2001:db8::1]:port`.
+    pub fn endpoint(&self) -> Result<Option<Endpoint>, String> {
+        let Some(server) = &self.server else {
+            return Ok(None);
+        };
+        let wrong = || format!("--server wants HOST:PORT, not {server:?}");
+        let (host, port) = server.rsplit_once(':').ok_or_else(wrong)?;
+        let port = port.parse().map_err(|_| wrong())?;
+        let host = host
+            .trim_start_matches('[')
+            .trim_end_matches(']')
+            .to_owned();
+        let start = if self.direct_tls {
+            Start::Direct
+        } else {
+            Start::StartTls
+        };
+        Ok(Some(Endpoint { host, port, start }))
+    }
+}
+
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Make this device known and publish its keys; other commands do it when needed
+    Enrol,
+    /// The rooms this device is in
+    Rooms,
+    /// Make a room and invite people
+    Create {
+        /// What the members call it
+        name: String,
+        accounts: Vec<BareJid>,
+    },
+    /// Open the direct conversation with somebody
+    Open { account: BareJid },
+    /// Invite people with all their devices
+    Invite {
+        room: String,
+        #[arg(required = true)]
+        accounts: Vec<BareJid>,
+    },
+    /// Put somebody out, with all devices
+    Remove { room: String, account: BareJid },
+    /// Renew one's own keys in a room
+    Update { room: String },
+    /// Leave a room
+    Leave { room: String },
+    /// Who is in a room, by device
+    Members { room: String },
+    /// Send a message; without TEXT each line of the input is one
+    Send {
+        /// A room (address or name), or an account one has a direct conversation with
+        room: String,
+        text: Option<String>,
+    },
+    /// Send an ordinary message, not encrypted end to end, to any XMPP address
+    Plain { to: BareJid, text: String },
+    /// What was said, and who came and went
+    Read {
+        room: Option<String>,
+        /// Go on with what comes
+        #[arg(long, short)]
+        follow: bool,
+        /// One JSON object a line
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn who(server: &str) -> Result<Option<Endpoint>, String> {
+        let cli = ["comity-chat", "-a", "alice@a.example", "--server", server];
+        Cli::parse_from(cli).who.endpoint()
+    }
+
+    #[test]
+    fn servers_are_read_as_people_write_them() {
+        let endpoint = who("[::1]:5222").unwrap().unwrap();
+        assert_eq!((endpoint.host.as_str(), endpoint.port), ("::1", 5222));
+        assert_eq!(
+            who("a.example:5222").unwrap().unwrap().start,
+            Start::StartTls
+        );
+        assert!(who("a.example").is_err());
+        assert!(who("a.example:none").is_err());
+    }
+}

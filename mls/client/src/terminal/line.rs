@@ -1,0 +1,136 @@
+//! The conversation line by line: what is typed goes to the current room, `/help` tells the rest.
+
+use comity_mls_engine::Event;
+use comity_xmpp::jid::BareJid;
+use tokio::io::{AsyncBufReadExt, BufReader};
+
+use super::{Desk, Failed, Outcome, print_line, shown};
+use crate::agent::Update;
+
+const HELP: &str = "\
+/rooms               the rooms this device is in
+/room ROOM           go to a room, by address or name
+/talk ACCOUNT        go to the direct conversation with somebody
+/create NAME         make a room
+/invite ACCOUNT…     let people in, with all their devices
+/remove ACCOUNT      put somebody out
+/members             who is here, by device
+/update              renew your keys
+/leave               leave the room
+/plain JID TEXT      an ordinary message, not encrypted end to end
+/quit                end";
+
+/// Reads lines until the input ends, and shows what comes meanwhile.
+pub(crate) async fn converse(mut desk: Desk) -> Outcome {
+    let mut lines = BufReader::new(tokio::io::stdin()).lines();
+    let mut current: Option<BareJid> = None;
+    print_line("type /help for what can be done");
+    loop {
+        tokio::select! {
+            line = lines.next_line() => {
+                let Some(line) = line.map_err(Failed::new)? else { return Ok(()) };
+                match obey(&mut desk, &mut current, line.trim()).await {
+                    Ok(true) => {}
+                    Ok(false) => return Ok(()),
+                    Err(error) => print_line(&format!("not done: {error}")),
+                }
+            }
+            update = desk.updates.recv() => {
+                let Some(update) = update else { return Err(Failed::new("the chat has ended")) };
+                if let Some(line) = shown(&update) {
+                    print_line(&line);
+                }
+                match update {
+                    // The first room that appears is the one most likely meant.
+                    Update::Engine(Event::RoomCreated { room } | Event::RoomJoined { room, .. }) => {
+                        current.get_or_insert(room);
+                    }
+                    Update::Offline { why, last: true } => return Err(Failed::new(why)),
+                    _ => {}
+                }
+            }
+        }
+    }
+}
+
+/// One line. False: the person has had enough.
+async fn obey(desk: &mut Desk, current: &mut Option<BareJid>, line: &str) -> Outcome<bool> {
+    let (word, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+    let rest = rest.trim();
+    let here = || {
+        current
+            .clone()
+            .ok_or_else(|| Failed::new("no room yet: /room, /talk or /create"))
+    };
+    match word {
+        "" => {}
+        "/help" => HELP.lines().for_each(print_line),
+        "/quit" => return Ok(false),
+        "/rooms" => desk.rooms().await?,
+        "/room" => *current = Some(desk.room(rest).await?),
+        "/talk" => {
+            let with = account(rest)?;
+            let open = desk
+                .chat
+                .with(move |engine, now| engine.open_direct(&with, now))
+                .await?;
+            *current = Some(open.map_err(Failed::new)?);
+        }
+        "/create" => {
+            let name = rest.to_owned();
+            let create = desk
+                .chat
+                .with(move |engine, now| engine.create_room(Some(&name), now));
+            *current = Some(create.await?.map_err(Failed::new)?);
+        }
+        "/invite" => {
+            let accounts: Vec<_> = rest
+                .split_whitespace()
+                .map(account)
+                .collect::<Result<_, _>>()?;
+            let room = here()?;
+            let invite = desk
+                .chat
+                .with(move |engine, now| engine.invite(&room, &accounts, now));
+            invite.await?.map_err(Failed::new)?;
+        }
+        "/remove" => {
+            let (room, account) = (here()?, account(rest)?);
+            let remove = desk
+                .chat
+                .with(move |engine, now| engine.remove(&room, &account, None, now));
+            remove.await?.map_err(Failed::new)?;
+        }
+        "/members" => desk.members(&here()?).await?,
+        "/update" => {
+            let room = here()?;
+            let update = desk.chat.with(move |engine, now| engine.update(&room, now));
+            update.await?.map_err(Failed::new)?;
+        }
+        "/leave" => {
+            let room = here()?;
+            let leave = desk.chat.with(move |engine, now| engine.leave(&room, now));
+            leave.await?.map_err(Failed::new)?;
+            *current = None;
+        }
+        "/plain" => {
+            let (to, text) = rest
+                .split_once(' ')
+                .ok_or_else(|| Failed::new("/plain JID TEXT"))?;
+            desk.chat
+                .send_plain(account(to)?.into(), text.trim())
+                .await?;
+        }
+        _ if word.starts_with('/') => {
+            return Err(Failed::new(format!("{word} is unknown, see /help")));
+        }
+        _ => {
+            desk.post(&here()?, line).await?;
+        }
+    }
+    Ok(true)
+}
+
+fn account(text: &str) -> Outcome<BareJid> {
+    BareJid::parse(text).map_err(Failed::new)
+}

@@ -1,0 +1,195 @@
+//! What happened, in a line a person understands, or as a JSON object for scripts.
+
+use comity_mls_engine::{Change, Device, Event, Item, Refused, What};
+use comity_xmpp::jid::BareJid;
+use serde_json::{Value, json};
+
+use crate::content::{self, Content};
+
+/// One line for an event; `None` for what nobody needs to be told.
+#[must_use]
+pub fn event(event: &Event) -> Option<String> {
+    Some(match event {
+        Event::Enrolled { device } => format!("this device is known to your domain as {device}"),
+        Event::Online => return None,
+        Event::OwnDevice {
+            id, revoked: true, ..
+        } => {
+            format!("your device {id} was ended")
+        }
+        Event::OwnDevice { id, name, .. } => format!(
+            "your account has a new device: {} ({id}). If that was not you, revoke it",
+            name.as_deref().unwrap_or("without a name")
+        ),
+        Event::RoomCreated { room } => format!("made the room {room}"),
+        Event::AwaitingWelcome { room } => {
+            format!("the conversation {room} exists already: waiting to be let in")
+        }
+        Event::RoomJoined { room, by } => format!("{by} let you into {room}"),
+        Event::RoomLeft { room, by: None } => format!("you are no longer in {room}"),
+        Event::RoomLeft { room, by: Some(by) } => format!("{by} put you out of {room}"),
+        Event::RoomNamed { room, name } => format!("{room} is called “{name}”"),
+        Event::Item {
+            room,
+            item: of_room,
+        } => item(room, of_room),
+        Event::Sent { .. } => return None,
+        Event::Retrying { room, epoch } => {
+            format!("{room}: somebody else was first, trying again in epoch {epoch}")
+        }
+        Event::NotInvited {
+            room,
+            account,
+            device: None,
+            why,
+        } => {
+            format!("{room}: {account} was not invited: {why}")
+        }
+        Event::NotInvited {
+            room,
+            account,
+            device: Some(device),
+            why,
+        } => {
+            format!("{room}: the device {device} of {account} was not invited: {why}")
+        }
+        Event::Refused { room, what, why } => {
+            let room = room
+                .as_ref()
+                .map(|room| format!("{room}: "))
+                .unwrap_or_default();
+            format!("{room}{} refused: {why}", refused(what))
+        }
+        Event::RoomStopped { room, seq, why } => {
+            format!("{room} cannot go on here, at entry {seq}: {why}")
+        }
+        Event::Warning {
+            room: Some(room),
+            warning,
+        } => format!("WARNING, {room}: {warning}"),
+        Event::Warning {
+            room: None,
+            warning,
+        } => format!("WARNING: {warning}"),
+    })
+}
+
+fn refused(what: &Refused) -> String {
+    match what {
+        Refused::Enrolment => "this device was".to_owned(),
+        Refused::Session => "this device's session was".to_owned(),
+        Refused::KeyPackages => "this device's KeyPackages were".to_owned(),
+        Refused::Creation => "the room was".to_owned(),
+        Refused::Invitation => "the invitation was".to_owned(),
+        Refused::Removal => "the removal was".to_owned(),
+        Refused::Update => "the renewal of your keys was".to_owned(),
+        Refused::Departure => "your leave was".to_owned(),
+        Refused::Proposals => "the pending proposals were".to_owned(),
+        Refused::Message(id) => format!("your message {} was", id.0),
+        Refused::Lookup => "the lookup was".to_owned(),
+    }
+}
+
+/// One line of a room's history.
+#[must_use]
+pub fn item(room: &BareJid, item: &Item) -> String {
+    let time = content::stamp(item.time / 1000);
+    let what = match &item.what {
+        What::Message(message) => format!("{}: {}", message.sender.account, text(room, message)),
+        What::Joined(devices) => format!("* in the room: {}", names(devices)),
+        What::Added(change) => format!("* {} was added{}", name(&change.who), by(change)),
+        What::Removed(change) => format!("* {} was removed{}", name(&change.who), by(change)),
+        What::Updated(device) => format!("* {} renewed its keys", name(device)),
+        What::Named(named) => format!("* {} calls the room “{}”", name(&named.by), named.name),
+        What::Unreadable(unreadable) => {
+            format!(
+                "* a message of {} cannot be read: {}",
+                unreadable.sender, unreadable.why
+            )
+        }
+    };
+    format!("[{time}] {room} {what}")
+}
+
+/// The text of a message, or in brackets why there is none.
+fn text(room: &BareJid, message: &comity_mls_engine::Message) -> String {
+    match open(room, message) {
+        Ok(content) => content.body().unwrap_or_else(|| "(no text)".to_owned()),
+        Err(why) => format!("({why})"),
+    }
+}
+
+fn open(room: &BareJid, message: &comity_mls_engine::Message) -> Result<Content, String> {
+    if message.content_type != content::CONTENT_TYPE {
+        return Err(format!(
+            "content of the unknown kind {}",
+            message.content_type
+        ));
+    }
+    let sender = BareJid::parse(&message.sender.account).map_err(|e| e.to_string())?;
+    Content::open(&message.content, &sender, room).map_err(|e| e.to_string())
+}
+
+/// The same as an object.
+#[must_use]
+pub fn item_json(room: &BareJid, item: &Item) -> Value {
+    let mut object = json!({
+        "room": room.as_str(),
+        "seq": item.seq,
+        "time": content::stamp(item.time / 1000),
+    });
+    let detail = match &item.what {
+        What::Message(message) => json!({
+            "type": "message",
+            "id": message.message_id().0.to_string(),
+            "from": message.sender.account,
+            "device": message.sender.id().to_string(),
+            "text": open(room, message).ok().and_then(|content| content.body()),
+        }),
+        What::Joined(devices) => json!({"type": "joined", "members": devices_json(devices)}),
+        What::Added(change) => change_json("added", change),
+        What::Removed(change) => change_json("removed", change),
+        What::Updated(device) => json!({"type": "updated", "who": device_json(device)}),
+        What::Named(named) => {
+            json!({"type": "named", "name": named.name, "by": device_json(&named.by)})
+        }
+        What::Unreadable(unreadable) => {
+            json!({"type": "unreadable", "from": unreadable.sender, "why": unreadable.why})
+        }
+    };
+    if let (Value::Object(object), Value::Object(detail)) = (&mut object, detail) {
+        object.extend(detail);
+    }
+    object
+}
+
+fn change_json(kind: &str, change: &Change) -> Value {
+    json!({"type": kind, "who": device_json(&change.who), "by": change.by.as_ref().map(device_json)})
+}
+
+fn device_json(device: &Device) -> Value {
+    json!({"account": device.account, "device": device.id().to_string()})
+}
+
+fn devices_json(devices: &[Device]) -> Value {
+    devices.iter().map(device_json).collect()
+}
+
+/// An account with the beginning of its device's id.
+#[must_use]
+pub fn name(device: &Device) -> String {
+    let id = device.id().to_string();
+    format!("{} ({})", device.account, &id[..8])
+}
+
+fn names(devices: &[Device]) -> String {
+    devices.iter().map(name).collect::<Vec<_>>().join(", ")
+}
+
+fn by(change: &Change) -> String {
+    change
+        .by
+        .as_ref()
+        .map(|by| format!(" by {}", name(by)))
+        .unwrap_or_default()
+}

@@ -65,12 +65,23 @@ impl Home {
         Ok(home)
     }
 
-    /// Lets each of two homes find the other and believe its certificate.
-    pub fn introduce(&mut self, other: &mut Self) -> io::Result<()> {
-        self.options.peers.push(other.as_peer());
-        other.options.peers.push(self.as_peer());
-        self.write_configuration()?;
-        other.write_configuration()
+    /// Starts homes that know each other: each makes its certificate at a first start, and is
+    /// then told where the others are and which CA they have.
+    pub fn start_together(homes: &mut [Self]) -> io::Result<()> {
+        for home in homes.iter_mut() {
+            home.start()?;
+            home.stop()?;
+        }
+        let peers: Vec<Peer> = homes.iter().map(Self::as_peer).collect();
+        for home in homes {
+            let others = peers
+                .iter()
+                .filter(|peer| peer.domain != home.options.domain);
+            home.options.peers = others.cloned().collect();
+            home.write_configuration()?;
+            home.start()?;
+        }
+        Ok(())
     }
 
     fn as_peer(&self) -> Peer {
@@ -100,6 +111,14 @@ impl Home {
     #[must_use]
     pub fn ca(&self) -> PathBuf {
         self.data().join("tls/ca.pem")
+    }
+
+    /// The CAs that a client of this home believes: its own server's, and those of the domains it
+    /// talks with, whose anchors they vouch for.
+    #[must_use]
+    pub fn roots(&self) -> Vec<PathBuf> {
+        let peers = self.options.peers.iter().map(|peer| peer.ca.clone());
+        std::iter::once(self.ca()).chain(peers).collect()
     }
 
     #[must_use]

@@ -5,6 +5,9 @@
 //! no other has, so that every home listens on the standard ports.
 
 pub mod home;
+pub mod person;
+pub mod secrecy;
+pub mod stage;
 
 use std::net::Ipv4Addr;
 use std::path::PathBuf;

@@ -1,0 +1,70 @@
+//! What most plays begin with: domains that know each other, in a folder of their own.
+
+use std::path::{Path, PathBuf};
+
+use crate::home::{Home, Options};
+use crate::person::{Outcome, Person};
+
+pub const PASSWORD: &str = "wherefore art thou";
+
+/// Running homes. The folder goes when the play has succeeded, and stays for a look otherwise.
+pub struct Stage {
+    pub homes: Vec<Home>,
+    folder: PathBuf,
+}
+
+impl Stage {
+    /// Starts a home for each domain, on addresses of their own.
+    ///
+    /// # Panics
+    /// When a server does not start.
+    #[must_use]
+    pub fn set(play: &str, domains: &[&str]) -> Self {
+        let folder = std::env::temp_dir().join(format!("comity-{play}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&folder);
+        let mut homes: Vec<Home> = domains
+            .iter()
+            .map(|domain| {
+                let options = Options::new(domain, crate::address());
+                Home::new(options, &folder.join(domain)).expect("a folder can be made")
+            })
+            .collect();
+        Home::start_together(&mut homes).expect("the servers start");
+        Self { homes, folder }
+    }
+
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Makes an account at the n-th home and logs its first device in.
+    pub async fn person(&self, home: usize, local: &str) -> Outcome<Person> {
+        let home = &self.homes[home];
+        home.add_user(local, PASSWORD)
+            .map_err(|error| crate::person::Fault {
+                who: local.to_owned(),
+                what: error.to_string(),
+            })?;
+        let folder = self.device_folder(home, local);
+        let mut person = Person::login(home, local, PASSWORD, "device", &folder).await?;
+        person.enrolled().await?;
+        Ok(person)
+    }
+
+    #[must_use]
+    pub fn device_folder(&self, home: &Home, local: &str) -> PathBuf {
+        self.folder.join(format!("{local}@{}", home.domain()))
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        self.homes.clear();
+        if std::thread::panicking() {
+            eprintln!("what the servers wrote is in {}", self.folder.display());
+        } else {
+            let _ = std::fs::remove_dir_all(&self.folder);
+        }
+    }
+}

@@ -4,16 +4,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::{Connection, SqliteConnection};
+use sqlx::{AssertSqlSafe, Connection, SqliteConnection};
 use tokio::sync::Notify;
 
 /// The log is left alone below this size.
-const WORTHWHILE_BYTES: u64 = 4 << 20;
-/// Above this size writers are made to wait until the log starts anew; otherwise a never-ending
-/// stream of readers would let it grow without end.
+pub(crate) const WORTHWHILE_BYTES: u64 = 4 << 20;
+/// How long writers may be made to wait for readers, so that the log can start anew.
+const PATIENCE: Duration = Duration::from_millis(100);
+/// Above this size they wait longer: otherwise slow readers would let the log grow without end.
 const PRESSING_BYTES: u64 = 256 << 20;
+const PRESSED_PATIENCE: Duration = Duration::from_secs(5);
 /// Between two looks at the log.
-const PAUSE: Duration = Duration::from_secs(1);
+const PAUSE: Duration = Duration::from_millis(250);
 
 /// Tells the checkpointer that something was committed; dropped, it ends it.
 pub(crate) struct Checkpoints(Arc<Notify>);
@@ -44,18 +46,36 @@ async fn run(mut connection: SqliteConnection, log: PathBuf, committed: Arc<Noti
             break;
         }
         let size = std::fs::metadata(&log).map_or(0, |log| log.len());
-        let statement = match size {
-            PRESSING_BYTES.. => "PRAGMA wal_checkpoint(RESTART)",
-            WORTHWHILE_BYTES.. => "PRAGMA wal_checkpoint(PASSIVE)",
+        let patience = match size {
+            PRESSING_BYTES.. => PRESSED_PATIENCE,
+            WORTHWHILE_BYTES.. => PATIENCE,
             _ => continue,
         };
-        if let Err(error) = sqlx::query(statement).execute(&mut connection).await {
+        if let Err(error) = checkpoint(&mut connection, patience).await {
             tracing::warn!(%error, bytes = size, "the write-ahead log could not be checkpointed");
         }
         tokio::time::sleep(PAUSE).await;
     }
     // The last connection to close checkpoints the rest.
     let _ = connection.close().await;
+}
+
+/// First most of the log while nobody waits, then what was written meanwhile while writers do: only
+/// a log of which nothing is left can start anew.
+async fn checkpoint(
+    connection: &mut SqliteConnection,
+    patience: Duration,
+) -> Result<(), sqlx::Error> {
+    let patience = AssertSqlSafe(format!("PRAGMA busy_timeout = {}", patience.as_millis()));
+    sqlx::raw_sql(patience).execute(&mut *connection).await?;
+    for statement in [
+        "PRAGMA wal_checkpoint(PASSIVE)",
+        "PRAGMA wal_checkpoint(RESTART)",
+    ] {
+        // A reader in the way is an answer, not an error; next time it is gone.
+        sqlx::query(statement).execute(&mut *connection).await?;
+    }
+    Ok(())
 }
 
 fn log_of(database: &Path) -> PathBuf {

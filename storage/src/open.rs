@@ -13,6 +13,7 @@ use sqlx::sqlite::{
 use sqlx::{ConnectOptions, SqliteConnection};
 
 use crate::Error;
+use crate::checkpoint::WORTHWHILE_BYTES;
 use crate::migrate;
 
 /// How long a statement waits for another process's lock.
@@ -52,6 +53,8 @@ pub(crate) async fn open(path: &Path) -> Result<Opened, Error> {
         .busy_timeout(BUSY_TIMEOUT)
         // Checkpoints are made on a connection of their own, so that no commit waits for one.
         .pragma("wal_autocheckpoint", "0")
+        // Else the log keeps the greatest size it ever had, and looks worth checkpointing for good.
+        .pragma("journal_size_limit", (WORTHWHILE_BYTES / 4).to_string())
         .disable_statement_logging();
     let mut writer = options.connect().await?;
     migrate::migrate(&mut writer).await?;

@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use comity_storage::{CreateAccount, Enqueue, Outgoing, Storage, StoreOffline, StoredOffline};
 
@@ -160,6 +161,34 @@ async fn a_database_outlives_its_process() {
     assert_eq!(mode & 0o777, 0o600);
     let storage = Storage::open(&database).await.unwrap();
     assert!(storage.account_exists("alice@a.example").await.unwrap());
+    storage.close().await;
+}
+
+/// The write-ahead log is emptied while the writer is at work, and shrinks again.
+#[tokio::test]
+async fn the_log_does_not_grow_with_what_is_written() {
+    let directory = Directory::new("log");
+    let database = directory.0.join("comity.db");
+    let log = directory.0.join("comity.db-wal");
+    let size = || std::fs::metadata(&log).map_or(0, |log| log.len());
+    let storage = Storage::open(&database).await.unwrap();
+    let mut largest = 0;
+    for number in 0..60 {
+        let row = Outgoing {
+            stanza: vec![b'x'; 1 << 20],
+            ..outgoing(number)
+        };
+        storage.write(Enqueue(row)).await.unwrap();
+        largest = largest.max(size());
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+    assert!(largest < 45 << 20, "{largest} octets of log for 60 MiB");
+    // Some more commits: one starts the log anew, and it is cut.
+    for number in 0..8 {
+        storage.write(Enqueue(outgoing(number))).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(150)).await;
+    }
+    assert!(size() < 4 << 20, "{} octets of log stay", size());
     storage.close().await;
 }
 

@@ -216,6 +216,13 @@ async fn by_address(home: &Home, stanza: Stanza) -> Deliveries {
     if home.hosts.serves(to.domain()) {
         return dispatch::decide(home, Origin::Server, stanza).await;
     }
+    if !home.federation.with(to.domain()) {
+        return Deliveries::refuse(
+            &stanza,
+            &StanzaError::new(ErrorType::Cancel, StanzaCondition::RemoteServerNotFound)
+                .with_text(format!("this server has no streams with {}", to.domain())),
+        );
+    }
     if !route::keeps(stanza.kind) {
         home.remote.send(to.domain(), stanza);
         return Deliveries::none();

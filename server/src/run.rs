@@ -7,12 +7,20 @@ use std::sync::Arc;
 
 use comity_conf::Conf;
 use comity_net::stop;
+use comity_net::tls::TlsError;
 use comity_storage::Storage;
 use comity_xmpp::jid::{BareJid, JidError};
 
 use crate::admin;
 use crate::home::Clock;
 use crate::passwords::Passwords;
+use crate::services::ServicesError;
+
+mod clients;
+mod home;
+mod peers;
+mod ticks;
+mod tls;
 
 /// Why the server could not start.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +34,12 @@ pub enum RunError {
         path: PathBuf,
         source: comity_storage::Error,
     },
+    #[error(transparent)]
+    Services(#[from] ServicesError),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    #[error("{0}; is another server running?")]
+    Listen(io::Error),
 }
 
 /// Serves until `shutdown` completes; then closes what is open, within `server.drain`.
@@ -45,15 +59,24 @@ pub async fn run(
         .await
         .map_err(|source| unusable(data_dir, source))?;
     let storage = open(&conf.database()).await?;
+    let certificates = tls::certificates(&conf, &domains, clock.wall())?;
+    let remote = Arc::new(peers::Streams::default());
+    let home = home::home(&conf, &domains, storage.clone(), clock.clone(), remote.clone()).await?;
     let (stopper, stop) = stop::channel();
+    let sessions = home.clone();
     let state = admin::State {
         storage: storage.clone(),
         domains: domains.clone().into(),
         passwords: Passwords::new(conf.accounts.scram_iterations),
         clock,
-        kick: Arc::new(|_, _| 0),
+        kick: Arc::new(move |account, why| sessions.sessions.kick(account, why)),
     };
-    tokio::spawn(admin::serve(listener, state, stop));
+    tokio::spawn(admin::serve(listener, state, stop.clone()));
+    tokio::spawn(Arc::clone(&certificates).watch(stop.clone()));
+    clients::start(&conf.c2s, &home, Arc::clone(&certificates), &stop).await?;
+    peers::start(&conf, &domains, &home, &remote, certificates, &stop).await?;
+    ticks::start(&home, &stop);
+    drop(stop);
     tracing::info!(domains = domains.join(" "), data_dir = %data_dir.display(), "serving");
     shutdown.await;
     tracing::info!("stopping");

@@ -133,6 +133,15 @@ impl Sessions {
         session
     }
 
+    /// Ends all sessions of an account, for this reason; how many there were.
+    pub fn kick(&self, account: &BareJid, why: &str) -> usize {
+        let outbound = self.of(account, |session| Some(session.outbound.clone()));
+        for session in &outbound {
+            session.close(StreamError::new(StreamCondition::NotAuthorized, why));
+        }
+        outbound.len()
+    }
+
     /// Looks at, or changes, one session. Brief: all sessions wait meanwhile.
     pub fn with<R>(&self, jid: &Jid, look: impl FnOnce(&mut Session) -> R) -> Option<R> {
         let resource = jid.resource()?;

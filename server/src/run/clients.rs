@@ -1,0 +1,65 @@
+//! Opens what clients connect to.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use comity_c2s::Options;
+use comity_c2s::serve::{Clients, serve};
+use comity_conf::C2s;
+use comity_net::dns::order::Start;
+use comity_net::listener::{Listener, Permits};
+use comity_net::stop::Stop;
+use comity_net::tls::{Acceptor, Certificates, Service};
+use tracing::info;
+
+use super::RunError;
+use crate::home::Home;
+
+pub(super) async fn start(
+    conf: &C2s,
+    home: &Home,
+    certificates: Arc<Certificates>,
+    stop: &Stop,
+) -> Result<(), RunError> {
+    let options = options(conf);
+    let permits = options.permits;
+    let acceptor = Acceptor::new(Service::Client, certificates)?;
+    let clients = Clients::new(options, acceptor, Arc::new(home.clone()));
+    for (addresses, how) in [
+        (&conf.listen, Start::StartTls),
+        (&conf.listen_tls, Start::Direct),
+    ] {
+        for address in addresses {
+            let listener = listen(*address, permits).await?;
+            info!(%address, tls = ?how, "listening for clients");
+            tokio::spawn(serve(listener, how, clients.clone(), stop.clone()));
+        }
+    }
+    Ok(())
+}
+
+pub(super) async fn listen(address: SocketAddr, permits: Permits) -> Result<Listener, RunError> {
+    Listener::bind(address, permits)
+        .await
+        .map_err(RunError::Listen)
+}
+
+fn options(conf: &C2s) -> Options {
+    Options {
+        permits: Permits {
+            connections: size(conf.connections),
+            per_address: size(conf.connections_per_address),
+        },
+        plain: conf.plain,
+        stanza_bytes_before_login: size(conf.stanza_bytes_before_login),
+        stanza_bytes: size(conf.stanza_bytes),
+        negotiation: conf.negotiation,
+        silence: conf.silence,
+        sign_of_life: conf.sign_of_life,
+        queue: size(conf.queue),
+    }
+}
+
+pub(super) fn size(number: u32) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}

@@ -1,0 +1,77 @@
+//! What all modules share, made from the configuration.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use comity_conf::{Conf, Federation as Policy};
+use comity_storage::Storage;
+use tokio::sync::Semaphore;
+
+use super::RunError;
+use super::clients::size;
+use crate::home::{AFTERWARDS, Clock, Federation, Home, Limits, Remote, Shared};
+use crate::module::account;
+use crate::requests::Requests;
+use crate::route::Hosts;
+use crate::services::Services;
+use crate::sessions::Sessions;
+
+pub(super) async fn home(
+    conf: &Conf,
+    domains: &[String],
+    storage: Storage,
+    clock: Arc<dyn Clock>,
+    remote: Arc<dyn Remote>,
+) -> Result<Home, RunError> {
+    let services = Services::open(conf, domains, &storage, &clock).await?;
+    let host_secrets = secrets(&storage, conf, domains).await?;
+    Ok(Home::new(Shared {
+        hosts: Hosts::new(domains.iter().cloned()),
+        storage,
+        sessions: Sessions::default(),
+        services,
+        requests: Requests::default(),
+        remote,
+        clock,
+        limits: limits(conf),
+        federation: federation(conf),
+        host_secrets,
+        afterwards: Arc::new(Semaphore::new(AFTERWARDS)),
+    }))
+}
+
+async fn secrets(
+    storage: &Storage,
+    conf: &Conf,
+    domains: &[String],
+) -> Result<HashMap<String, Vec<u8>>, RunError> {
+    account::host_secrets(storage, domains)
+        .await
+        .map_err(|source| RunError::Storage {
+            path: conf.database(),
+            source,
+        })
+}
+
+fn limits(conf: &Conf) -> Limits {
+    Limits {
+        offline_messages: size(conf.accounts.offline_messages),
+        roster_items: size(conf.accounts.roster_items),
+        resources: size(conf.accounts.sessions),
+        scram_iterations: conf.accounts.scram_iterations,
+        outbox_expiry_ms: u64::try_from(conf.s2s.outbox_expiry.as_millis()).unwrap_or(u64::MAX),
+        ..Limits::default()
+    }
+}
+
+fn federation(conf: &Conf) -> Federation {
+    let allow = match conf.s2s.federation {
+        Policy::Open => None,
+        Policy::Listed => Some(conf.s2s.allow.iter().cloned().collect()),
+        Policy::Off => Some(std::collections::HashSet::new()),
+    };
+    Federation {
+        allow,
+        deny: conf.s2s.deny.iter().cloned().collect(),
+    }
+}

@@ -26,7 +26,7 @@ pub(super) fn stanza(element: &Bytes, header: &Header) -> Result<Stanza, Unaccep
     let mut reader = Reader::new(element, header)?;
     reader.open()?;
     let mut envelope = Envelope::read(&reader, header)?;
-    let payload = Payload::read(element, &mut reader)?;
+    let payload = Payload::read(element, &mut reader, &header.content_ns)?;
     reader.end()?;
     envelope.stanza.payload = payload.bytes;
     envelope.stanza.children = payload.children;
@@ -152,9 +152,14 @@ struct Payload {
 }
 
 impl Payload {
-    fn read(element: &Bytes, reader: &mut Reader<'_>) -> Result<Self, StreamError> {
+    fn read(
+        element: &Bytes,
+        reader: &mut Reader<'_>,
+        stream_ns: &str,
+    ) -> Result<Self, StreamError> {
         let begin = reader.span().1;
         let mut closing = Closing {
+            stream_ns,
             done: begin,
             rewritten: BytesMut::new(),
         };
@@ -187,13 +192,15 @@ impl Payload {
 }
 
 /// What has been copied, with changes; nothing, as long as nothing had to change.
-struct Closing {
+struct Closing<'h> {
+    /// The content namespace that the stream declares for all of it.
+    stream_ns: &'h str,
     /// Up to here the element's bytes are in `rewritten`; `begin` while nothing is.
     done: usize,
     rewritten: BytesMut,
 }
 
-impl Closing {
+impl Closing<'_> {
     /// The reader stands on a child's start tag; reads to the child's end.
     fn child(&mut self, element: &Bytes, reader: &mut Reader<'_>) -> Result<Child, StreamError> {
         let (tag_start, tag_end) = reader.span();
@@ -202,7 +209,9 @@ impl Closing {
         let start = self.position(tag_start);
         let child_ns = content_ns(&namespace).into();
         let child_name = name.local.into();
-        let stated = !name.prefix.is_empty() || reader.declared_at(name) == Some(2);
+        let stated = !name.prefix.is_empty()
+            || reader.declared_at(name) == Some(2)
+            || namespace != self.stream_ns;
         if is_content(&namespace) && stated {
             // Its namespace would name one stream's content on another's: written anew.
             let tree = finish(reader)?;
@@ -210,7 +219,10 @@ impl Closing {
             content(&tree, &mut self.rewritten);
             self.done = reader.span().1;
         } else {
-            let mut outer = Outer::default();
+            let mut outer = Outer {
+                stream_ns: self.stream_ns,
+                bindings: Vec::new(),
+            };
             outer.start_tag(reader);
             while reader.depth() > 1 {
                 match reader.next()? {
@@ -246,12 +258,12 @@ impl Closing {
 }
 
 /// Declarations of the stream's or the stanza's tag that a child leans on.
-#[derive(Default)]
-struct Outer {
+struct Outer<'h> {
+    stream_ns: &'h str,
     bindings: Vec<(String, String)>,
 }
 
-impl Outer {
+impl Outer<'_> {
     /// Takes note of what the names on this start tag mean.
     fn start_tag(&mut self, reader: &Reader<'_>) {
         let names =
@@ -260,8 +272,8 @@ impl Outer {
             let (Some(namespace), Some(depth)) = (reader.ns(name), reader.declared_at(name)) else {
                 continue;
             };
-            // The content namespace is what every surrounding declares.
-            let provided = name.prefix.is_empty() && is_content(namespace);
+            // The content namespace is what every stream declares.
+            let provided = name.prefix.is_empty() && namespace == self.stream_ns;
             if depth > 1 || name.prefix == "xml" || provided {
                 continue;
             }

@@ -11,7 +11,7 @@ use crate::ns;
 /// Elements of the stream's own namespace are written with the prefix `stream`, declared where
 /// they stand: several clients look for the name `stream:features`, not for its namespace.
 pub fn write(element: &Element, default_ns: &str, out: &mut BytesMut) {
-    tree(element, default_ns, false, out);
+    tree(element, default_ns, Above::Nothing, out);
 }
 
 /// Writes text with its markup escaped, fit for element content and for attribute values.
@@ -38,18 +38,29 @@ pub(crate) fn content(element: &Element, out: &mut BytesMut) {
     write(element, default_ns, out);
 }
 
-fn tree(element: &Element, default_ns: &str, stream_declared: bool, out: &mut BytesMut) {
-    let is_stream = element.ns == ns::STREAM;
-    let inner_ns = if is_stream { default_ns } else { &element.ns };
+/// What stands above an element that is being written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Above {
+    Nothing,
+    /// Elements with the prefix `stream`, and nothing else.
+    Stream,
+    Other,
+}
+
+fn tree(element: &Element, default_ns: &str, above: Above, out: &mut BytesMut) {
+    // A prefixed element lets the default namespace of its surroundings through, which would not
+    // do in the middle of a payload: there that namespace changes with the stream.
+    let prefixed = element.ns == ns::STREAM && above != Above::Other;
+    let inner_ns = if prefixed { default_ns } else { &element.ns };
     let open_name = |out: &mut BytesMut| {
-        if is_stream {
+        if prefixed {
             out.extend_from_slice(b"stream:");
         }
         out.extend_from_slice(element.name.as_bytes());
     };
     out.extend_from_slice(b"<");
     open_name(out);
-    if is_stream && !stream_declared {
+    if prefixed && above == Above::Nothing {
         attribute("xmlns:stream", ns::STREAM, out);
     }
     if inner_ns != default_ns {
@@ -63,9 +74,14 @@ fn tree(element: &Element, default_ns: &str, stream_declared: bool, out: &mut By
         return;
     }
     out.extend_from_slice(b">");
+    let above = if prefixed {
+        Above::Stream
+    } else {
+        Above::Other
+    };
     for child in &element.children {
         match child {
-            Node::Element(child) => tree(child, inner_ns, stream_declared || is_stream, out),
+            Node::Element(child) => tree(child, inner_ns, above, out),
             Node::Text(text) => escape_with(text, false, out),
         }
     }

@@ -51,6 +51,22 @@ impl Jid {
         ))
     }
 
+    /// Makes an address of parts as somebody typed them, each brought into its canonical form.
+    pub fn from_parts(
+        local: Option<&str>,
+        domain: &str,
+        resource: Option<&str>,
+    ) -> Result<Self, JidError> {
+        let local = local.map(part::local).transpose()?;
+        let domain = part::domain(domain)?;
+        let resource = resource.map(part::resource).transpose()?;
+        Ok(Self::assemble(
+            local.as_deref(),
+            &domain,
+            resource.as_deref(),
+        ))
+    }
+
     /// Joins parts that are canonical already.
     fn assemble(local: Option<&str>, domain: &str, resource: Option<&str>) -> Self {
         let length = |part: Option<&str>| part.map_or(0, |part| part.len() + 1);

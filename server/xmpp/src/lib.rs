@@ -12,6 +12,7 @@ pub mod frame;
 pub mod jid;
 pub mod machine;
 pub mod ns;
+mod precis;
 pub mod sasl;
 pub mod speaker;
 pub mod stanza;

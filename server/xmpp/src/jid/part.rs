@@ -4,11 +4,9 @@ use std::borrow::Cow;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use idna::uts46::{AsciiDenyList, DnsLength, Hyphens, Uts46};
-use precis_profiles::precis_core::profile::PrecisFastInvocation;
-use precis_profiles::precis_core::{IdentifierClass, StringClass};
-use precis_profiles::{OpaqueString, UsernameCaseMapped};
 
 use super::JidError;
+use crate::precis::{self, Class};
 
 /// RFC 7622 §3.1: each part is at most 1023 octets.
 pub(super) const PART_BYTES: usize = 1023;
@@ -17,9 +15,6 @@ pub(super) const PART_BYTES: usize = 1023;
 const RAW_BYTES: usize = 3 * PART_BYTES;
 /// RFC 1035 §2.3.4, RFC 5890 §2.3.2.1.
 const LABEL_BYTES: usize = 63;
-/// RFC 8264 §7: the rules are applied again until the result no longer changes, at most this
-/// often.
-const ENFORCEMENTS: usize = 4;
 
 pub(super) fn local(text: &str) -> Result<Cow<'_, str>, JidError> {
     const PART: &str = "localpart";
@@ -27,7 +22,7 @@ pub(super) fn local(text: &str) -> Result<Cow<'_, str>, JidError> {
     if text.bytes().all(is_plain_local) {
         return check_length(PART, Cow::Borrowed(text));
     }
-    let enforced = settle(text, |text| UsernameCaseMapped::enforce(text))
+    let enforced = precis::username_case_mapped(text)
         .ok_or_else(|| fault(PART, "not a user name that PRECIS allows"))?;
     // RFC 7622 §3.3.1: judged after enforcement, since width mapping can make one of these.
     if enforced.bytes().any(|b| b"\"&'/:<>@".contains(&b)) {
@@ -42,7 +37,7 @@ pub(super) fn resource(text: &str) -> Result<Cow<'_, str>, JidError> {
     if text.bytes().all(|b| (0x20..0x7f).contains(&b)) {
         return check_length(PART, Cow::Borrowed(text));
     }
-    let enforced = settle(text, |text| OpaqueString::enforce(text))
+    let enforced = precis::opaque_string(text)
         .ok_or_else(|| fault(PART, "holding a character that PRECIS forbids"))?;
     check_length(PART, enforced)
 }
@@ -76,15 +71,12 @@ pub(super) fn domain(text: &str) -> Result<Cow<'_, str>, JidError> {
 /// derived property is that of PRECIS's IdentifierClass once a label is mapped), and lengths.
 fn check_labels(unicode: &str) -> Result<(), JidError> {
     const PART: &str = "domainpart";
-    let class = IdentifierClass::default();
     for label in unicode.split('.') {
         if label.is_empty() {
             return Err(fault(PART, "holding an empty label"));
         }
-        if !label.is_ascii() {
-            class
-                .allows(label)
-                .map_err(|_| fault(PART, "holding a character that IDNA2008 forbids"))?;
+        if !label.is_ascii() && !precis::allows(Class::Identifier, label) {
+            return Err(fault(PART, "holding a character that IDNA2008 forbids"));
         }
         let ascii = Uts46::new()
             .to_ascii(
@@ -98,13 +90,10 @@ fn check_labels(unicode: &str) -> Result<(), JidError> {
             return Err(fault(PART, "holding a label longer than 63 bytes"));
         }
     }
-    // A name that ends in a number is an IPv4 address or nothing (RFC 7622 §3.2).
-    let last = unicode.rsplit('.').next().unwrap_or_default();
-    if last.bytes().all(|b| b.is_ascii_digit()) && unicode.parse::<Ipv4Addr>().is_err() {
-        return Err(fault(
-            PART,
-            "ending in a number without being an IPv4 address",
-        ));
+    // RFC 7622 §3.2: numbers alone are an IPv4 address or nothing; a resolver would make an address
+    // of `1.2.3` too, and of another shape.
+    if is_numeric(unicode) && unicode.parse::<Ipv4Addr>().is_err() {
+        return Err(fault(PART, "made of numbers without being an IPv4 address"));
     }
     Ok(())
 }
@@ -119,32 +108,16 @@ fn is_plain_domain(text: &str) -> bool {
             && !label.starts_with('-')
             && !label.ends_with('-')
             && label.get(2..4) != Some("--")
-    }) && !text
-        .rsplit('.')
-        .next()
-        .is_some_and(|last| last.bytes().all(|b| b.is_ascii_digit()))
+    }) && !is_numeric(text)
+}
+
+fn is_numeric(text: &str) -> bool {
+    text.bytes().all(|b| b.is_ascii_digit() || b == b'.')
 }
 
 /// ASCII that UsernameCaseMapped leaves as it is and RFC 7622 §3.3.1 does not exclude.
 fn is_plain_local(byte: u8) -> bool {
     (0x21..0x7f).contains(&byte) && !byte.is_ascii_uppercase() && !b"\"&'/:<>@".contains(&byte)
-}
-
-/// RFC 8264 §7: enforcement must be idempotent; where one round is not, more rounds are tried and
-/// what never settles is refused.
-fn settle<'a, E>(
-    text: &'a str,
-    mut enforce: impl for<'t> FnMut(&'t str) -> Result<Cow<'t, str>, E>,
-) -> Option<Cow<'a, str>> {
-    let mut current = Cow::Borrowed(text);
-    for _ in 0..ENFORCEMENTS {
-        let next = enforce(&current).ok()?;
-        if next == current {
-            return Some(current);
-        }
-        current = Cow::Owned(next.into_owned());
-    }
-    None
 }
 
 fn check_raw(part: &'static str, text: &str) -> Result<(), JidError> {

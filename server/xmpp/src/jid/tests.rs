@@ -94,6 +94,7 @@ fn ip_literals_are_domains() {
     refuse("[127.0.0.1]", "domainpart");
     refuse("a@[fe80::1%eth0]", "domainpart");
     refuse("1.2.3", "domainpart");
+    check("a.8", "a.8");
     refuse("256.1.1.1", "domainpart");
 }
 

@@ -3,11 +3,10 @@
 use std::fmt;
 use std::num::NonZeroU32;
 
-use precis_profiles::OpaqueString;
-use precis_profiles::precis_core::profile::Profile;
 use ring::{digest, hmac, pbkdf2};
 
 use super::{Hash, ScramKeys};
+use crate::precis;
 
 /// RFC 5802 §5.1, RFC 7677 §4: fewer are not safe.
 pub const MIN_ITERATIONS: u32 = 4096;
@@ -30,10 +29,9 @@ pub fn prepare_password(password: &str) -> Result<String, BadPassword> {
     if password.len() > PASSWORD_BYTES {
         return Err(BadPassword);
     }
-    OpaqueString::new()
-        .enforce(password)
+    precis::opaque_string(password)
         .map(Into::into)
-        .map_err(|_| BadPassword)
+        .ok_or(BadPassword)
 }
 
 impl ScramKeys {

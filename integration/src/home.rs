@@ -256,7 +256,7 @@ impl Home {
     pub fn add_user(&self, local: &str, password: &str) -> io::Result<()> {
         let jid = format!("{local}@{}", self.domain());
         self.comity(
-            &["user", "add", &jid, "--password-file", "-"],
+            &["user", "add", &jid, "--password-file", "/dev/stdin"],
             &format!("{password}\n"),
         )?;
         Ok(())

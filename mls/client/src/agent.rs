@@ -30,6 +30,8 @@ const INPUTS: usize = 256;
 /// The pause before a new session, doubled with each failure up to the last.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// How long the end of a session may take.
+const FAREWELL: Duration = Duration::from_secs(5);
 /// The engine's thread wakes at least this often, in case a clock was set.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 
@@ -71,6 +73,7 @@ pub enum Update {
 type Verb = Box<dyn FnOnce(&mut Engine, u64) + Send>;
 
 enum Input {
+    Stop,
     Verb(Verb),
     Online { exporter: Option<[u8; 32]> },
     Offline,
@@ -89,6 +92,7 @@ pub struct Chat {
     account: BareJid,
     inputs: std::sync::mpsc::SyncSender<Input>,
     plain: mpsc::Sender<Stanza>,
+    session: tokio::task::JoinHandle<()>,
 }
 
 impl Chat {
@@ -117,12 +121,13 @@ impl Chat {
             pending: HashMap::new(),
             next_id: 0,
         };
-        tokio::spawn(session.run(from_engine, from_program));
+        let session = tokio::spawn(session.run(from_engine, from_program));
         Ok((
             Self {
                 account,
                 inputs,
                 plain,
+                session,
             },
             to_program,
         ))
@@ -131,6 +136,13 @@ impl Chat {
     #[must_use]
     pub fn account(&self) -> &BareJid {
         &self.account
+    }
+
+    /// Ends the session as RFC 6120 §4.4 asks, and the engine with it.
+    pub async fn close(self) {
+        // An engine busy to its last place in the queue is ended by the drop instead.
+        let _ = self.inputs.try_send(Input::Stop);
+        let _ = tokio::time::timeout(FAREWELL, self.session).await;
     }
 
     /// Runs a verb on the engine's thread and gives what it returned.
@@ -194,7 +206,7 @@ fn run_engine(
             Ok(Input::Answer(id, answered)) => engine.answer(id, answered, now_ms()),
             Ok(Input::Notice(notice)) => engine.notice(notice, now_ms()),
             Err(std::sync::mpsc::RecvTimeoutError::Timeout) => engine.timeout(now_ms()),
-            Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => return,
+            Ok(Input::Stop) | Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => return,
         };
         match outcome {
             Ok(()) => {}
@@ -379,6 +391,7 @@ impl Session {
             }
         };
         self.pending.clear();
+        connection.close().await;
         match self.input(Input::Offline).await {
             Ok(()) => over,
             Err(()) => Over::Done,

@@ -78,6 +78,7 @@ pub struct Connection {
     pub exporter: Option<[u8; 32]>,
     outbound: mpsc::Sender<Stanza>,
     inbound: mpsc::Receiver<Inbound>,
+    task: tokio::task::JoinHandle<()>,
 }
 
 #[derive(Debug)]
@@ -120,18 +121,32 @@ impl Connection {
         let exporter = pump.stream().exporter();
         let (outbound, from_us) = mpsc::channel(QUEUE);
         let (to_us, inbound) = mpsc::channel(QUEUE);
-        tokio::spawn(carry(pump, from_us, to_us));
+        let task = tokio::spawn(carry(pump, from_us, to_us));
         Self {
             jid,
             exporter,
             outbound,
             inbound,
+            task,
         }
     }
 
     /// Queues a stanza; false when the stream is over.
     pub async fn send(&self, stanza: Stanza) -> bool {
         self.outbound.send(stanza).await.is_ok()
+    }
+
+    /// Says everything that is queued, closes the stream and waits for its end.
+    pub async fn close(self) {
+        let Self {
+            outbound,
+            inbound,
+            task,
+            ..
+        } = self;
+        drop((outbound, inbound));
+        // It has its own limit; a task that panicked has ended as well.
+        let _ = task.await;
     }
 
     /// What the server sent. Cancel-safe.

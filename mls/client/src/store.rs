@@ -13,7 +13,7 @@ use comity_mls_credential::keys::{Algorithm, PrivateKey, PublicKey};
 use comity_mls_engine::{KeyFault, KeyHandle, SignatureKeys};
 use comity_mls_engine::{Row, Space, Store, StoreError, Transaction};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{Row as _, SqlitePool};
+use sqlx::{ConnectOptions as _, Row as _, SqlitePool};
 use tokio::runtime::Handle;
 use vault::{Vault, VaultError};
 
@@ -58,7 +58,8 @@ impl SqliteStore {
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             // What is deleted is overwritten: keys must be gone (RFC 9750 §8.2.2).
-            .pragma("secure_delete", "ON");
+            .pragma("secure_delete", "ON")
+            .disable_statement_logging();
         let pool = SqlitePoolOptions::new()
             .max_connections(1)
             .connect_with(options)

@@ -51,10 +51,12 @@ pub async fn run(cli: Cli) -> Outcome {
         updates,
         quiet: quiet(cli.command.as_ref()),
     };
-    match cli.command {
-        None => line::converse(desk).await,
+    let outcome = match cli.command {
+        None => line::converse(&mut desk).await,
         Some(command) => desk.carry_out(command).await,
-    }
+    };
+    desk.chat.close().await;
+    outcome
 }
 
 /// Output for scripts is not mixed with remarks.
@@ -195,12 +197,22 @@ impl Desk {
 
     /// Waits until the device may act: enrolled, and in a session.
     async fn enrolled(&mut self) -> Outcome {
-        self.until(|event| match event {
-            Event::Online => Some(Ok(())),
-            Event::Refused {
-                room: None, why, ..
-            } => Some(Err(Failed::new(why))),
-            _ => None,
+        let device = self
+            .chat
+            .with(|engine, _| engine.device())
+            .await?
+            .map_err(Failed::new)?;
+        let (mut known, mut online) = (device.is_some(), false);
+        self.until(move |event| {
+            match event {
+                Event::Online => online = true,
+                Event::Enrolled { .. } => known = true,
+                Event::Refused {
+                    room: None, why, ..
+                } => return Some(Err(Failed::new(why))),
+                _ => {}
+            }
+            (known && online).then_some(Ok(()))
         })
         .await
     }

@@ -21,7 +21,7 @@ const HELP: &str = "\
 /quit                end";
 
 /// Reads lines until the input ends, and shows what comes meanwhile.
-pub(crate) async fn converse(mut desk: Desk) -> Outcome {
+pub(crate) async fn converse(desk: &mut Desk) -> Outcome {
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
     let mut current: Option<BareJid> = None;
     print_line("type /help for what can be done");
@@ -29,7 +29,7 @@ pub(crate) async fn converse(mut desk: Desk) -> Outcome {
         tokio::select! {
             line = lines.next_line() => {
                 let Some(line) = line.map_err(Failed::new)? else { return Ok(()) };
-                match obey(&mut desk, &mut current, line.trim()).await {
+                match obey(desk, &mut current, line.trim()).await {
                     Ok(true) => {}
                     Ok(false) => return Ok(()),
                     Err(error) => print_line(&format!("not done: {error}")),

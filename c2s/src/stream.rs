@@ -197,7 +197,7 @@ async fn carry(mut pump: Full, mut inbox: Inbox, jid: &Jid, server: &dyn Server,
             step = pump.step() => match step {
                 Ok(Step::Event(session::Event::Stanza(stanza))) => work.queue.push_back(stanza),
                 Ok(Step::Event(session::Event::Closed(_))) | Err(_) => break,
-                Ok(Step::Writable) => {}
+                Ok(Step::Written) => {}
             },
             given = inbox.next(), if pump.writable() => deliver(&mut pump, &mut inbox, given),
             () = overflow.notified() => {

@@ -1,4 +1,83 @@
 //! Another domain's stream, both ways. Machines first ([`incoming`], [`outgoing`], [`peer`]), the
 //! thin place that touches the runtime last ([`link`]).
 
+pub mod certificate;
+pub mod incoming;
 pub mod link;
+pub mod outgoing;
+pub mod peer;
+mod reach;
+pub mod resolve;
+pub mod serve;
+mod words;
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use comity_net::dns::order::Target;
+use comity_net::listener::Permits;
+use comity_xmpp::frame::Limits;
+
+pub use link::{Federation, Peers};
+pub use serve::serve;
+
+/// Nothing anybody sends before it has proved who it is needs more than this.
+pub(crate) const EARLY_LIMITS: Limits = Limits {
+    element_bytes: 16 * 1024,
+    depth: 16,
+    attributes: 32,
+    name_bytes: 256,
+};
+
+/// What the operator decides about federation. The defaults are those of the configuration.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The domain our streams to others speak as.
+    pub domain: String,
+    pub permits: Permits,
+    /// Bytes of a stanza from another domain.
+    pub stanza_bytes: usize,
+    /// For each address tried.
+    pub connect: Duration,
+    /// From connected to authenticated, in either direction.
+    pub negotiation: Duration,
+    /// A stream over which nothing went for this long is closed.
+    pub idle: Duration,
+    /// The first pause before an unreachable domain is tried again; it doubles up to the longest.
+    pub retry_first: Duration,
+    pub retry_most: Duration,
+    /// Presence and IQs in memory for a domain that is being reached.
+    pub queue: usize,
+    /// Where to find a domain without asking the DNS.
+    pub targets: HashMap<String, Target>,
+}
+
+impl Options {
+    #[must_use]
+    pub fn new(domain: impl Into<String>) -> Self {
+        Self {
+            domain: domain.into(),
+            permits: Permits {
+                connections: 1_000,
+                per_address: 50,
+            },
+            stanza_bytes: 256 * 1024,
+            connect: Duration::from_secs(10),
+            negotiation: Duration::from_secs(30),
+            idle: Duration::from_secs(10 * 60),
+            retry_first: Duration::from_secs(2),
+            retry_most: Duration::from_secs(5 * 60),
+            queue: 1024,
+            targets: HashMap::new(),
+        }
+    }
+
+    pub(crate) fn limits(&self) -> Limits {
+        Limits {
+            element_bytes: self.stanza_bytes,
+            depth: 64,
+            attributes: 64,
+            name_bytes: 1024,
+        }
+    }
+}

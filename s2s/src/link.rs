@@ -1,16 +1,35 @@
-//! What the streams of other domains ask of our server.
+//! What the streams of other domains ask of our server, and what the server may ask of them: one
+//! task for each remote domain, started when it is needed and gone when it is not.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use comity_xmpp::error::StanzaError;
+use comity_net::dns::Lookup;
+use comity_net::stop::Stop;
+use comity_net::tls::{Acceptor, Certificates, Connector, Roots, Service, TlsError};
+use comity_xmpp::error::{ErrorType, StanzaCondition, StanzaError};
 use comity_xmpp::stanza::Stanza;
+use tokio::sync::mpsc;
+
+use crate::Options;
+use crate::peer::State;
+
+mod task;
 
 pub type Later<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
+/// Remote domains with a task at the same time; beyond, their rows wait in the outbox.
+const PEERS: usize = 10_000;
+/// Words to a peer's task that it has not yet heard.
+const MAILBOX: usize = 256;
+
 /// One row of the outbox: a stanza as it is to be written, and its place in the order.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Queued {
     pub id: i64,
     pub stanza: Bytes,
@@ -37,4 +56,149 @@ pub trait Server: Send + Sync + 'static {
         stanza: Stanza,
         why: StanzaError,
     ) -> Later<'a, ()>;
+}
+
+/// What the streams of all domains share. Cheap to clone.
+#[derive(Clone)]
+pub struct Federation(pub(crate) Arc<Shared>);
+
+pub(crate) struct Shared {
+    pub(crate) options: Options,
+    pub(crate) acceptor: Acceptor,
+    pub(crate) connector: Connector,
+    pub(crate) roots: Roots,
+    pub(crate) lookup: Arc<dyn Lookup>,
+    pub(crate) server: Arc<dyn Server>,
+    stop: Stop,
+    peers: Mutex<HashMap<String, Desk>>,
+}
+
+/// Where a peer's task is reached.
+struct Desk {
+    mailbox: mpsc::Sender<ToPeer>,
+    /// Set when a wake did not fit into the mailbox: no row may be forgotten.
+    woken: Arc<AtomicBool>,
+    status: Arc<Mutex<Status>>,
+}
+
+enum ToPeer {
+    Wake,
+    Seen,
+    Send(Stanza),
+}
+
+/// How things stand with one remote domain.
+#[derive(Clone, Debug)]
+pub struct Status {
+    pub domain: String,
+    pub state: State,
+    /// Stanzas in memory or on their way; the outbox may hold more.
+    pub waiting: usize,
+    pub last_failure: Option<String>,
+}
+
+/// The way to all remote domains. Cheap to clone.
+#[derive(Clone)]
+pub struct Peers(Arc<Shared>);
+
+impl Federation {
+    /// # Errors
+    /// When TLS cannot be set up with these certificates.
+    pub fn new(
+        options: Options,
+        certificates: &Arc<Certificates>,
+        roots: Roots,
+        lookup: Arc<dyn Lookup>,
+        server: Arc<dyn Server>,
+        stop: Stop,
+    ) -> Result<Self, TlsError> {
+        let connector = Connector::for_server(Arc::clone(certificates), &options.domain)?;
+        Ok(Self(Arc::new(Shared {
+            acceptor: Acceptor::new(Service::Server, Arc::clone(certificates))?,
+            connector,
+            options,
+            roots,
+            lookup,
+            server,
+            stop,
+            peers: Mutex::default(),
+        })))
+    }
+
+    #[must_use]
+    pub fn peers(&self) -> Peers {
+        Peers(Arc::clone(&self.0))
+    }
+}
+
+impl Peers {
+    /// There are new rows for the domain in the outbox. Never lost, and cheap when repeated.
+    pub fn wake(&self, domain: &str) {
+        self.tell(domain, ToPeer::Wake, |desk| {
+            desk.woken.store(true, Ordering::Release);
+        });
+    }
+
+    /// The domain has proved itself on a stream to us: it is there.
+    pub(crate) fn seen(&self, domain: &str) {
+        let peers = self.lock();
+        if let Some(desk) = peers.get(domain) {
+            // A full mailbox means that its task is busy: it knows.
+            let _ = desk.mailbox.try_send(ToPeer::Seen);
+        }
+    }
+
+    /// Sends what is not worth an outbox: presence and IQs. In the order of the calls, and behind
+    /// the rows the peer was woken for before. What cannot be delivered goes back to the server as
+    /// [`Server::undeliverable`].
+    ///
+    /// # Errors
+    /// When the peer's mailbox is full, or there can be no streams with the domain: the stanza
+    /// and why.
+    pub fn send(&self, domain: &str, stanza: Stanza) -> Result<(), Box<(Stanza, StanzaError)>> {
+        if !self.0.server.federates(domain) {
+            let error = StanzaError::new(ErrorType::Cancel, StanzaCondition::RemoteServerNotFound)
+                .with_text(format!("there are no streams with {domain}"));
+            return Err(Box::new((stanza, error)));
+        }
+        match self.tell(domain, ToPeer::Send(stanza), |_| {}) {
+            Some(ToPeer::Send(stanza)) => {
+                let error = StanzaError::new(ErrorType::Wait, StanzaCondition::ResourceConstraint)
+                    .with_text("too much is waiting for that domain: try again later");
+                Err(Box::new((stanza, error)))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// All domains there is a task for.
+    #[must_use]
+    pub fn list(&self) -> Vec<Status> {
+        let peers = self.lock();
+        let status = |desk: &Desk| {
+            let status = desk.status.lock();
+            status.unwrap_or_else(PoisonError::into_inner).clone()
+        };
+        peers.values().map(status).collect()
+    }
+
+    /// Puts a word into the mailbox of a domain's task, which is started if there is none.
+    /// Returns what did not fit.
+    fn tell(&self, domain: &str, word: ToPeer, full: impl FnOnce(&Desk)) -> Option<ToPeer> {
+        let mut peers = self.lock();
+        let count = peers.len();
+        let desk = match peers.entry(domain.to_owned()) {
+            Entry::Occupied(desk) => desk.into_mut(),
+            Entry::Vacant(_) if count >= PEERS => return Some(word),
+            Entry::Vacant(place) => place.insert(task::start(domain, self)),
+        };
+        // Under the lock, so that a task which finds its mailbox empty can leave for good.
+        let refused = desk.mailbox.try_send(word).err()?.into_inner();
+        full(desk);
+        Some(refused)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Desk>> {
+        self.0.peers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }

@@ -34,8 +34,8 @@ const LINGER_READS: usize = 256;
 #[derive(Debug, PartialEq, Eq)]
 pub enum Step<E> {
     Event(E),
-    /// There is room again after [`Pump::writable`] was false.
-    Writable,
+    /// All that was there to be written is on the wire, and there is room for more.
+    Written,
 }
 
 /// Why no step will ever come again.
@@ -58,6 +58,8 @@ pub struct Pump<S, M> {
     out: BytesMut,
     /// Something was written since the last flush.
     unflushed: bool,
+    /// Something was gathered since everything was last written.
+    writing: bool,
     congested: bool,
     /// Since when a write has been waiting for the peer.
     waiting_since: Option<Instant>,
@@ -77,6 +79,7 @@ where
             framing: TcpFraming::new(limits),
             out: BytesMut::new(),
             unflushed: false,
+            writing: false,
             congested: false,
             waiting_since: None,
             stall: STALL,
@@ -132,6 +135,7 @@ where
             framing: self.framing,
             out: self.out,
             unflushed: self.unflushed,
+            writing: self.writing,
             congested: self.congested,
             waiting_since: self.waiting_since,
             stall: self.stall,
@@ -210,13 +214,9 @@ where
             }
             if let Poll::Ready(written) = self.poll_write(cx) {
                 written?;
-                self.gather()?;
-                if !self.out.is_empty() {
-                    continue;
-                }
-                if self.congested {
-                    self.congested = false;
-                    return Poll::Ready(Ok(Step::Writable));
+                self.congested = false;
+                if std::mem::take(&mut self.writing) {
+                    return Poll::Ready(Ok(Step::Written));
                 }
             }
             if self.reading() && self.poll_read(cx)?.is_ready() {
@@ -240,6 +240,7 @@ where
                 return Ok(());
             };
             TcpFraming::write(&frame, &mut self.out).map_err(Ended::Unwritable)?;
+            self.writing = true;
         }
         self.congested = true;
         Ok(())

@@ -153,7 +153,7 @@ async fn room_is_told_when_it_comes_back() {
         peer.read_exact(&mut all).await.unwrap();
         peer
     });
-    assert!(matches!(pump.step().await.unwrap(), Step::Writable));
+    assert!(matches!(pump.step().await.unwrap(), Step::Written));
     assert!(pump.writable());
     let _peer = reading.await.unwrap();
 }

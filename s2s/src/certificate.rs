@@ -1,0 +1,32 @@
+//! Does the certificate a peer has shown speak for a domain (RFC 6120 §13.7, XEP-0178)?
+
+use std::time::SystemTime;
+
+use comity_net::tls::verdict::{self, Unproven};
+use comity_net::tls::{Roots, Service};
+use rustls_pki_types::CertificateDer;
+
+/// What a peer has shown in the handshake, kept to be judged once it says who it is.
+#[derive(Clone)]
+pub struct Shown {
+    chain: Vec<CertificateDer<'static>>,
+    roots: Roots,
+}
+
+impl Shown {
+    #[must_use]
+    pub fn new(chain: Vec<CertificateDer<'static>>, roots: Roots) -> Self {
+        Self { chain, roots }
+    }
+}
+
+/// Whoever can tell whether a peer is a domain.
+pub trait Proof: Send {
+    fn speaks_for(&self, domain: &str, now: SystemTime) -> Result<(), Unproven>;
+}
+
+impl Proof for Shown {
+    fn speaks_for(&self, domain: &str, now: SystemTime) -> Result<(), Unproven> {
+        verdict::judge(&self.chain, domain, Service::Server, &self.roots, now)
+    }
+}

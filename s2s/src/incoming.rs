@@ -1,0 +1,501 @@
+//! A peer comes to us: TLS, then EXTERNAL by the certificate it has shown, then stanzas, each of
+//! which must come from the domain that was proved and go to one of ours. The stream is
+//! unidirectional (RFC 6120 §10.3): nothing but the stream's own words goes back on it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use comity_xmpp::ack::{self, Inbound};
+use comity_xmpp::element::Element;
+use comity_xmpp::error::{StreamCondition, StreamError};
+use comity_xmpp::jid::Jid;
+use comity_xmpp::machine::{Frame, Machine, Now};
+use comity_xmpp::ns;
+use comity_xmpp::sasl::{self, Condition, Failure};
+use comity_xmpp::speaker::Speaker;
+use comity_xmpp::stanza::{Stanza, Unacceptable};
+use comity_xmpp::stream::{Features, Header};
+use comity_xmpp::xml;
+
+use crate::certificate::Proof;
+use crate::words::{self, FAREWELL};
+
+/// Stanzas read while earlier ones are being committed.
+pub const WINDOW: usize = 64;
+/// How often a peer may fail to authenticate on one connection.
+const ATTEMPTS: u8 = 3;
+
+type Judge = Arc<dyn Fn(&str) -> bool + Send + Sync>;
+
+/// What a stream may be for.
+#[derive(Clone)]
+pub struct Domains {
+    /// Is this domain ours?
+    pub serves: Judge,
+    /// May there be streams with this domain?
+    pub federates: Judge,
+}
+
+/// What is given at the start, since the machine has neither configuration nor randomness.
+pub struct Settings {
+    pub domains: Domains,
+    /// Identifiers nobody can guess: one for each stream header (RFC 6120 §4.7.3).
+    pub ids: [String; 3],
+    pub negotiation: Duration,
+    pub idle: Duration,
+}
+
+#[derive(Debug, PartialEq)]
+pub enum Event {
+    /// `<proceed/>` is said: flush, discard what was read, start TLS.
+    StartTls,
+    /// A new stream begins: the framing expects a header.
+    Restart,
+    /// The peer has proved to be this domain.
+    Trusted(String),
+    Stanza(Stanza),
+    /// The stream is over. Flush and leave. `Some`: because of this error, ours or theirs.
+    Closed(Option<StreamError>),
+}
+
+pub enum Command {
+    /// TLS is up, and this is what the peer has shown.
+    TlsStarted(Box<dyn Proof>),
+    /// The oldest stanza not yet committed now is.
+    Committed,
+    /// End the stream: orderly, or with an error.
+    Close(Option<StreamError>),
+}
+
+pub struct Incoming {
+    settings: Settings,
+    ids: std::vec::IntoIter<String>,
+    speaker: Speaker,
+    state: State,
+    proof: Option<Box<dyn Proof>>,
+    /// Which of our domains the peer asked for, and who it says it is.
+    ours: String,
+    claimed: String,
+    header: Header,
+    attempts: u8,
+    acks: Inbound,
+    acking: bool,
+    deadline: Option<Instant>,
+    events: VecDeque<Event>,
+}
+
+/// Named for what is awaited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Header,
+    StartTls,
+    Tls,
+    Auth,
+    /// The answer to our empty challenge (RFC 6120 §6.4.3).
+    AuthResponse,
+    HeaderOfTrusted,
+    Stanzas,
+    Farewell,
+    Over,
+}
+
+impl Incoming {
+    /// `proof` where TLS came first (XEP-0368).
+    #[must_use]
+    pub fn new(settings: Settings, proof: Option<Box<dyn Proof>>, now: Now) -> Self {
+        let ids = settings.ids.clone().to_vec().into_iter();
+        let deadline = Some(now.instant + settings.negotiation);
+        Self {
+            settings,
+            ids,
+            speaker: Speaker::new(ns::SERVER),
+            state: State::Header,
+            proof,
+            ours: String::new(),
+            claimed: String::new(),
+            header: Header::default(),
+            attempts: 0,
+            acks: Inbound::default(),
+            acking: false,
+            deadline,
+            events: VecDeque::new(),
+        }
+    }
+
+    /// The domain the peer has proved to be.
+    #[must_use]
+    pub fn trusted(&self) -> Option<&str> {
+        matches!(self.state, State::Stanzas).then_some(&*self.claimed)
+    }
+
+    fn open(&mut self, header: Header, now: Now) -> Result<(), StreamError> {
+        let trusted = match self.state {
+            State::Header => false,
+            State::HeaderOfTrusted => true,
+            _ => return Err(unexpected("a second stream header")),
+        };
+        words::check(&header)?;
+        self.address(&header, trusted)?;
+        let id = self.ids.next();
+        let answer = words::header(&self.ours, Some(&self.claimed), id);
+        self.speaker.open(answer);
+        self.header = header;
+        if trusted {
+            self.state = State::Stanzas;
+            self.deadline = Some(now.instant + self.settings.idle);
+            self.speaker.say(
+                &Features {
+                    stream_management: true,
+                    ..Features::default()
+                }
+                .to_element(),
+            );
+            self.events.push_back(Event::Trusted(self.claimed.clone()));
+            return Ok(());
+        }
+        self.offer(now)
+    }
+
+    /// Who is asked for, and by whom (RFC 6120 §4.7.1, §4.7.2).
+    fn address(&mut self, header: &Header, trusted: bool) -> Result<(), StreamError> {
+        let to = header.to.as_ref().and_then(words::domain);
+        let Some(to) = to.filter(|to| (self.settings.domains.serves)(to)) else {
+            return Err(StreamError::new(
+                StreamCondition::HostUnknown,
+                match to {
+                    Some(to) => format!("{to} is not served here"),
+                    None => "say with 'to' which domain you want".to_owned(),
+                },
+            ));
+        };
+        let Some(from) = header.from.as_ref().and_then(words::domain) else {
+            return Err(StreamError::new(
+                StreamCondition::ImproperAddressing,
+                "say with 'from' which domain you are",
+            ));
+        };
+        if trusted && from != self.claimed {
+            return Err(StreamError::new(
+                StreamCondition::InvalidFrom,
+                format!("you have authenticated as {}, not as {from}", self.claimed),
+            ));
+        }
+        if !(self.settings.domains.federates)(from) || (self.settings.domains.serves)(from) {
+            return Err(StreamError::new(
+                StreamCondition::PolicyViolation,
+                format!("we have no streams with {from}"),
+            ));
+        }
+        to.clone_into(&mut self.ours);
+        from.clone_into(&mut self.claimed);
+        Ok(())
+    }
+
+    /// TLS first; then EXTERNAL, where the certificate speaks for the domain.
+    fn offer(&mut self, now: Now) -> Result<(), StreamError> {
+        let mut features = Features::default();
+        match &self.proof {
+            None => {
+                features.starttls = Some(true);
+                self.state = State::StartTls;
+            }
+            Some(proof) => {
+                proof.speaks_for(&self.claimed, now.wall).map_err(|why| {
+                    // RFC 6120 §13.7.2.3: the peer learns why, since its operator can mend it.
+                    StreamError::new(
+                        StreamCondition::NotAuthorized,
+                        format!("your certificate does not prove {}: {why}", self.claimed),
+                    )
+                })?;
+                features.mechanisms = vec!["EXTERNAL".to_owned()];
+                self.state = State::Auth;
+            }
+        }
+        self.speaker.say(&features.to_element());
+        Ok(())
+    }
+
+    fn element(&mut self, bytes: &Bytes, now: Now) -> Result<(), StreamError> {
+        if self.state == State::Stanzas {
+            self.deadline = Some(now.instant + self.settings.idle);
+            if words::looks_like_stanza(bytes) {
+                return self.stanza(bytes);
+            }
+        }
+        let element = xml::parse(bytes, &self.header)?;
+        match (self.state, element.ns.as_str(), element.name.as_str()) {
+            (_, ns::STREAM, "error") => {
+                self.end(StreamError::from_element(&element), now);
+                Ok(())
+            }
+            (State::StartTls, ns::TLS, "starttls") => {
+                self.speaker.say(&Element::new(ns::TLS, "proceed"));
+                self.speaker.restart();
+                self.state = State::Tls;
+                self.events.push_back(Event::StartTls);
+                Ok(())
+            }
+            (State::Auth, ns::SASL, "auth") => self.auth(&element),
+            (State::AuthResponse, ns::SASL, "response") => self.external(&element.text()),
+            (State::Auth | State::AuthResponse, ns::SASL, "abort") => {
+                self.refuse(&Failure::new(Condition::Aborted))
+            }
+            (State::Stanzas, ns::SM, _) => self.management(&element),
+            (State::Stanzas, ns::SERVER, "message" | "presence" | "iq") => self.stanza(bytes),
+            (State::StartTls, ..) => Err(StreamError::new(
+                StreamCondition::PolicyViolation,
+                "start TLS before anything else",
+            )),
+            (State::Auth | State::AuthResponse, ..) => Err(StreamError::new(
+                StreamCondition::NotAuthorized,
+                "authenticate before anything else",
+            )),
+            _ => Err(StreamError::new(
+                StreamCondition::UnsupportedStanzaType,
+                format!("nobody here understands <{}/>", element.name),
+            )),
+        }
+    }
+
+    fn auth(&mut self, auth: &Element) -> Result<(), StreamError> {
+        if auth.attr("mechanism") != Some("EXTERNAL") {
+            let failure = Failure::new(Condition::InvalidMechanism);
+            return self.refuse(&failure.with_text("only EXTERNAL is offered"));
+        }
+        let initial = auth.text();
+        if initial.trim().is_empty() {
+            // RFC 6120 §6.4.2: no initial response, so it is asked for with an empty challenge.
+            self.speaker.say(&Element::new(ns::SASL, "challenge"));
+            self.state = State::AuthResponse;
+            return Ok(());
+        }
+        self.external(&initial)
+    }
+
+    /// XEP-0178 §3: the authorization identity is the domain, or empty for the one in `from`.
+    fn external(&mut self, response: &str) -> Result<(), StreamError> {
+        let identity =
+            sasl::decode(response.trim()).and_then(|message| sasl::external_authzid(&message));
+        let identity = match identity {
+            Ok(identity) => identity,
+            Err(failure) => return self.refuse(&failure),
+        };
+        if let Some(identity) = identity {
+            let same = Jid::parse(&identity)
+                .is_ok_and(|jid| words::domain(&jid) == Some(self.claimed.as_str()));
+            if !same {
+                let text = "authorize as the domain in 'from' of your stream header";
+                return self.refuse(&Failure::new(Condition::InvalidAuthzid).with_text(text));
+            }
+        }
+        self.speaker.say(&Element::new(ns::SASL, "success"));
+        self.speaker.restart();
+        self.state = State::HeaderOfTrusted;
+        self.events.push_back(Event::Restart);
+        Ok(())
+    }
+
+    fn refuse(&mut self, failure: &Failure) -> Result<(), StreamError> {
+        self.attempts += 1;
+        self.state = State::Auth;
+        self.speaker.say(&failure.to_element());
+        if self.attempts < ATTEMPTS {
+            return Ok(());
+        }
+        // RFC 6120 §6.4.5.
+        Err(StreamError::new(
+            StreamCondition::PolicyViolation,
+            "too many failures to authenticate",
+        ))
+    }
+
+    fn stanza(&mut self, bytes: &Bytes) -> Result<(), StreamError> {
+        let stanza = match Stanza::parse(bytes, &self.header) {
+            Ok(stanza) => stanza,
+            Err(Unacceptable::Stream(error)) => return Err(error),
+            Err(Unacceptable::Stanza(refused)) => {
+                // Its addresses could not be trusted even if they could be read, and on a stream
+                // of one direction there is no way back: it ends here, counted as handled.
+                tracing::debug!(peer = %self.claimed, error = %refused.error, "dropped a stanza");
+                self.acks.received_and_handled();
+                self.acknowledge();
+                return Ok(());
+            }
+        };
+        // RFC 6120 §4.9.3.7, §8.1.1.2, §8.1.2.2: both addresses, between servers always.
+        let (Some(from), Some(to)) = (&stanza.from, &stanza.to) else {
+            return Err(StreamError::new(
+                StreamCondition::ImproperAddressing,
+                "a stanza between servers needs 'from' and 'to'",
+            ));
+        };
+        if from.domain() != self.claimed {
+            return Err(StreamError::new(
+                StreamCondition::InvalidFrom,
+                format!(
+                    "this stream is for {}, not for {}",
+                    self.claimed,
+                    from.domain()
+                ),
+            ));
+        }
+        if !(self.settings.domains.serves)(to.domain()) {
+            return Err(StreamError::new(
+                StreamCondition::HostUnknown,
+                format!("{} is not served here", to.domain()),
+            ));
+        }
+        self.acks.received();
+        self.events.push_back(Event::Stanza(stanza));
+        Ok(())
+    }
+
+    /// After our own close the peer may still be saying what it had begun to say. A peer that
+    /// counts acknowledgements will say it again elsewhere; another believes that it was heard.
+    fn late(&mut self, bytes: &Bytes) -> Result<(), StreamError> {
+        if !self.acking && words::looks_like_stanza(bytes) {
+            return self.stanza(bytes);
+        }
+        Ok(())
+    }
+
+    fn management(&mut self, element: &Element) -> Result<(), StreamError> {
+        match element.name.as_str() {
+            "enable" if !self.acking => {
+                self.acking = true;
+                self.acks.begin();
+                self.speaker.say(&Element::new(ns::SM, "enabled"));
+            }
+            "enable" => self.speaker.say(&ack::failed("unexpected-request")),
+            "resume" => self.speaker.say(&ack::failed("item-not-found")),
+            "r" if self.acking => {
+                self.acks.asked();
+                self.acknowledge();
+            }
+            // Nothing goes out on this stream that could be acknowledged.
+            "a" if self.acking => {}
+            _ => return Err(unexpected("stream management that was not enabled")),
+        }
+        Ok(())
+    }
+
+    fn committed(&mut self) {
+        self.acks.handled();
+        self.acknowledge();
+    }
+
+    fn acknowledge(&mut self) {
+        if self.acking
+            && let Some(answer) = self.acks.answer()
+        {
+            self.speaker.say(&answer);
+        }
+    }
+
+    fn fail(&mut self, error: StreamError, now: Now) {
+        self.last_count();
+        let id = self.ids.next();
+        let ours = self.ours.clone();
+        self.speaker.fail(&error, || words::header(&ours, None, id));
+        self.end(Some(error), now);
+    }
+
+    /// What is committed by now is said before the end, so that it need not come again.
+    fn last_count(&mut self) {
+        if self.acking && self.state == State::Stanzas {
+            self.speaker.say(&self.acks.acknowledgement());
+        }
+    }
+
+    /// Our side is done: the last words are queued and the driver may leave.
+    fn end(&mut self, error: Option<StreamError>, _: Now) {
+        self.speaker.close();
+        self.state = State::Over;
+        self.deadline = None;
+        self.events.push_back(Event::Closed(error));
+    }
+}
+
+fn unexpected(what: &str) -> StreamError {
+    StreamError::new(
+        StreamCondition::PolicyViolation,
+        format!("{what} was not expected here"),
+    )
+}
+
+impl Machine for Incoming {
+    type Command = Command;
+    type Event = Event;
+
+    fn receive(&mut self, frame: Frame, now: Now) {
+        if self.state == State::Over {
+            return;
+        }
+        let outcome = match frame {
+            Frame::Close => return self.end(None, now),
+            Frame::Fault(error) => Err(error),
+            Frame::Element(bytes) if self.state == State::Farewell => self.late(&bytes),
+            Frame::Element(bytes) => self.element(&bytes, now),
+            Frame::Open(header) => self.open(header, now),
+        };
+        if let Err(error) = outcome {
+            self.fail(error, now);
+        }
+    }
+
+    fn command(&mut self, command: Command, now: Now) {
+        match command {
+            Command::TlsStarted(proof) if self.state == State::Tls => {
+                self.proof = Some(proof);
+                self.state = State::Header;
+            }
+            Command::TlsStarted(_) => {}
+            Command::Committed => self.committed(),
+            Command::Close(_) if matches!(self.state, State::Over | State::Farewell) => {}
+            Command::Close(Some(error)) => self.fail(error, now),
+            Command::Close(None) => {
+                self.last_count();
+                self.speaker.close();
+                self.state = State::Farewell;
+                self.deadline = Some(now.instant + FAREWELL);
+            }
+        }
+    }
+
+    fn ready(&self) -> bool {
+        !matches!(self.state, State::Tls | State::Over) && self.acks.waiting() < WINDOW
+    }
+
+    fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    fn poll_transmit(&mut self) -> Option<Frame> {
+        self.speaker.poll()
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    fn timeout(&mut self, now: Now) {
+        if self.deadline.is_none_or(|deadline| deadline > now.instant) {
+            return;
+        }
+        match self.state {
+            State::Over => {}
+            State::Farewell => self.end(None, now),
+            // Whoever has nothing to say comes back when it has: no error, only an end.
+            State::Stanzas => self.command(Command::Close(None), now),
+            _ => self.fail(
+                StreamError::new(
+                    StreamCondition::ConnectionTimeout,
+                    "the negotiation has taken too long",
+                ),
+                now,
+            ),
+        }
+    }
+}

@@ -1,0 +1,395 @@
+//! We go to a peer: TLS, its certificate judged for the domain we mean, EXTERNAL with our own,
+//! acknowledgements where it offers them, then stanzas. The stream is unidirectional
+//! (RFC 6120 §10.3): what the peer has for us comes on a stream of its own.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use comity_net::tls::verdict::Unproven;
+use comity_xmpp::ack::{self, Outbound};
+use comity_xmpp::element::Element;
+use comity_xmpp::error::{StreamCondition, StreamError};
+use comity_xmpp::machine::{Frame, Machine, Now};
+use comity_xmpp::ns;
+use comity_xmpp::sasl::{self, Failure};
+use comity_xmpp::speaker::Speaker;
+use comity_xmpp::stanza::Stanza;
+use comity_xmpp::stream::{Features, Header};
+use comity_xmpp::xml;
+
+use crate::certificate::Proof;
+use crate::words::{self, FAREWELL};
+
+/// How long the peer may leave what we sent unacknowledged before the stream counts as dead.
+const ACKNOWLEDGEMENT: Duration = Duration::from_secs(60);
+
+/// What is given at the start, since the machine has no configuration.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The domain we speak as, and the one we mean.
+    pub ours: String,
+    pub theirs: String,
+    pub negotiation: Duration,
+}
+
+/// Something to be delivered, remembered until it is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Parcel {
+    /// A row of the outbox.
+    Row(i64),
+    /// A stanza that nobody else remembers.
+    Volatile(Box<Stanza>),
+}
+
+/// Why a stream is over.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Over {
+    #[error("it was closed in good order")]
+    Orderly,
+    #[error("{0} offers no TLS")]
+    NoTls(String),
+    #[error("the certificate of {domain}: {why}")]
+    Unproven { domain: String, why: Unproven },
+    #[error("{0} does not offer EXTERNAL: perhaps it does not believe our certificate")]
+    NoExternal(String),
+    #[error("{domain} does not believe our certificate: {failure}")]
+    Refused { domain: String, failure: Failure },
+    #[error("a stream error, {0}")]
+    Stream(StreamError),
+}
+
+#[derive(Debug, PartialEq)]
+pub enum Event {
+    /// `<proceed/>` has come: discard what was read, start TLS.
+    StartTls,
+    /// A new stream begins: the framing expects a header.
+    Restart,
+    /// Stanzas may be sent.
+    Ready,
+    /// The peer has these: acknowledged, or without acknowledgements, written.
+    Delivered(Vec<Parcel>),
+    Closed(Over),
+}
+
+pub enum Command {
+    /// TLS is up, and this is what the peer has shown.
+    TlsStarted(Box<dyn Proof>),
+    Send(Parcel, Bytes),
+    /// All that was transmitted so far has been written.
+    Flushed,
+    Close(Option<StreamError>),
+}
+
+pub struct Outgoing {
+    settings: Settings,
+    speaker: Speaker,
+    state: State,
+    secured: bool,
+    authenticated: bool,
+    header: Header,
+    acking: bool,
+    unacked: Outbound<Parcel>,
+    deadline: Option<Instant>,
+    events: VecDeque<Event>,
+}
+
+/// Named for what is awaited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Header,
+    Features,
+    Proceed,
+    Tls,
+    Success,
+    Enabled,
+    Stanzas,
+    Farewell,
+    Over,
+}
+
+impl Outgoing {
+    /// `proof` where TLS came first (XEP-0368).
+    #[must_use]
+    pub fn new(settings: Settings, proof: Option<Box<dyn Proof>>, now: Now) -> Self {
+        let mut this = Self {
+            deadline: Some(now.instant + settings.negotiation),
+            settings,
+            speaker: Speaker::new(ns::SERVER),
+            state: State::Header,
+            secured: false,
+            authenticated: false,
+            header: Header::default(),
+            acking: false,
+            unacked: Outbound::default(),
+            events: VecDeque::new(),
+        };
+        match proof {
+            Some(proof) => this.secured_by(&*proof, now),
+            None => this.open(),
+        }
+        this
+    }
+
+    /// What was sent and has not been acknowledged, oldest first.
+    #[must_use]
+    pub fn into_unacked(self) -> Vec<Parcel> {
+        self.unacked.into_unacked().into()
+    }
+
+    fn open(&mut self) {
+        let header = words::header(&self.settings.ours, Some(&self.settings.theirs), None);
+        self.speaker.open(header);
+        self.state = State::Header;
+    }
+
+    /// RFC 6120 §13.7.2: whoever cannot prove to be the domain gets nothing that is meant for it.
+    fn secured_by(&mut self, proof: &dyn Proof, now: Now) {
+        if let Err(why) = proof.speaks_for(&self.settings.theirs, now.wall) {
+            let domain = self.settings.theirs.clone();
+            return self.end(Over::Unproven { domain, why });
+        }
+        self.secured = true;
+        self.open();
+    }
+
+    fn element(&mut self, bytes: &Bytes, now: Now) -> Result<(), StreamError> {
+        let element = xml::parse(bytes, &self.header)?;
+        if let Some(error) = StreamError::from_element(&element) {
+            self.end(Over::Stream(error));
+            return Ok(());
+        }
+        match (self.state, element.ns.as_str(), element.name.as_str()) {
+            (State::Features, ..) => {
+                let features = Features::from_element(&element).ok_or_else(|| {
+                    unexpected(&element, "the features of the stream were expected")
+                })?;
+                self.features(&features, now);
+            }
+            (State::Proceed, ns::TLS, "proceed") => {
+                self.state = State::Tls;
+                self.speaker.restart();
+                self.events.push_back(Event::StartTls);
+            }
+            (State::Proceed, ns::TLS, "failure") => {
+                self.end(Over::NoTls(self.settings.theirs.clone()));
+            }
+            (State::Success, ns::SASL, "success") => {
+                self.authenticated = true;
+                self.speaker.restart();
+                self.events.push_back(Event::Restart);
+                self.open();
+            }
+            (State::Success, ns::SASL, "challenge") => {
+                // XEP-0178 §3, example 16: an empty challenge asks for what was said already.
+                let response = Element::new(ns::SASL, "response");
+                self.speaker.say(&response.with_text(self.identity()));
+            }
+            (State::Success, ns::SASL, "failure") => {
+                let failure = Failure::from_element(&element)
+                    .ok_or_else(|| unexpected(&element, "a failure without a reason is none"))?;
+                let domain = self.settings.theirs.clone();
+                self.end(Over::Refused { domain, failure });
+            }
+            (State::Enabled, ns::SM, "enabled") => {
+                self.acking = true;
+                self.begin();
+            }
+            // Acknowledgements are a comfort; a peer that fails to count still takes stanzas.
+            (State::Enabled, ns::SM, "failed") => self.begin(),
+            (State::Stanzas | State::Farewell, ns::SM, _) => self.management(&element, now)?,
+            _ => {
+                return Err(unexpected(
+                    &element,
+                    "what you have for us comes on your own stream",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn features(&mut self, features: &Features, now: Now) {
+        if !self.secured {
+            if features.starttls.is_none() {
+                return self.end(Over::NoTls(self.settings.theirs.clone()));
+            }
+            self.speaker.say(&Element::new(ns::TLS, "starttls"));
+            self.state = State::Proceed;
+        } else if !self.authenticated {
+            if !features.mechanisms.iter().any(|name| name == "EXTERNAL") {
+                return self.end(Over::NoExternal(self.settings.theirs.clone()));
+            }
+            let auth = Element::new(ns::SASL, "auth")
+                .with_attr("mechanism", "EXTERNAL")
+                .with_text(self.identity());
+            self.speaker.say(&auth);
+            self.state = State::Success;
+        } else if features.stream_management {
+            self.speaker.say(&Element::new(ns::SM, "enable"));
+            self.state = State::Enabled;
+        } else {
+            self.begin();
+        }
+        let _ = now;
+    }
+
+    fn identity(&self) -> String {
+        sasl::encode(self.settings.ours.as_bytes())
+    }
+
+    fn begin(&mut self) {
+        self.state = State::Stanzas;
+        self.deadline = None;
+        self.events.push_back(Event::Ready);
+    }
+
+    fn management(&mut self, element: &Element, now: Now) -> Result<(), StreamError> {
+        match element.name.as_str() {
+            "a" if self.acking => {
+                let h = ack::h(element).ok_or_else(|| {
+                    StreamError::new(StreamCondition::BadFormat, "<a/> needs a number in 'h'")
+                })?;
+                let delivered = self.unacked.acknowledged(h)?;
+                if self.state == State::Stanzas {
+                    let waiting = !self.unacked.is_empty();
+                    self.deadline = waiting.then(|| now.instant + ACKNOWLEDGEMENT);
+                }
+                if !delivered.is_empty() {
+                    self.events.push_back(Event::Delivered(delivered));
+                }
+            }
+            "r" => {
+                // Nothing comes in on this stream, and so much is acknowledged.
+                let nothing = ack::Inbound::default();
+                self.speaker.say(&nothing.acknowledgement());
+            }
+            _ => return Err(unexpected(element, "it has no meaning here")),
+        }
+        Ok(())
+    }
+
+    fn flushed(&mut self) {
+        if self.acking || self.speaker.waiting() > 0 || self.unacked.is_empty() {
+            return;
+        }
+        // Without acknowledgements what is written counts as delivered: more cannot be known.
+        let unacked = std::mem::take(&mut self.unacked).into_unacked();
+        self.events.push_back(Event::Delivered(unacked.into()));
+    }
+
+    fn fail(&mut self, error: StreamError) {
+        let ours = self.settings.ours.clone();
+        self.speaker
+            .fail(&error, || words::header(&ours, None, None));
+        self.end(Over::Stream(error));
+    }
+
+    fn end(&mut self, over: Over) {
+        self.speaker.close();
+        self.state = State::Over;
+        self.deadline = None;
+        self.events.push_back(Event::Closed(over));
+    }
+}
+
+fn unexpected(element: &Element, why: &str) -> StreamError {
+    StreamError::new(
+        StreamCondition::PolicyViolation,
+        format!("<{}/> was not expected here: {why}", element.name),
+    )
+}
+
+impl Machine for Outgoing {
+    type Command = Command;
+    type Event = Event;
+
+    fn receive(&mut self, frame: Frame, now: Now) {
+        let outcome = match (frame, self.state) {
+            (_, State::Over) => Ok(()),
+            (Frame::Close, _) => return self.end(Over::Orderly),
+            (Frame::Fault(error), _) => Err(error),
+            (Frame::Open(header), State::Header) => words::check(&header).map(|()| {
+                self.header = header;
+                self.state = State::Features;
+            }),
+            (Frame::Open(_), _) => Err(StreamError::new(
+                StreamCondition::PolicyViolation,
+                "a second stream header was not expected here",
+            )),
+            (Frame::Element(bytes), _) => self.element(&bytes, now),
+        };
+        if let Err(error) = outcome {
+            self.fail(error);
+        }
+    }
+
+    fn command(&mut self, command: Command, now: Now) {
+        match command {
+            Command::TlsStarted(proof) if self.state == State::Tls => {
+                self.secured_by(&*proof, now);
+            }
+            Command::TlsStarted(_) => {}
+            Command::Send(parcel, bytes) => {
+                // Once closed nothing is said; it comes back with what was never acknowledged.
+                self.speaker.say_bytes(bytes);
+                self.unacked.sent(parcel);
+                if self.acking && self.state == State::Stanzas {
+                    self.deadline.get_or_insert(now.instant + ACKNOWLEDGEMENT);
+                }
+            }
+            Command::Flushed if self.state == State::Stanzas => self.flushed(),
+            Command::Flushed => {}
+            Command::Close(_) if matches!(self.state, State::Over | State::Farewell) => {}
+            Command::Close(Some(error)) => self.fail(error),
+            Command::Close(None) => {
+                self.speaker.close();
+                self.state = State::Farewell;
+                self.deadline = Some(now.instant + FAREWELL);
+            }
+        }
+    }
+
+    fn ready(&self) -> bool {
+        !matches!(self.state, State::Tls | State::Over)
+    }
+
+    fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    fn poll_transmit(&mut self) -> Option<Frame> {
+        if let Some(frame) = self.speaker.poll() {
+            return Some(frame);
+        }
+        // Asked for behind the last of a burst, not after each of it.
+        if self.acking
+            && self.speaker.is_open()
+            && let Some(request) = self.unacked.request()
+        {
+            self.speaker.say(&request);
+        }
+        self.speaker.poll()
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    fn timeout(&mut self, now: Now) {
+        if self.deadline.is_none_or(|deadline| deadline > now.instant) {
+            return;
+        }
+        match self.state {
+            State::Over => {}
+            State::Farewell => self.end(Over::Orderly),
+            State::Stanzas => self.fail(StreamError::new(
+                StreamCondition::ConnectionTimeout,
+                "you have acknowledged nothing for too long",
+            )),
+            _ => self.fail(StreamError::new(
+                StreamCondition::ConnectionTimeout,
+                "the negotiation has taken too long",
+            )),
+        }
+    }
+}

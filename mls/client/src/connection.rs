@@ -112,7 +112,7 @@ impl Connection {
                 Step::Event(Event::Closed(fault)) => {
                     return Err(fault.unwrap_or(Fault::Silent).into());
                 }
-                Step::Event(Event::Stanza(_)) | Step::Writable => {}
+                Step::Event(Event::Stanza(_)) | Step::Written => {}
             }
         }
     }

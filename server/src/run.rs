@@ -61,7 +61,14 @@ pub async fn run(
     let storage = open(&conf.database()).await?;
     let certificates = tls::certificates(&conf, &domains, clock.wall())?;
     let remote = Arc::new(peers::Streams::default());
-    let home = home::home(&conf, &domains, storage.clone(), clock.clone(), remote.clone()).await?;
+    let home = home::home(
+        &conf,
+        &domains,
+        storage.clone(),
+        clock.clone(),
+        remote.clone(),
+    )
+    .await?;
     let (stopper, stop) = stop::channel();
     let sessions = home.clone();
     let state = admin::State {

@@ -164,7 +164,7 @@ async fn reach(
     let dns: Arc<dyn Lookup> = match endpoint {
         Some(endpoint) if endpoint.host.parse::<std::net::IpAddr>().is_ok() => Arc::new(NoDns),
         _ => {
-            Arc::new(SystemDns::new().map_err(|e| ConnectError::Unreachable(vec![e.to_string()]))?)
+            Arc::new(SystemDns::new())
         }
     };
     let candidates = match endpoint {

@@ -37,29 +37,41 @@ pub trait Lookup: Send + Sync + 'static {
     fn addresses<'a>(&'a self, host: &'a str) -> Later<'a, Result<Vec<IpAddr>, DnsError>>;
 }
 
-/// The system's resolvers (`/etc/resolv.conf`, `/etc/hosts`), with a cache.
-pub struct SystemDns(TokioResolver);
+/// The system's resolvers (`/etc/resolv.conf`, `/etc/hosts`), with a cache. Where the system has
+/// none, every question is answered with that error: a server whose peers are all configured
+/// needs no DNS.
+pub struct SystemDns(Result<TokioResolver, String>);
 
 impl SystemDns {
-    /// # Errors
-    /// When the system's configuration cannot be read.
-    pub fn new() -> Result<Self, DnsError> {
-        let resolver = TokioResolver::builder_tokio()
-            .and_then(|builder| builder.build())
-            .map_err(|error| DnsError {
-                name: "any name".to_owned(),
-                why: format!("the system's resolver configuration is unusable: {error}"),
-            })?;
-        Ok(Self(resolver))
+    #[must_use]
+    pub fn new() -> Self {
+        let resolver = TokioResolver::builder_tokio().and_then(|builder| builder.build());
+        Self(resolver.map_err(|error| {
+            tracing::warn!(%error, "no name can be looked up: see /etc/resolv.conf");
+            format!("the system's resolver configuration is unusable: {error}")
+        }))
+    }
+
+    fn resolver(&self, name: &str) -> Result<&TokioResolver, DnsError> {
+        self.0.as_ref().map_err(|why| DnsError {
+            name: name.to_owned(),
+            why: why.clone(),
+        })
+    }
+}
+
+impl Default for SystemDns {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
 impl Lookup for SystemDns {
     fn srv<'a>(&'a self, name: &'a str) -> Later<'a, Result<Vec<Srv>, DnsError>> {
         Box::pin(async move {
-            let answer = match self.0.srv_lookup(absolute(name)?).await {
+            let answer = match self.resolver(name)?.srv_lookup(absolute(name)?).await {
                 Ok(answer) => answer,
-                Err(error) if is_empty_answer(&error) => return Ok(Vec::new()),
+                Err(error) if error.is_no_records_found() => return Ok(Vec::new()),
                 Err(error) => return Err(failed(name, &error)),
             };
             let records = answer
@@ -80,9 +92,9 @@ impl Lookup for SystemDns {
 
     fn addresses<'a>(&'a self, host: &'a str) -> Later<'a, Result<Vec<IpAddr>, DnsError>> {
         Box::pin(async move {
-            match self.0.lookup_ip(absolute(host)?).await {
+            match self.resolver(host)?.lookup_ip(absolute(host)?).await {
                 Ok(answer) => Ok(answer.iter().collect()),
-                Err(error) if is_empty_answer(&error) => Ok(Vec::new()),
+                Err(error) if error.is_no_records_found() => Ok(Vec::new()),
                 Err(error) => Err(failed(host, &error)),
             }
         })
@@ -110,10 +122,6 @@ fn without_dot(name: &Name) -> String {
         Some("") | None => text,
         Some(host) => host.to_owned(),
     }
-}
-
-fn is_empty_answer(error: &NetError) -> bool {
-    error.is_no_records_found()
 }
 
 fn failed(name: &str, error: &NetError) -> DnsError {

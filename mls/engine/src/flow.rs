@@ -8,7 +8,7 @@ use mls_rs::group::Sender;
 use mls_rs::group::proposal::Proposal;
 use uuid::Uuid;
 
-use crate::commit::Built;
+use crate::commit::{Built, members};
 use crate::content::MessageId;
 use crate::engine::{Engine, Timer};
 use crate::error::Error;
@@ -84,10 +84,12 @@ impl Engine {
         let plans =
             self.rows
                 .list::<Plan>(Space::Plan, &rows::of_room(room.as_str()), MAX_PLANS)?;
+        let mut inviting = false;
         for (key, plan) in plans {
             if let Plan::Add(add) = &plan
                 && !self.all_claimed(room, add, now)?
             {
+                inviting = true;
                 continue;
             }
             let number = rows::number(&key);
@@ -98,7 +100,11 @@ impl Engine {
             // The plan needed nothing: the room may have changed for the next one.
             group = self.take_group(room, &record)?;
         }
-        let waiting = self.next_waiting(room)?;
+        let waiting = match inviting && self.is_alone(&group) {
+            // Who speaks first and invites first wants to be heard.
+            true => None,
+            false => self.next_waiting(room)?,
+        };
         let must_commit = group.commit_required() && waiting.is_some();
         if must_commit || record.rotate {
             let built = self.build(room, &mut record, &mut group, None, now)?;
@@ -114,6 +120,12 @@ impl Engine {
         }
         self.keep_group(room, group);
         Ok(())
+    }
+
+    fn is_alone(&self, group: &Group) -> bool {
+        members(group)
+            .iter()
+            .all(|(account, _)| *account == self.account)
     }
 
     /// What became of an attempt to build a commit. True if the next thing can be looked at.

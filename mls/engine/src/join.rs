@@ -23,10 +23,13 @@ use crate::outgoing::{Destination, Request};
 use crate::receive::device;
 use crate::requests::Purpose;
 use crate::room::{Record, Stage};
+use crate::rows;
 use crate::store::Space;
 
 /// KeyPackageRefs of one Welcome that are looked up.
 const MAX_REFERENCES: usize = 1_000;
+/// Senders of one room that are counted.
+const MAX_COUNTERS: usize = 100_000;
 
 enum Unjoinable {
     Awaits(String),
@@ -185,6 +188,7 @@ impl Engine {
         self.mls.save(&mut group, true)?;
         self.early.remove(room);
         self.blocked.remove(room);
+        self.forget_counters(room)?;
         self.remember_head(room, &record);
         self.write_record(room, &record)?;
         let by = by.unwrap_or_else(|| nobody(&welcome.sender));
@@ -201,6 +205,18 @@ impl Engine {
         self.acknowledge_welcome(welcome.id, now);
         self.acknowledge(room, now)?;
         self.touched.insert(room.clone());
+        Ok(())
+    }
+
+    /// What members said while this device was out is not lost, it was never ours to read.
+    fn forget_counters(&self, room: &BareJid) -> Result<(), Error> {
+        let prefix = rows::of_room(room.as_str());
+        for (key, _) in self
+            .rows
+            .scan(Space::Counter, &prefix, None, MAX_COUNTERS)?
+        {
+            self.rows.delete(Space::Counter, &key);
+        }
         Ok(())
     }
 

@@ -184,7 +184,8 @@ impl Engine {
         let mut packages = Vec::new();
         for Claimed { device, result } in claimed.into_iter().take(MAX_CLAIMED) {
             let why = match result {
-                _ if device == own => continue,
+                // Device ids are only unique within a domain.
+                _ if device == own && *account == self.account => continue,
                 ClaimResult::Package { package, .. } => {
                     packages.push(ClaimedPackage {
                         device: device.into_bytes(),

@@ -237,7 +237,7 @@ impl Engine {
         let Payload::Held(payload) = &entry.payload else {
             return fail("the server no longer holds it");
         };
-        if entry.device == Some(self.own_device()?) {
+        if entry.device == Some(self.own_device()?) && entry.sender == self.account {
             return fail("it was sent by this device before its data was restored");
         }
         let message = match parse(payload, record) {

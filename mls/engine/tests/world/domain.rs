@@ -1,0 +1,316 @@
+//! A domain in a test: its CA, its Authentication Service, its directory of KeyPackages.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use comity_mls_credential::anchors::statement::Der;
+use comity_mls_credential::anchors::{Statement, TlsKey};
+use comity_mls_credential::csr;
+use comity_mls_credential::issue::{self, Issuer, Validity};
+use comity_mls_credential::keys::{Algorithm, PrivateKey, PublicKey};
+use comity_mls_credential::signed;
+use comity_mls_wire::authority;
+use comity_mls_wire::keys::{self, ClaimResult, Claimed, Count, Published};
+use comity_mls_wire::refusal::Refusal;
+use comity_xmpp::jid::BareJid;
+use openssl::asn1::Asn1Time;
+use openssl::hash::MessageDigest;
+use openssl::pkey::PKey;
+use openssl::x509::extension::SubjectAlternativeName;
+use openssl::x509::{X509, X509NameBuilder};
+use uuid::Uuid;
+
+const DAY: u64 = 24 * 60 * 60;
+
+pub struct Domain {
+    pub name: String,
+    pub issuing: Issuer,
+    pub statement: Bytes,
+    pub hub_key: PrivateKey,
+    pub hub_certificate: Bytes,
+    pub tls_root: Vec<u8>,
+    pub devices: HashMap<Uuid, Device>,
+    next_nonce: u64,
+}
+
+pub struct Device {
+    pub account: BareJid,
+    pub key: PublicKey,
+    pub packages: Vec<Published>,
+}
+
+/// What one session with the domain has proved.
+#[derive(Default)]
+pub struct Proof {
+    nonce: Option<Vec<u8>>,
+    pub device: Option<Uuid>,
+}
+
+fn tls(domain: &str) -> (Vec<u8>, TlsKey) {
+    let key = PrivateKey::generate(Algorithm::P256).unwrap();
+    let pkey = PKey::private_key_from_der(&key.to_pkcs8().unwrap()).unwrap();
+    let mut name = X509NameBuilder::new().unwrap();
+    name.append_entry_by_text("CN", domain).unwrap();
+    let name = name.build();
+    let mut builder = X509::builder().unwrap();
+    builder.set_version(2).unwrap();
+    builder.set_subject_name(&name).unwrap();
+    builder.set_issuer_name(&name).unwrap();
+    builder.set_pubkey(&pkey).unwrap();
+    builder
+        .set_not_before(&Asn1Time::from_unix(0).unwrap())
+        .unwrap();
+    builder
+        .set_not_after(&Asn1Time::from_unix(4_000_000_000).unwrap())
+        .unwrap();
+    let san = SubjectAlternativeName::new()
+        .dns(domain)
+        .build(&builder.x509v3_context(None, None))
+        .unwrap();
+    builder.append_extension(san).unwrap();
+    builder.sign(&pkey, MessageDigest::sha256()).unwrap();
+    let certificate = builder.build();
+    let chain = certificate.to_pem().unwrap();
+    (
+        certificate.to_der().unwrap(),
+        TlsKey::from_pem(&chain, &key.to_pem().unwrap()).unwrap(),
+    )
+}
+
+impl Domain {
+    pub fn new(name: &str, now_s: u64) -> Self {
+        let validity = Validity {
+            not_before: now_s - DAY,
+            not_after: now_s + 3_650 * DAY,
+        };
+        let key = || PrivateKey::generate(Algorithm::P256).unwrap();
+        let root = issue::root(name, key(), validity).unwrap();
+        let issuing_key = key();
+        let certificate =
+            issue::issuing(name, &issuing_key.public().unwrap(), &root, validity).unwrap();
+        let issuing = Issuer {
+            key: issuing_key,
+            certificate,
+        };
+        let hub_key = key();
+        let address = BareJid::parse(name).unwrap();
+        let hub_certificate = issue::leaf(
+            &address,
+            None,
+            &hub_key.public().unwrap(),
+            &issuing,
+            validity,
+        )
+        .unwrap();
+        let (tls_root, tls) = tls(name);
+        let statement = Statement {
+            version: 1,
+            domain: name.to_owned(),
+            sequence: 0,
+            issued: now_s,
+            expires: now_s + 7 * DAY,
+            predecessor: None,
+            root: Der(root.certificate.clone()),
+            issuing: vec![Der(issuing.certificate.clone())],
+            handovers: Vec::new(),
+            log_head: None,
+        };
+        let statement = statement.sign(&root.key, &tls).unwrap().into();
+        Self {
+            name: name.to_owned(),
+            issuing,
+            statement,
+            hub_key,
+            hub_certificate: hub_certificate.into(),
+            tls_root,
+            devices: HashMap::new(),
+            next_nonce: 0,
+        }
+    }
+
+    pub fn authority(
+        &mut self,
+        account: &BareJid,
+        proof: &mut Proof,
+        request: authority::Request,
+        now_s: u64,
+    ) -> Result<authority::Answer, Refusal> {
+        use authority::{Answer, Request};
+        let name = account.as_str().as_bytes();
+        match request {
+            Request::Challenge => {
+                self.next_nonce += 1;
+                let nonce = self.next_nonce.to_be_bytes().to_vec();
+                proof.nonce = Some(nonce.clone());
+                Ok(Answer::Challenge {
+                    nonce: nonce.into(),
+                })
+            }
+            Request::Register {
+                device_key,
+                signature,
+                ..
+            } => {
+                let nonce = proof.nonce.take().ok_or(Refusal::BadSignature)?;
+                let key = PublicKey::from_spki(&device_key).unwrap();
+                let content = signed::content(signed::REGISTER, &[&nonce, name, &device_key]);
+                if !key.verifies(&content, &signature) {
+                    return Err(Refusal::BadSignature);
+                }
+                if let Some((id, _)) = self.devices.iter().find(|(_, d)| d.key == key) {
+                    return Ok(Answer::Registered { device: *id });
+                }
+                let id = Uuid::from_u128(self.devices.len() as u128 + 1);
+                self.devices.insert(
+                    id,
+                    Device {
+                        account: account.clone(),
+                        key,
+                        packages: Vec::new(),
+                    },
+                );
+                Ok(Answer::Registered { device: id })
+            }
+            Request::Prove {
+                device, signature, ..
+            } => {
+                let nonce = proof.nonce.take().ok_or(Refusal::BadSignature)?;
+                let content =
+                    signed::content(signed::PROVE, &[&nonce, name, device.as_bytes(), b""]);
+                let known = self.devices.get(&device).ok_or(Refusal::UnknownDevice)?;
+                if known.account != *account || !known.key.verifies(&content, &signature) {
+                    return Err(Refusal::BadSignature);
+                }
+                proof.device = Some(device);
+                Ok(Answer::Proved)
+            }
+            Request::Enrol {
+                device,
+                requests,
+                signature,
+            } => {
+                if proof.device != Some(device) {
+                    return Err(Refusal::NoDevice);
+                }
+                let mut parts: Vec<&[u8]> = vec![name, device.as_bytes()];
+                parts.extend(requests.iter().map(|r| &r[..]));
+                let content = signed::content(signed::ENROL, &parts);
+                if !self.devices[&device].key.verifies(&content, &signature) {
+                    return Err(Refusal::BadSignature);
+                }
+                let certificates = requests
+                    .iter()
+                    .map(|request| {
+                        let key = csr::read(request, account, device).unwrap();
+                        self.certify(account, device, &key, now_s)
+                    })
+                    .collect();
+                Ok(Answer::Certificates(certificates))
+            }
+            Request::Anchors { .. } => unreachable!("answered by the world"),
+            other => panic!("not played: {other:?}"),
+        }
+    }
+
+    pub fn certify(&self, account: &BareJid, device: Uuid, key: &PublicKey, now_s: u64) -> Bytes {
+        let validity = Validity {
+            not_before: now_s - 60,
+            not_after: now_s + 120 * DAY,
+        };
+        issue::leaf(account, Some(device), key, &self.issuing, validity)
+            .unwrap()
+            .into()
+    }
+
+    pub fn publish(
+        &mut self,
+        account: &BareJid,
+        request: keys::Request,
+    ) -> Result<keys::Answer, Refusal> {
+        match request {
+            keys::Request::Publish {
+                device,
+                replace,
+                packages,
+                signature,
+            } => {
+                let marks: Vec<[u8; 1]> =
+                    packages.iter().map(|p| [u8::from(p.last_resort)]).collect();
+                let mut parts: Vec<&[u8]> = vec![account.as_str().as_bytes(), device.as_bytes()];
+                for (package, mark) in packages.iter().zip(&marks) {
+                    parts.push(mark);
+                    parts.push(&package.package);
+                }
+                let content = signed::content(signed::PUBLISH, &parts);
+                let known = self
+                    .devices
+                    .get_mut(&device)
+                    .ok_or(Refusal::UnknownDevice)?;
+                if !known.key.verifies(&content, &signature) {
+                    return Err(Refusal::BadSignature);
+                }
+                if replace {
+                    known.packages.clear();
+                }
+                for package in packages {
+                    if !known.packages.contains(&package) {
+                        known.packages.push(package);
+                    }
+                }
+                Ok(keys::Answer::Published(self.counts(account)))
+            }
+            keys::Request::Count => Ok(keys::Answer::Counts(self.counts(account))),
+            other => panic!("not played: {other:?}"),
+        }
+    }
+
+    fn counts(&self, account: &BareJid) -> Vec<Count> {
+        let own = self.devices.iter().filter(|(_, d)| d.account == *account);
+        own.map(|(id, device)| {
+            let last = device.packages.iter().filter(|p| p.last_resort).count();
+            Count {
+                device: *id,
+                suite: 2,
+                ordinary: u32::try_from(device.packages.len() - last).unwrap(),
+                last_resort: last > 0,
+            }
+        })
+        .collect()
+    }
+
+    pub fn claim(&mut self, account: &BareJid, only: &[Uuid]) -> Result<keys::Answer, Refusal> {
+        let mut claimed = Vec::new();
+        for (id, device) in &mut self.devices {
+            if device.account != *account || (!only.is_empty() && !only.contains(id)) {
+                continue;
+            }
+            let ordinary = device.packages.iter().position(|p| !p.last_resort);
+            let result = match ordinary {
+                Some(place) => {
+                    let package = device.packages.remove(place);
+                    ClaimResult::Package {
+                        package: package.package,
+                        last_resort: false,
+                    }
+                }
+                None => match device.packages.first() {
+                    Some(package) => ClaimResult::Package {
+                        package: package.package.clone(),
+                        last_resort: true,
+                    },
+                    None => ClaimResult::Exhausted,
+                },
+            };
+            claimed.push(Claimed {
+                device: *id,
+                result,
+            });
+        }
+        if claimed.is_empty() {
+            return Err(Refusal::NoKeyPackages {
+                account: account.clone(),
+            });
+        }
+        Ok(keys::Answer::Claimed(claimed))
+    }
+}

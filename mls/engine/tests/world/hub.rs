@@ -1,0 +1,296 @@
+//! A room's hub in a test: orders by epoch, follows the public tree, signs heads, keeps the log and
+//! who may read which part of it.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use comity_mls_credential::keys::PrivateKey;
+use comity_mls_credential::leaf::Leaf;
+use comity_mls_credential::provider::{Provider, certificate};
+use comity_mls_credential::signed;
+use comity_mls_wire::refusal::Refusal;
+use comity_mls_wire::room::{
+    self, Accepted, Answer, Bundle, Entry, EntryKind, Hash, IdempotencyKey, Member, Payload,
+    Welcome,
+};
+use comity_xmpp::jid::BareJid;
+use mls_rs::MlsMessage;
+use mls_rs::external_client::builder::{
+    ExternalBaseConfig, WithCryptoProvider, WithIdentityProvider,
+};
+use mls_rs::external_client::{ExternalClient, ExternalGroup, ExternalReceivedMessage};
+use mls_rs::group::ExportedTree;
+use mls_rs::group::proposal::ProposalType;
+use mls_rs_codec::MlsDecode as _;
+use mls_rs_core::extension::ExtensionType;
+use mls_rs_crypto_openssl::OpensslCryptoProvider;
+use uuid::Uuid;
+
+type Config =
+    WithCryptoProvider<OpensslCryptoProvider, WithIdentityProvider<Provider, ExternalBaseConfig>>;
+
+pub struct Room {
+    address: BareJid,
+    key: PrivateKey,
+    pub group: ExternalGroup<Config>,
+    pub log: Vec<Entry>,
+    /// From where, and to where, a device may read.
+    readers: HashMap<Member, (u64, Option<u64>)>,
+    pub welcomes: Vec<(Member, Welcome)>,
+    answers: HashMap<(Member, IdempotencyKey), Result<Answer, Refusal>>,
+    pending: Vec<u64>,
+    /// Commits accepted and refused as stale.
+    pub commits: u64,
+    pub stale: u64,
+    next_welcome: u128,
+}
+
+pub fn create(
+    address: &BareJid,
+    key: PrivateKey,
+    provider: Provider,
+    creator: Member,
+    create: &room::Create,
+    now: u64,
+) -> (Room, Answer) {
+    let client = ExternalClient::builder()
+        .crypto_provider(OpensslCryptoProvider::new())
+        .identity_provider(provider)
+        .extension_type(ExtensionType::new(comity_mls_wire::policy::EXTENSION_TYPE))
+        .custom_proposal_types([ProposalType::SELF_REMOVE])
+        .build();
+    let info = MlsMessage::from_bytes(&create.group_info).unwrap();
+    let tree = ExportedTree::mls_decode(&mut &*create.tree).unwrap();
+    let group = client.observe_group(info, Some(tree), None).unwrap();
+    let mut room = Room {
+        address: address.clone(),
+        key,
+        group,
+        log: Vec::new(),
+        readers: HashMap::new(),
+        welcomes: Vec::new(),
+        answers: HashMap::new(),
+        pending: Vec::new(),
+        commits: 0,
+        stale: 0,
+        next_welcome: 1,
+    };
+    room.readers.insert(creator.clone(), (0, None));
+    let accepted = room.append(EntryKind::Notice, 0, &creator, &create.group_info, now);
+    let answer = Answer::Accepted(accepted);
+    room.answers
+        .insert((creator, create.key), Ok(answer.clone()));
+    (room, answer)
+}
+
+impl Room {
+    fn head(&self) -> Hash {
+        self.log.last().map_or(room::GENESIS, |entry| entry.head)
+    }
+
+    fn epoch(&self) -> u64 {
+        self.group.group_context().epoch
+    }
+
+    fn append(
+        &mut self,
+        kind: EntryKind,
+        epoch: u64,
+        sender: &Member,
+        payload: &Bytes,
+        now: u64,
+    ) -> Accepted {
+        let mut entry = Entry {
+            room: self.address.clone(),
+            seq: self.log.len() as u64 + 1,
+            kind,
+            epoch,
+            time: now,
+            sender: sender.account.clone(),
+            device: Some(sender.device),
+            payload: Payload::Held(payload.clone()),
+            head: [0; 32],
+            signature: None,
+            changes: Vec::new(),
+        };
+        entry.head = entry.computed_head(&self.head());
+        if kind == EntryKind::Commit {
+            let content = signed::content(
+                signed::HEAD,
+                &[
+                    self.address.as_str().as_bytes(),
+                    &entry.seq.to_be_bytes(),
+                    &entry.head,
+                ],
+            );
+            entry.signature = Some(self.key.sign(&content).unwrap().into());
+        }
+        let accepted = Accepted {
+            seq: entry.seq,
+            epoch: self.epoch(),
+            time: now,
+            head: entry.head,
+        };
+        self.log.push(entry);
+        accepted
+    }
+
+    /// The same key gives the same answer.
+    pub fn answer(
+        &mut self,
+        from: &Member,
+        request: room::Request,
+        now: u64,
+    ) -> Result<Answer, Refusal> {
+        use room::Request;
+        let key = match &request {
+            Request::Create(create) => create.key,
+            Request::Commit(bundle) => bundle.key,
+            Request::Propose { key, .. } | Request::Send { key, .. } => *key,
+            other => panic!("not played: {other:?}"),
+        };
+        let known = (from.clone(), key);
+        if let Some(answer) = self.answers.get(&known) {
+            return answer.clone();
+        }
+        let reader = self.readers.get(from);
+        if reader.is_none_or(|(_, until)| until.is_some()) {
+            return Err(Refusal::NoRoom);
+        }
+        let answer = match request {
+            Request::Create(_) => Err(Refusal::RoomExists),
+            Request::Commit(bundle) => self.commit(from, &bundle, now),
+            Request::Propose { proposal, .. } => self.propose(from, &proposal, now),
+            Request::Send { epoch, message, .. } => self.send(from, epoch, &message, now),
+            _ => unreachable!(),
+        };
+        self.answers.insert(known, answer.clone());
+        answer
+    }
+
+    fn stale(&mut self) -> Refusal {
+        self.stale += 1;
+        let newest = self.log.iter().rev().find(|e| e.kind == EntryKind::Commit);
+        Refusal::StaleEpoch {
+            epoch: self.epoch(),
+            seq: newest.map_or(1, |entry| entry.seq),
+        }
+    }
+
+    fn send(
+        &mut self,
+        from: &Member,
+        epoch: u64,
+        message: &Bytes,
+        now: u64,
+    ) -> Result<Answer, Refusal> {
+        if epoch != self.epoch() {
+            return Err(self.stale());
+        }
+        let accepted = self.append(EntryKind::Application, epoch, from, message, now);
+        Ok(Answer::Accepted(accepted))
+    }
+
+    fn propose(&mut self, from: &Member, proposal: &Bytes, now: u64) -> Result<Answer, Refusal> {
+        let message = MlsMessage::from_bytes(proposal).unwrap();
+        if message.epoch() != Some(self.epoch()) {
+            return Err(self.stale());
+        }
+        let invalid = |e: mls_rs::error::MlsError| Refusal::InvalidMessage { why: e.to_string() };
+        self.group
+            .process_incoming_message(message)
+            .map_err(invalid)?;
+        let accepted = self.append(EntryKind::Proposal, self.epoch(), from, proposal, now);
+        self.pending.push(accepted.seq);
+        Ok(Answer::Accepted(accepted))
+    }
+
+    fn commit(&mut self, from: &Member, bundle: &Bundle, now: u64) -> Result<Answer, Refusal> {
+        if bundle.epoch != self.epoch() {
+            return Err(self.stale());
+        }
+        let message = MlsMessage::from_bytes(&bundle.commit).unwrap();
+        if message.proposals_by_reference().len() < self.pending.len() {
+            return Err(Refusal::MissingProposals {
+                seqs: self.pending.clone(),
+            });
+        }
+        let before = self.members();
+        let mut next = self.group.clone();
+        match next.process_incoming_message(message) {
+            Ok(ExternalReceivedMessage::Commit(_)) => {}
+            Ok(_) => panic!("no commit"),
+            Err(error) => {
+                return Err(Refusal::InvalidCommit {
+                    why: error.to_string(),
+                });
+            }
+        }
+        let info = MlsMessage::from_bytes(&bundle.group_info).unwrap();
+        let info = info.into_group_info().unwrap();
+        assert_eq!(info.group_context().epoch, bundle.epoch + 1);
+        assert_eq!(info.group_context(), next.group_context());
+        self.group = next;
+        self.pending.clear();
+        self.commits += 1;
+        let accepted = self.append(EntryKind::Commit, bundle.epoch, from, &bundle.commit, now);
+        let after = self.members();
+        for gone in before.iter().filter(|m| !after.contains(m)) {
+            if let Some(reader) = self.readers.get_mut(gone) {
+                reader.1 = Some(accepted.seq);
+            }
+        }
+        let tree: Bytes = self.group.export_tree().unwrap().into();
+        for new in after.iter().filter(|m| !before.contains(m)) {
+            self.readers.insert(new.clone(), (accepted.seq, None));
+            let joiner = bundle
+                .joiners
+                .iter()
+                .find(|j| j.account == new.account && j.device == new.device);
+            let welcome = Welcome {
+                id: Uuid::from_u128(self.next_welcome),
+                room: self.address.clone(),
+                seq: accepted.seq,
+                head: accepted.head,
+                epoch: accepted.epoch,
+                sender: from.account.clone(),
+                joiners: joiner.cloned().into_iter().collect(),
+                welcome: bundle.welcome.clone().unwrap(),
+                tree: tree.clone(),
+            };
+            self.next_welcome += 1;
+            self.welcomes.push((new.clone(), welcome));
+        }
+        Ok(Answer::Accepted(accepted))
+    }
+
+    pub fn members(&self) -> Vec<Member> {
+        self.group
+            .roster()
+            .members_iter()
+            .map(|member| {
+                let leaf =
+                    Leaf::read(certificate(&member.signing_identity.credential).unwrap()).unwrap();
+                Member {
+                    account: leaf.account,
+                    device: leaf.device.unwrap(),
+                }
+            })
+            .collect()
+    }
+
+    /// What a device may read after `after`.
+    pub fn readable(&self, member: &Member, after: u64) -> Vec<Entry> {
+        let Some((from, until)) = self.readers.get(member) else {
+            return Vec::new();
+        };
+        let wanted = |entry: &&Entry| {
+            entry.seq > after.max(*from) && until.is_none_or(|until| entry.seq <= until)
+        };
+        self.log.iter().filter(wanted).cloned().collect()
+    }
+
+    pub fn reads(&self, member: &Member) -> bool {
+        self.readers.contains_key(member)
+    }
+}

@@ -1,0 +1,628 @@
+//! Two or more engines, their domains and hubs, in one thread, under a clock the test moves and with
+//! the faults it wants.
+
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "each test file uses a part of it"
+)]
+
+pub(crate) mod domain;
+pub mod hub;
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use comity_mls_credential::anchors::TlsRoots;
+use comity_mls_credential::leaf::{IssuerId, Issuers};
+use comity_mls_credential::provider::Provider;
+use comity_mls_engine::{
+    Answer, Answered, Destination, Engine, Error, Event, Item, MemoryKeys, MemoryStore, Notice,
+    Options, Outgoing, Request, RequestId, Row, Space, Store, StoreError, Transaction, What,
+};
+use comity_mls_wire::refusal::Refusal;
+use comity_mls_wire::room::{self, Member};
+use comity_mls_wire::{authority, keys, sync};
+use comity_xmpp::jid::BareJid;
+use uuid::Uuid;
+
+use domain::{Domain, Proof};
+use hub::Room;
+
+/// 2026-01-01.
+pub const START: u64 = 1_767_225_600_000;
+pub const SUITE: u16 = 2;
+
+pub fn jid(text: &str) -> BareJid {
+    BareJid::parse(text).unwrap()
+}
+
+/// Fails at one commit, before or after writing it, as a crash would.
+#[derive(Clone)]
+pub struct FaultyStore {
+    inner: MemoryStore,
+    commits: Arc<AtomicU64>,
+    /// Twice the number of the commit to fail at; odd: the rows are written first.
+    fail_at: Arc<AtomicU64>,
+}
+
+impl FaultyStore {
+    fn new() -> Self {
+        Self {
+            inner: MemoryStore::new(),
+            commits: Arc::default(),
+            fail_at: Arc::new(AtomicU64::new(u64::MAX)),
+        }
+    }
+
+    pub fn commits(&self) -> u64 {
+        self.commits.load(Ordering::Relaxed)
+    }
+}
+
+impl Store for FaultyStore {
+    fn get(&self, space: Space, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.inner.get(space, key)
+    }
+
+    fn scan(
+        &self,
+        space: Space,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<Row>, StoreError> {
+        self.inner.scan(space, prefix, after, limit)
+    }
+
+    fn commit(&mut self, transaction: Transaction) -> Result<(), StoreError> {
+        let number = self.commits.fetch_add(1, Ordering::Relaxed);
+        let fail_at = self.fail_at.load(Ordering::Relaxed);
+        if fail_at == number * 2 {
+            return Err(StoreError("crash before the write".into()));
+        }
+        self.inner.commit(transaction)?;
+        if fail_at == number * 2 + 1 {
+            return Err(StoreError("crash after the write".into()));
+        }
+        Ok(())
+    }
+}
+
+pub struct Client {
+    pub account: BareJid,
+    pub store: FaultyStore,
+    pub keys: MemoryKeys,
+    pub engine: Engine,
+    pub proof: Proof,
+    pub online: bool,
+    pub syncing: BTreeMap<BareJid, u64>,
+    pub synced: bool,
+    handed: HashSet<(BareJid, Uuid)>,
+    inbox: VecDeque<Input>,
+    pub events: Vec<Event>,
+    pub crashes: u64,
+    /// The last crash came after its transaction was written.
+    pub crashed_after_write: bool,
+}
+
+enum Input {
+    Answer(RequestId, Answered),
+    Notice(Box<Notice>),
+}
+
+/// What happens to an answer on its way back.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    Arrives,
+    /// The request took effect, the session is lost before its answer.
+    Lost,
+}
+
+#[derive(Clone, Default)]
+struct AllIssuers(Arc<Mutex<HashMap<(String, IssuerId), Arc<[u8]>>>>);
+
+impl Issuers for AllIssuers {
+    fn issuer(&self, domain: &str, id: &IssuerId) -> Option<Arc<[u8]>> {
+        let issuers = self.0.lock().unwrap();
+        issuers.get(&(domain.to_owned(), *id)).cloned()
+    }
+}
+
+pub struct World {
+    pub now: u64,
+    pub domains: BTreeMap<String, Domain>,
+    issuers: AllIssuers,
+    provider: Provider,
+    pub rooms: HashMap<BareJid, Room>,
+    pub clients: Vec<Client>,
+    pub stock: u32,
+    random: u64,
+    /// Of 100 answers, so many are lost with their session.
+    pub lossy: u64,
+    /// Of 100 entries pushed, so many are lost on the way.
+    pub leaky: u64,
+    /// Inputs are taken in a random order of clients.
+    pub shuffle: bool,
+}
+
+impl World {
+    pub fn new(domains: &[&str]) -> Self {
+        let issuers = AllIssuers::default();
+        let mut world = Self {
+            now: START,
+            domains: BTreeMap::new(),
+            provider: Provider::new(Arc::new(issuers.clone())),
+            issuers,
+            rooms: HashMap::new(),
+            clients: Vec::new(),
+            stock: 4,
+            random: 0x9e37_79b9_7f4a_7c15,
+            lossy: 0,
+            leaky: 0,
+            shuffle: false,
+        };
+        for name in domains {
+            let domain = Domain::new(name, START / 1_000);
+            let id = comity_mls_credential::certificate::issuer_id(
+                &domain.issuing.key.public().unwrap(),
+            )
+            .unwrap();
+            let certificate = domain.issuing.certificate.clone().into();
+            world
+                .issuers
+                .0
+                .lock()
+                .unwrap()
+                .insert(((*name).to_owned(), id), certificate);
+            world.domains.insert((*name).to_owned(), domain);
+        }
+        world
+    }
+
+    pub fn seed(&mut self, seed: u64) {
+        self.random ^= seed.wrapping_mul(0xd134_2543_de82_ef95) | 1;
+    }
+
+    pub fn random(&mut self, below: u64) -> u64 {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        self.random % below
+    }
+
+    fn options(&self) -> Options {
+        let roots = self.domains.values().map(|d| &d.tls_root[..]);
+        Options {
+            tls_roots: TlsRoots::new(roots),
+            suites: vec![SUITE],
+            stock: self.stock,
+        }
+    }
+
+    /// A new device, connected and not enrolled.
+    pub fn device(&mut self, account: &str) -> usize {
+        let store = FaultyStore::new();
+        let keys = MemoryKeys::new();
+        let engine = Engine::open(
+            jid(account),
+            Box::new(store.clone()),
+            Box::new(keys.clone()),
+            self.options(),
+        )
+        .unwrap();
+        self.clients.push(Client {
+            account: jid(account),
+            store,
+            keys,
+            engine,
+            proof: Proof::default(),
+            online: false,
+            syncing: BTreeMap::new(),
+            synced: false,
+            handed: HashSet::new(),
+            inbox: VecDeque::new(),
+            events: Vec::new(),
+            crashes: 0,
+            crashed_after_write: false,
+        });
+        let client = self.clients.len() - 1;
+        self.connect(client);
+        client
+    }
+
+    /// A device that is enrolled and can be invited.
+    pub fn enrolled(&mut self, account: &str) -> usize {
+        let client = self.device(account);
+        let now = self.now;
+        self.input(client, |engine| engine.enrol("test", now));
+        self.run();
+        assert!(
+            self.clients[client]
+                .events
+                .iter()
+                .any(|e| matches!(e, Event::Enrolled { .. })),
+            "{:?}",
+            self.clients[client].events
+        );
+        client
+    }
+
+    pub fn engine(&mut self, client: usize) -> &mut Engine {
+        &mut self.clients[client].engine
+    }
+
+    /// Runs an input; a crash of the store is a crash of the program.
+    pub fn input<T>(
+        &mut self,
+        client: usize,
+        run: impl FnOnce(&mut Engine) -> Result<T, Error>,
+    ) -> Option<T> {
+        match run(&mut self.clients[client].engine) {
+            Ok(value) => Some(value),
+            Err(Error::Store(StoreError(why))) => {
+                self.clients[client].crashed_after_write = why.contains("after");
+                self.restart(client);
+                None
+            }
+            Err(error) => panic!("{}: {error}", self.clients[client].account),
+        }
+    }
+
+    pub fn crash_at(&mut self, client: usize, point: u64) {
+        let store = &self.clients[client].store;
+        let from = store.commits() * 2;
+        store.fail_at.store(from + point, Ordering::Relaxed);
+    }
+
+    /// The program dies and is started again.
+    pub fn restart(&mut self, client: usize) {
+        self.disconnect(client);
+        let options = self.options();
+        let state = &mut self.clients[client];
+        state.store.fail_at.store(u64::MAX, Ordering::Relaxed);
+        state.crashes += 1;
+        state.engine = Engine::open(
+            state.account.clone(),
+            Box::new(state.store.clone()),
+            Box::new(state.keys.clone()),
+            options,
+        )
+        .unwrap();
+        self.connect(client);
+    }
+
+    pub fn disconnect(&mut self, client: usize) {
+        let state = &mut self.clients[client];
+        state.online = false;
+        state.synced = false;
+        state.syncing.clear();
+        state.handed.clear();
+        state.inbox.clear();
+        state.proof = Proof::default();
+        state.engine.session_ended();
+    }
+
+    pub fn connect(&mut self, client: usize) {
+        let now = self.now;
+        self.clients[client].online = true;
+        self.input(client, |engine| engine.session_started(None, now));
+    }
+
+    pub fn deliver(&mut self, client: usize, notice: Notice) {
+        self.clients[client]
+            .inbox
+            .push_back(Input::Notice(Box::new(notice)));
+    }
+
+    fn member(&self, client: usize) -> Option<Member> {
+        let state = &self.clients[client];
+        Some(Member {
+            account: state.account.clone(),
+            device: state.proof.device?,
+        })
+    }
+
+    /// Carries everything until nothing moves.
+    pub fn run(&mut self) {
+        for _ in 0..100_000 {
+            if !self.turn() {
+                return;
+            }
+        }
+        panic!("it never comes to rest");
+    }
+
+    /// Runs, and moves the clock to every deadline within the next `ms`.
+    pub fn run_for(&mut self, ms: u64) {
+        let end = self.now + ms;
+        for _ in 0..100_000 {
+            self.run();
+            let next = (0..self.clients.len())
+                .filter_map(|c| self.clients[c].engine.poll_timeout())
+                .min();
+            match next {
+                Some(at) if at <= end => self.now = at.max(self.now),
+                _ => {
+                    self.now = end;
+                    return;
+                }
+            }
+            let now = self.now;
+            for client in 0..self.clients.len() {
+                let due = self.clients[client].engine.poll_timeout();
+                if due.is_some_and(|at| at <= now) {
+                    self.input(client, |engine| engine.timeout(now));
+                }
+            }
+        }
+        panic!("it never comes to rest");
+    }
+
+    /// One thing each client does; false if there was nothing to do.
+    fn turn(&mut self) -> bool {
+        let mut moved = false;
+        let count = self.clients.len();
+        let first = if self.shuffle {
+            usize::try_from(self.random(count as u64)).unwrap()
+        } else {
+            0
+        };
+        for place in 0..count {
+            let client = (first + place) % count;
+            while let Some(event) = self.clients[client].engine.poll_event() {
+                self.clients[client].events.push(event);
+            }
+            if let Some(outgoing) = self.clients[client].engine.poll_request() {
+                moved = true;
+                if self.clients[client].online {
+                    self.serve(client, outgoing);
+                }
+            } else if let Some(input) = self.clients[client].inbox.pop_front() {
+                moved = true;
+                let now = self.now;
+                self.input(client, |engine| match input {
+                    Input::Answer(id, answer) => engine.answer(id, answer, now),
+                    Input::Notice(notice) => engine.notice(*notice, now),
+                });
+            }
+        }
+        moved
+    }
+
+    fn serve(&mut self, client: usize, outgoing: Outgoing) {
+        let Outgoing { id, to, request } = outgoing;
+        let answer = match request {
+            Request::Authority(request) => self.authority(client, request).map(Answer::Authority),
+            Request::Keys(request) => self.keys(client, &to, request).map(Answer::Keys),
+            Request::Room(request) => {
+                let Destination::Room(room) = to else {
+                    panic!("a room request to {to:?}")
+                };
+                self.room(client, &room, request).map(Answer::Room)
+            }
+            Request::Sync(request) => self.sync(client, request).map(Answer::Sync),
+        };
+        self.now += 1;
+        if self.lossy > 0 && self.random(100) < self.lossy {
+            self.disconnect(client);
+            self.connect(client);
+        } else {
+            self.clients[client]
+                .inbox
+                .push_back(Input::Answer(id, answer));
+        }
+        self.push();
+    }
+
+    fn authority(
+        &mut self,
+        client: usize,
+        request: authority::Request,
+    ) -> Result<authority::Answer, Refusal> {
+        if let authority::Request::Anchors { domain } = &request {
+            let found = self.domains.get(domain);
+            let found = found.ok_or_else(|| Refusal::UnreachableDomain {
+                domain: domain.clone(),
+            })?;
+            return Ok(authority::Answer::Anchors {
+                statement: found.statement.clone(),
+            });
+        }
+        let now_s = self.now / 1_000;
+        let state = &mut self.clients[client];
+        let domain = self.domains.get_mut(state.account.domain()).unwrap();
+        domain.authority(&state.account, &mut state.proof, request, now_s)
+    }
+
+    fn keys(
+        &mut self,
+        client: usize,
+        to: &Destination,
+        request: keys::Request,
+    ) -> Result<keys::Answer, Refusal> {
+        let Destination::Account(account) = to else {
+            panic!("a directory request to {to:?}")
+        };
+        if let keys::Request::Claim(claim) = request {
+            let domain = self.domains.get_mut(account.domain());
+            let domain = domain.ok_or_else(|| Refusal::UnreachableDomain {
+                domain: account.domain().to_owned(),
+            })?;
+            return domain.claim(account, &claim.devices);
+        }
+        let own = self.clients[client].account.clone();
+        assert_eq!(*account, own);
+        let domain = self.domains.get_mut(own.domain()).unwrap();
+        domain.publish(&own, request)
+    }
+
+    fn room(
+        &mut self,
+        client: usize,
+        address: &BareJid,
+        request: room::Request,
+    ) -> Result<room::Answer, Refusal> {
+        let domain = &self.domains[address.domain()];
+        if request == room::Request::Hub {
+            return Ok(room::Answer::Hub(room::Hub {
+                certificate: domain.hub_certificate.clone(),
+                suites: vec![SUITE],
+                exists: self.rooms.contains_key(address),
+            }));
+        }
+        let member = self.member(client).ok_or(Refusal::NoDevice)?;
+        if let room::Request::Create(create) = &request
+            && !self.rooms.contains_key(address)
+        {
+            let (room, answer) = hub::create(
+                address,
+                domain.hub_key.clone(),
+                self.provider.clone(),
+                member,
+                create,
+                self.now,
+            );
+            self.rooms.insert(address.clone(), room);
+            return Ok(answer);
+        }
+        let now = self.now;
+        let room = self.rooms.get_mut(address).ok_or(Refusal::NoRoom)?;
+        room.answer(&member, request, now)
+    }
+
+    fn sync(&mut self, client: usize, request: sync::Request) -> Result<sync::Answer, Refusal> {
+        let member = self.member(client).ok_or(Refusal::NoDevice)?;
+        match request {
+            sync::Request::Sync { cursors } => {
+                let cursors: BTreeMap<_, _> = cursors.into_iter().collect();
+                let mut rooms = Vec::new();
+                let state = &mut self.clients[client];
+                state.syncing.clear();
+                state.synced = true;
+                for (address, room) in &mut self.rooms {
+                    for (whose, welcome) in &room.welcomes {
+                        if *whose == member {
+                            state.handed.insert((address.clone(), welcome.id));
+                            let notice = sync::Notice::Welcome(welcome.clone());
+                            state
+                                .inbox
+                                .push_back(Input::Notice(Box::new(Notice::Sync(notice))));
+                        }
+                    }
+                    if room.reads(&member) {
+                        let cursor = cursors.get(address).copied().unwrap_or(0);
+                        state.syncing.insert(address.clone(), cursor);
+                        rooms.push((address.clone(), room.log.len() as u64));
+                    }
+                }
+                Ok(sync::Answer::Syncing { rooms })
+            }
+            sync::Request::Acknowledge { .. } => Ok(sync::Answer::Acknowledged),
+            sync::Request::AcknowledgeWelcome { id } => {
+                for room in self.rooms.values_mut() {
+                    room.welcomes
+                        .retain(|(whose, welcome)| *whose != member || welcome.id != id);
+                }
+                Ok(sync::Answer::Acknowledged)
+            }
+        }
+    }
+
+    /// Hands every syncing device what it has not been handed yet.
+    fn push(&mut self) {
+        for client in 0..self.clients.len() {
+            let Some(member) = self.member(client) else {
+                continue;
+            };
+            if !self.clients[client].synced {
+                continue;
+            }
+            for (address, room) in &self.rooms {
+                let state = &mut self.clients[client];
+                if !room.reads(&member) {
+                    continue;
+                }
+                // A Welcome comes before what follows it.
+                for (whose, welcome) in &room.welcomes {
+                    if *whose == member && state.handed.insert((address.clone(), welcome.id)) {
+                        let notice = sync::Notice::Welcome(welcome.clone());
+                        state
+                            .inbox
+                            .push_back(Input::Notice(Box::new(Notice::Sync(notice))));
+                    }
+                }
+                let cursor = state.syncing.get(address).copied().unwrap_or(0);
+                let mut newest = cursor;
+                for entry in room.readable(&member, cursor) {
+                    newest = entry.seq;
+                    self.random ^= self.random << 13;
+                    self.random ^= self.random >> 7;
+                    self.random ^= self.random << 17;
+                    if self.random % 100 < self.leaky {
+                        continue;
+                    }
+                    let notice = Notice::Sync(sync::Notice::Entry(entry));
+                    state.inbox.push_back(Input::Notice(Box::new(notice)));
+                }
+                state.syncing.insert(address.clone(), newest);
+            }
+        }
+    }
+
+    /// The words a device's history holds of a room, in order.
+    pub fn words(&self, client: usize, room: &BareJid) -> Vec<String> {
+        let items = self.history(client, room);
+        items
+            .into_iter()
+            .filter_map(|item| match item.what {
+                What::Message(message) => Some(String::from_utf8(message.content).unwrap()),
+                What::Unreadable(why) => panic!("unreadable: {why:?}"),
+                _ => None,
+            })
+            .collect()
+    }
+
+    pub fn history(&self, client: usize, room: &BareJid) -> Vec<Item> {
+        self.clients[client].engine.history(room, 0, 1_000).unwrap()
+    }
+
+    /// All devices of a room hold the same epoch.
+    pub fn assert_agreement(&mut self, room: &BareJid, clients: &[usize]) {
+        let epoch = self.rooms[room].group.group_context().epoch;
+        let mut authenticators = Vec::new();
+        for client in clients {
+            let rooms = self.clients[*client].engine.rooms().unwrap();
+            let info = rooms.iter().find(|r| r.room == *room).unwrap();
+            assert_eq!(info.epoch, epoch, "{}", self.clients[*client].account);
+            let engine = &mut self.clients[*client].engine;
+            authenticators.push(engine.epoch_authenticator(room).unwrap());
+        }
+        assert!(authenticators.windows(2).all(|pair| pair[0] == pair[1]));
+    }
+
+    /// No device was warned of anything.
+    pub fn assert_unwarned(&self) {
+        for client in &self.clients {
+            for event in &client.events {
+                let bad = matches!(
+                    event,
+                    Event::Warning { .. } | Event::RoomStopped { .. } | Event::Refused { .. }
+                );
+                let waits = matches!(
+                    event,
+                    Event::Warning {
+                        warning: comity_mls_engine::Warning::UnknownIssuer { .. },
+                        ..
+                    }
+                );
+                assert!(!bad || waits, "{}: {event:?}", client.account);
+            }
+        }
+    }
+
+    pub fn device_id(&self, client: usize) -> Uuid {
+        self.clients[client].engine.device().unwrap().unwrap()
+    }
+}

@@ -1,4 +1,48 @@
-//! What a client embeds: identity, rooms, messages, a storage trait. No sockets, no XML, no clock.
+//! What a client embeds: identity, rooms and messages of one device, end to end encrypted by MLS
+//! (RFC 9420), over the extension that `mls/PROTOCOL.md` describes. No sockets, no XML, no clock.
+//!
+//! # How it is driven
+//!
+//! An [`Engine`] is a state machine. Its caller carries its words and tells it the time, in
+//! milliseconds since 1970:
+//!
+//! - *Verbs* say what a person wants: [`Engine::enrol`], [`Engine::create_room`],
+//!   [`Engine::open_direct`], [`Engine::invite`], [`Engine::send`], [`Engine::remove`],
+//!   [`Engine::update`], [`Engine::leave`].
+//! - *Inputs* say what happened: [`Engine::session_started`], [`Engine::session_ended`],
+//!   [`Engine::answer`], [`Engine::notice`], [`Engine::timeout`].
+//! - *Outputs* are polled after each of these until they are empty: [`Engine::poll_request`] gives
+//!   requests to send ([`Outgoing::to`] says where), [`Engine::poll_event`] what to show,
+//!   [`Engine::poll_timeout`] when to call [`Engine::timeout`].
+//!
+//! `examples/two_lines.rs` shows the loop.
+//!
+//! # What it promises
+//!
+//! - **Each input is one transaction** of the [`Store`]. What a poll gives is durable already. A
+//!   program may be killed at any moment: the next [`Engine::open`] knows everything, sends the very
+//!   same octets again under the same idempotency keys, and goes on. No key is used twice, no
+//!   message is lost or doubled.
+//! - **The log decides.** A commit of one's own is applied when its entry arrives in the room's log,
+//!   in order, and at no other moment. If another's commit came first, the change is made anew for
+//!   the new epoch; a message is encrypted anew under its old id.
+//! - **Nothing received is believed** before it is checked: hash chain and signed heads of the log,
+//!   certificates under the pinned anchors of their domain, KeyPackages against the account and
+//!   device asked for, the room's policy by the same code the hub uses, counters and log positions
+//!   inside each message. What does not fit leaves the state as it was and becomes a [`Warning`].
+//! - **A commit's validity hangs on no clock.** Expiry is judged where something is made; what the
+//!   hub accepted is followed.
+//! - **Signature keys stay where [`SignatureKeys`] keeps them**; stored groups hold handles.
+//!
+//! # What a client does besides
+//!
+//! It shows [`Event`]s. Lines of a room ([`Item`]) are in the store as well: after a restart, read
+//! [`Engine::history`] from where [`Engine::mark_read`] last was. It seals what its store keeps,
+//! for rows hold secrets. It checks that notices come from its own server or from the room they
+//! name, before it hands them over.
+//!
+//! Not here yet: resync by external commit, room reset and successors of a group, private handshakes,
+//! messages outside the log.
 
 mod anchoring;
 mod commit;

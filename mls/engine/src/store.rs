@@ -91,10 +91,12 @@ pub trait Store: Send {
     fn commit(&mut self, transaction: Transaction) -> Result<(), StoreError>;
 }
 
+type Rows = BTreeMap<(Space, Vec<u8>), Vec<u8>>;
+
 /// A store in memory. Clones share their rows, so that an engine can be dropped and opened again.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryStore {
-    rows: Arc<Mutex<BTreeMap<(Space, Vec<u8>), Vec<u8>>>>,
+    rows: Arc<Mutex<Rows>>,
 }
 
 impl MemoryStore {
@@ -103,7 +105,7 @@ impl MemoryStore {
         Self::default()
     }
 
-    fn rows(&self) -> MutexGuard<'_, BTreeMap<(Space, Vec<u8>), Vec<u8>>> {
+    fn rows(&self) -> MutexGuard<'_, Rows> {
         self.rows.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

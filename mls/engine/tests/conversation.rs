@@ -1,5 +1,7 @@
 //! People talk: rooms made, people invited across domains, messages read, people gone.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
 mod world;
 
 use comity_mls_engine::{Event, RoomState, What};

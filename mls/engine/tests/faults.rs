@@ -1,6 +1,8 @@
 //! Lost answers, lost entries, crashes at every transaction, and commits that race: what was
 //! accepted is there once and in order, and every device ends in the same epoch.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
 mod world;
 
 use comity_mls_engine::{Event, RoomState};

@@ -150,27 +150,7 @@ impl Domain {
                 device_key,
                 signature,
                 ..
-            } => {
-                let nonce = proof.nonce.take().ok_or(Refusal::BadSignature)?;
-                let key = PublicKey::from_spki(&device_key).unwrap();
-                let content = signed::content(signed::REGISTER, &[&nonce, name, &device_key]);
-                if !key.verifies(&content, &signature) {
-                    return Err(Refusal::BadSignature);
-                }
-                if let Some((id, _)) = self.devices.iter().find(|(_, d)| d.key == key) {
-                    return Ok(Answer::Registered { device: *id });
-                }
-                let id = Uuid::from_u128(self.devices.len() as u128 + 1);
-                self.devices.insert(
-                    id,
-                    Device {
-                        account: account.clone(),
-                        key,
-                        packages: Vec::new(),
-                    },
-                );
-                Ok(Answer::Registered { device: id })
-            }
+            } => self.register(account, proof, &device_key, &signature),
             Request::Prove {
                 device, signature, ..
             } => {
@@ -210,6 +190,34 @@ impl Domain {
             Request::Anchors { .. } => unreachable!("answered by the world"),
             other => panic!("not played: {other:?}"),
         }
+    }
+
+    fn register(
+        &mut self,
+        account: &BareJid,
+        proof: &mut Proof,
+        device_key: &[u8],
+        signature: &[u8],
+    ) -> Result<authority::Answer, Refusal> {
+        let nonce = proof.nonce.take().ok_or(Refusal::BadSignature)?;
+        let key = PublicKey::from_spki(device_key).unwrap();
+        let name = account.as_str().as_bytes();
+        let content = signed::content(signed::REGISTER, &[&nonce, name, device_key]);
+        if !key.verifies(&content, signature) {
+            return Err(Refusal::BadSignature);
+        }
+        let known = self.devices.iter().find(|(_, device)| device.key == key);
+        if let Some((id, _)) = known {
+            return Ok(authority::Answer::Registered { device: *id });
+        }
+        let id = Uuid::from_u128(self.devices.len() as u128 + 1);
+        let device = Device {
+            account: account.clone(),
+            key,
+            packages: Vec::new(),
+        };
+        self.devices.insert(id, device);
+        Ok(authority::Answer::Registered { device: id })
     }
 
     pub fn certify(&self, account: &BareJid, device: Uuid, key: &PublicKey, now_s: u64) -> Bytes {

@@ -4,7 +4,8 @@
 #![allow(
     dead_code,
     unreachable_pub,
-    reason = "each test file uses a part of it"
+    clippy::unwrap_used,
+    reason = "each test file uses a part of it, and a test may panic"
 )]
 
 pub(crate) mod domain;
@@ -120,8 +121,10 @@ pub enum Fate {
     Lost,
 }
 
+type Issued = HashMap<(String, IssuerId), Arc<[u8]>>;
+
 #[derive(Clone, Default)]
-struct AllIssuers(Arc<Mutex<HashMap<(String, IssuerId), Arc<[u8]>>>>);
+struct AllIssuers(Arc<Mutex<Issued>>);
 
 impl Issuers for AllIssuers {
     fn issuer(&self, domain: &str, id: &IssuerId) -> Option<Arc<[u8]>> {

@@ -13,9 +13,8 @@ use comity_xmpp::jid::Jid;
 use comity_xmpp::machine::{Frame, Machine, Now};
 use comity_xmpp::ns;
 use comity_xmpp::speaker::Speaker;
-use comity_xmpp::stanza::{IqType, Kind, Stanza, Unacceptable};
+use comity_xmpp::stanza::{IqType, Kind, Stanza, TopLevel, Unacceptable};
 use comity_xmpp::stream::Header;
-use comity_xmpp::xml;
 
 use crate::negotiate::Negotiated;
 
@@ -115,27 +114,9 @@ impl Session {
     }
 
     fn element(&mut self, bytes: &Bytes) -> Result<(), StreamError> {
-        if looks_like_stanza(bytes) {
-            return self.stanza(bytes);
-        }
-        let element = xml::parse(bytes, &self.header)?;
-        if let Some(error) = StreamError::from_element(&element) {
-            self.end(Some(error));
-            return Ok(());
-        }
-        match (element.ns.as_str(), element.name.as_str()) {
-            (ns::SM, _) => self.management(&element),
-            (ns::CLIENT, "message" | "presence" | "iq") => self.stanza(bytes),
-            _ => Err(StreamError::new(
-                StreamCondition::UnsupportedStanzaType,
-                format!("nobody here understands <{}/>", element.name),
-            )),
-        }
-    }
-
-    fn stanza(&mut self, bytes: &Bytes) -> Result<(), StreamError> {
-        let mut stanza = match Stanza::parse(bytes, &self.header) {
-            Ok(stanza) => stanza,
+        let element = match TopLevel::parse(bytes, &self.header) {
+            Ok(TopLevel::Stanza(stanza)) => return self.stanza(*stanza),
+            Ok(TopLevel::Other(element)) => element,
             Err(Unacceptable::Stream(error)) => return Err(error),
             Err(Unacceptable::Stanza(refused)) => {
                 if let Some(mut reply) = refused.reply {
@@ -146,6 +127,20 @@ impl Session {
                 return Ok(());
             }
         };
+        if let Some(error) = StreamError::from_element(&element) {
+            self.end(Some(error));
+            return Ok(());
+        }
+        if element.ns == ns::SM {
+            return self.management(&element);
+        }
+        Err(StreamError::new(
+            StreamCondition::UnsupportedStanzaType,
+            format!("nobody here understands <{}/>", element.name),
+        ))
+    }
+
+    fn stanza(&mut self, mut stanza: Stanza) -> Result<(), StreamError> {
         // RFC 6120 §8.1.2.1: a client speaks for itself only.
         if let Some(from) = &stanza.from
             && *from != self.jid
@@ -256,16 +251,6 @@ impl Session {
         self.state = State::Over;
         self.events.push_back(Event::Closed(error));
     }
-}
-
-/// By its first bytes; one under a prefix is found when it is parsed as an element.
-fn looks_like_stanza(element: &[u8]) -> bool {
-    let name = element.get(1..).unwrap_or_default();
-    let end = name
-        .iter()
-        .position(|byte| matches!(byte, b' ' | b'\t' | b'\r' | b'\n' | b'/' | b'>'))
-        .unwrap_or(name.len());
-    matches!(&name[..end], b"message" | b"presence" | b"iq")
 }
 
 fn is_pong(stanza: &Stanza) -> bool {

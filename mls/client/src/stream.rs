@@ -10,7 +10,7 @@ use comity_xmpp::jid::{BareJid, Jid};
 use comity_xmpp::machine::{Frame, Machine, Now};
 use comity_xmpp::sasl::client::{Expect, Requested, Scram};
 use comity_xmpp::sasl::{self, Hash, Mechanism};
-use comity_xmpp::stanza::{IqType, Kind, Stanza, Unacceptable};
+use comity_xmpp::stanza::{IqType, Kind, Stanza, TopLevel, Unacceptable};
 use comity_xmpp::stream::Header;
 use comity_xmpp::{ns, xml};
 
@@ -179,16 +179,11 @@ impl ClientStream {
 
     fn take(&mut self, bytes: &bytes::Bytes) -> Result<(), StreamError> {
         if matches!(self.state, State::Bound) {
-            match Stanza::parse(bytes, &self.header) {
-                Ok(stanza) => self.take_stanza(stanza),
+            match TopLevel::parse(bytes, &self.header) {
+                Ok(TopLevel::Stanza(stanza)) => self.take_stanza(*stanza),
+                Ok(TopLevel::Other(element)) => self.take_other(&element),
                 // A stanza that is not right concerns nobody here; the stream goes on.
                 Err(Unacceptable::Stanza(_)) => {}
-                Err(Unacceptable::Stream(error))
-                    if error.condition == StreamCondition::UnsupportedStanzaType =>
-                {
-                    let element = xml::parse(bytes, &self.header)?;
-                    self.take_other(&element);
-                }
                 Err(Unacceptable::Stream(error)) => return Err(error),
             }
             return Ok(());

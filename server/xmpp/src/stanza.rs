@@ -44,6 +44,22 @@ pub struct Stanza {
     children: Vec<Child>,
 }
 
+/// One top-level element of a stream that is past its negotiation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TopLevel {
+    Stanza(Box<Stanza>),
+    /// An acknowledgement, a stream error, or something that nobody knows.
+    Other(Element),
+}
+
+impl TopLevel {
+    /// Reads one top-level element of the stream that `header` opened, whatever it is, in one
+    /// pass.
+    pub fn parse(element: &Bytes, header: &Header) -> Result<Self, Unacceptable> {
+        read::top_level(element, header)
+    }
+}
+
 /// Why an element was not taken as a stanza.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unacceptable {

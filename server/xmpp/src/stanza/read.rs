@@ -2,7 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 
-use super::{Child, IqType, Kind, Refused, Stanza, Unacceptable};
+use super::{Child, IqType, Kind, Refused, Stanza, TopLevel, Unacceptable};
 use crate::error::{ErrorType, StanzaCondition, StanzaError, StreamCondition, StreamError};
 use crate::jid::Jid;
 use crate::stream::Header;
@@ -23,14 +23,35 @@ fn is_content(namespace: &str) -> bool {
 }
 
 pub(super) fn stanza(element: &Bytes, header: &Header) -> Result<Stanza, Unacceptable> {
+    match top_level(element, header)? {
+        TopLevel::Stanza(stanza) => Ok(*stanza),
+        // RFC 6120 §4.9.3.24.
+        TopLevel::Other(other) => Err(Unacceptable::Stream(StreamError::new(
+            StreamCondition::UnsupportedStanzaType,
+            format!("<{}/> is no stanza of this stream", other.name),
+        ))),
+    }
+}
+
+pub(super) fn top_level(element: &Bytes, header: &Header) -> Result<TopLevel, Unacceptable> {
     let mut reader = Reader::new(element, header)?;
     reader.open()?;
+    let name = reader.name();
+    let is_stanza = reader.ns(name) == Some(&header.content_ns)
+        && matches!(name.local, "message" | "presence" | "iq");
+    if !is_stanza {
+        let other = finish(&mut reader)?;
+        reader.end()?;
+        return Ok(TopLevel::Other(other));
+    }
     let mut envelope = Envelope::read(&reader, header)?;
     let payload = Payload::read(element, &mut reader, &header.content_ns)?;
     reader.end()?;
     envelope.stanza.payload = payload.bytes;
     envelope.stanza.children = payload.children;
-    envelope.judge()
+    envelope
+        .judge()
+        .map(|stanza| TopLevel::Stanza(Box::new(stanza)))
 }
 
 /// The start tag, and what is wrong with it.
@@ -41,17 +62,7 @@ struct Envelope {
 
 impl Envelope {
     fn read(reader: &Reader<'_>, header: &Header) -> Result<Self, StreamError> {
-        let name = reader.name();
-        let local = name.local;
-        // RFC 6120 §4.9.3.24.
-        if reader.ns(name) != Some(&header.content_ns)
-            || !matches!(local, "message" | "presence" | "iq")
-        {
-            return Err(StreamError::new(
-                StreamCondition::UnsupportedStanzaType,
-                format!("<{local}/> is no stanza of this stream"),
-            ));
-        }
+        let local = reader.name().local;
         let mut type_ = None;
         let mut stanza = Stanza::new(Kind::Iq(IqType::Error));
         let mut fault = None;

@@ -234,6 +234,18 @@ fn what_is_no_stanza_ends_the_stream() {
 }
 
 #[test]
+fn whatever_comes_is_read_once() {
+    let read = |text: &str| TopLevel::parse(&Bytes::copy_from_slice(text.as_bytes()), &header());
+    match read("<r xmlns='urn:xmpp:sm:3'/>") {
+        Ok(TopLevel::Other(element)) => assert!(element.is(ns::SM, "r")),
+        other => panic!("{other:?}"),
+    }
+    assert!(matches!(read("<c:presence/>"), Ok(TopLevel::Stanza(_))));
+    assert!(matches!(read("<iq/>"), Err(Unacceptable::Stanza(_))));
+    assert!(matches!(read("<r>"), Err(Unacceptable::Stream(_))));
+}
+
+#[test]
 fn children_are_added_and_removed_by_range() {
     let mut stanza = accepted("<message> <a/><b xmlns='urn:b'/>text<c/></message>");
     stanza.push(&Element::new("urn:d", "d").with_text("<"));

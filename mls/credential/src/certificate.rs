@@ -80,6 +80,14 @@ impl Certificate {
             return Err(CredentialError::Malformed("octets follow the certificate"));
         }
         let mut read = Self::fields(&parsed)?;
+        // Written again, it must be what came: so that nothing outside the signature can vary, and
+        // a certificate has one hash.
+        let again = read
+            .signature_algorithm
+            .signed(&read.signed, &read.signature);
+        if again != der {
+            return Err(CredentialError::Malformed("the certificate is not in DER"));
+        }
         read.extensions(&parsed)?;
         Ok(read)
     }
@@ -107,9 +115,6 @@ impl Certificate {
             return Err(CredentialError::Malformed(
                 "the certificate has unique identifiers",
             ));
-        }
-        if parsed.signature_value.unused_bits != 0 {
-            return Err(CredentialError::Malformed("the signature is no octets"));
         }
         Ok(Self {
             serial: serial(parsed.raw_serial())?,

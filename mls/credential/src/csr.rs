@@ -8,7 +8,7 @@ use x509_parser::extensions::ParsedExtension;
 use x509_parser::prelude::FromDer;
 
 use crate::der;
-use crate::keys::{Algorithm, PublicKey};
+use crate::keys::PublicKey;
 
 /// The largest request that is read: ours take 250 octets.
 pub const MAX_REQUEST_BYTES: usize = 8 * 1024;
@@ -16,10 +16,6 @@ pub const MAX_REQUEST_BYTES: usize = 8 * 1024;
 const VERSION_0: [u8; 3] = [0x02, 0x01, 0x00];
 const NOBODY: [u8; 2] = [der::SEQUENCE, 0];
 const NO_ATTRIBUTES: [u8; 2] = [0xa0, 0];
-const ECDSA_SHA256: [u8; 12] = [
-    0x30, 0x0a, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x02,
-];
-const ED25519: [u8; 7] = [0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70];
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RequestError {
@@ -44,12 +40,7 @@ pub fn create<E>(
         &[&VERSION_0, &NOBODY, &key.to_spki(), &NO_ATTRIBUTES],
     );
     let signature = sign(&info)?;
-    let algorithm: &[u8] = match key.algorithm() {
-        Algorithm::P256 => &ECDSA_SHA256,
-        Algorithm::Ed25519 => &ED25519,
-    };
-    let bits = der::tlv(der::BIT_STRING, &[&[0], &signature]);
-    Ok(der::tlv(der::SEQUENCE, &[&info, algorithm, &bits]))
+    Ok(key.algorithm().signed(&info, &signature))
 }
 
 /// Reads a request of that account's device and gives the key, whose possession is proved.
@@ -65,13 +56,12 @@ pub fn read(request: &[u8], account: &BareJid, device: Uuid) -> Result<PublicKey
     }
     let info = &parsed.certification_request_info;
     let key = PublicKey::from_spki(info.subject_pki.raw).map_err(|_| RequestError::Key)?;
-    let expected = match key.algorithm() {
-        Algorithm::P256 => "1.2.840.10045.4.3.2",
-        Algorithm::Ed25519 => "1.3.101.112",
-    };
-    let possessed = parsed.signature_algorithm.algorithm.to_id_string() == expected
-        && parsed.signature_value.unused_bits == 0
-        && key.verifies(info.raw, &parsed.signature_value.data);
+    let signature = &parsed.signature_value.data;
+    // Written again, it must be what came: so nothing outside the signature is anything else.
+    if key.algorithm().signed(info.raw, signature) != request {
+        return Err(unreadable("it is not in DER, or of another algorithm"));
+    }
+    let possessed = key.verifies(info.raw, signature);
     if !possessed {
         return Err(RequestError::Possession);
     }

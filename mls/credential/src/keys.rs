@@ -10,6 +10,8 @@ use openssl::nid::Nid;
 use openssl::pkey::{Id, PKey, Private, Public};
 use openssl::sign::{Signer, Verifier};
 
+use crate::der;
+
 /// The signature algorithms of the suites in use (RFC 9420 §17.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Algorithm {
@@ -27,6 +29,13 @@ const P256_SPKI: [u8; 26] = [
 const ED25519_SPKI: [u8; 12] = [
     0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00,
 ];
+
+/// AlgorithmIdentifier of ecdsa-with-SHA256 (RFC 5758 §3.2) and of Ed25519 (RFC 8410 §3): neither
+/// takes parameters.
+const ECDSA_SHA256: [u8; 12] = [
+    0x30, 0x0a, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x02,
+];
+const ED25519: [u8; 7] = [0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70];
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
@@ -67,6 +76,17 @@ impl Algorithm {
             Self::P256 => 65,
             Self::Ed25519 => 32,
         }
+    }
+
+    /// What it signs, as X.509 and PKCS#10 write it: content, algorithm and signature in their one
+    /// DER spelling.
+    pub(crate) fn signed(self, content: &[u8], signature: &[u8]) -> Vec<u8> {
+        let algorithm: &[u8] = match self {
+            Self::P256 => &ECDSA_SHA256,
+            Self::Ed25519 => &ED25519,
+        };
+        let bits = der::tlv(der::BIT_STRING, &[&[0], signature]);
+        der::tlv(der::SEQUENCE, &[content, algorithm, &bits])
     }
 
     /// The digest OpenSSL is told; Ed25519 hashes by itself.

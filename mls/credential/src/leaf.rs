@@ -234,4 +234,4 @@ pub(crate) fn check_authority(certificate: &Certificate) -> Result<(), Credentia
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -95,3 +95,6 @@ fn check_names(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

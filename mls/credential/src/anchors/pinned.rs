@@ -171,6 +171,14 @@ impl Pinned {
         Ok(())
     }
 
+    #[cfg(test)]
+    pub(super) fn named(&self, domain: &str) -> Self {
+        Self {
+            domain: domain.to_owned(),
+            ..self.clone()
+        }
+    }
+
     fn of(verified: Verified, signed: &[u8]) -> Self {
         Self {
             domain: verified.statement.domain,

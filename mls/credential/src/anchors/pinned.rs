@@ -63,13 +63,13 @@ impl Pinned {
     /// again, with whatever TLS chain it has now.
     pub fn next(&self, signed: &[u8], roots: &TlsRoots, at: u64) -> Result<Self, AnchorsError> {
         let verified = statement::verify(signed, &self.domain, roots, at)?;
-        self.check_order(&verified)?;
         if verified.root != self.root && !handed_over(&verified, &self.root)? {
             return Err(AnchorsError::RootChanged {
                 domain: self.domain.clone(),
                 found: hex(&verified.root),
             });
         }
+        self.check_order(&verified)?;
         self.with(verified, signed)
     }
 

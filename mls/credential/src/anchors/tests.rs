@@ -167,7 +167,7 @@ fn the_tls_chain_must_speak_for_the_domain() {
         (leaf(|l| l.names = vec!["*.example".to_owned()]), "mismatch"),
         (leaf(|l| l.until = NOW + DAY - 1), "expired"),
         (leaf(|l| l.for_clients = true), "purpose"),
-        (stranger.leaf(stage::p256(), A).key(), "issuer"),
+        (stranger.leaf(stage::p256(), A).key(), "signature failure"),
     ];
     for (tls, word) in cases {
         let signed = stage.statement().sign(&stage.root.key, &tls).unwrap();

@@ -13,6 +13,8 @@ use comity_mls_credential::anchors::{AnchorsError, TlsKey, TlsRoots};
 use comity_mls_credential::provider::Provider;
 use comity_mls_service::authority::{Authority, AuthorityError, Options, Trust};
 use comity_mls_service::key_packages::{Directory, Limits};
+use comity_mls_service::room::limits::STANZA_BYTES;
+use comity_mls_wire::{disco, policy};
 use comity_net::tls::{self, CertificateFiles, TlsError};
 use comity_storage::Storage;
 
@@ -31,6 +33,8 @@ pub struct Services {
     pub trust: Trust,
     /// KeyPackages, by domain.
     pub directories: HashMap<String, Directory>,
+    /// What service discovery says of the extension.
+    pub(crate) limits: disco::Limits,
     pub(crate) fetches: Fetches,
 }
 
@@ -95,6 +99,7 @@ impl Services {
             authorities,
             trust,
             directories,
+            limits: discovered(conf),
             fetches: Fetches::default(),
         })
     }
@@ -137,6 +142,20 @@ fn directory(conf: &Conf, storage: &Storage, provider: &Provider) -> Directory {
         strangers: section.strangers,
     };
     Directory::new(storage.clone(), provider.clone(), limits)
+}
+
+/// The limits in force, as service discovery shows them.
+fn discovered(conf: &Conf) -> disco::Limits {
+    let section = &conf.mls;
+    disco::Limits {
+        suites: policy::SUITES.to_vec(),
+        rooms_host: None,
+        key_packages: section.key_packages.per_device,
+        key_package_lifetime_s: section.key_packages.lifetime.as_secs(),
+        certificate_lifetime_s: section.authority.certificate_lifetime.as_secs(),
+        room_leaves: section.rooms.devices,
+        stanza_bytes: u32::try_from(STANZA_BYTES).unwrap_or(u32::MAX),
+    }
 }
 
 fn options(conf: &Conf, domain: &str) -> Options {

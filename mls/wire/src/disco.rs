@@ -20,8 +20,8 @@ const DATA_FORMS: &str = "jabber:x:data"; // XEP-0004
 pub struct Limits {
     /// Cipher suites, the preferred one first.
     pub suites: Vec<u16>,
-    /// Where new rooms are made.
-    pub rooms_host: String,
+    /// Where new rooms are made, if not at the domain itself.
+    pub rooms_host: Option<String>,
     /// Ordinary KeyPackages kept for a device and suite.
     pub key_packages: u32,
     pub key_package_lifetime_s: u64,
@@ -39,11 +39,12 @@ pub fn form(limits: &Limits) -> Element {
         .with_attr("type", "result")
         .with_child(field("FORM_TYPE", Some("hidden"), &[ns::MLS.to_owned()]))
         .with_child(field("suites", Some("list-multi"), &suites))
-        .with_child(field(
-            "rooms-host",
-            None,
-            std::slice::from_ref(&limits.rooms_host),
-        ))
+        .with_children(
+            limits
+                .rooms_host
+                .as_ref()
+                .map(|host| field("rooms-host", None, std::slice::from_ref(host))),
+        )
         .with_child(number("max-key-packages", limits.key_packages.into()))
         .with_child(number(
             "key-package-lifetime",

@@ -111,7 +111,7 @@ fn discovery(query: &Element) -> Result<Element, Malformed> {
         });
         again = again.with_child(disco::form(&disco::Limits {
             suites: vec![2, 1],
-            rooms_host: "a.example".to_owned(),
+            rooms_host: None,
             key_packages: 100,
             key_package_lifetime_s: 84 * 86_400,
             certificate_lifetime_s: 120 * 86_400,

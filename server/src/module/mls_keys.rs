@@ -8,6 +8,7 @@ use comity_mls_service::key_packages::{Directory, Served};
 use comity_mls_wire::disco;
 use comity_mls_wire::keys::{Answer, Notice, Request as Asked};
 use comity_mls_wire::refusal::Refusal;
+use comity_xmpp::element::Element;
 use comity_xmpp::jid::BareJid;
 use comity_xmpp::ns;
 use comity_xmpp::stanza::{IqType, Kind, MessageType, Stanza};
@@ -29,6 +30,7 @@ pub const MODULE: Module = Module {
         (Entity::Domain, disco::DOMAIN_FEATURES[2]),
         (Entity::Account, disco::ACCOUNT_FEATURES[1]),
     ],
+    info,
     handle,
     tick: Some(Tick {
         every: PURGE_EVERY,
@@ -47,6 +49,14 @@ const fn asked(iq: IqType, target: Target) -> Handles {
         ns: ns::MLS_KEYS,
         name: "*",
         target,
+    }
+}
+
+/// The limits of the whole extension, in one form (XEP-0128).
+fn info(home: &Home, entity: Entity) -> Vec<Element> {
+    match entity {
+        Entity::Domain => vec![disco::form(&home.services.limits)],
+        Entity::Account | Entity::Room => Vec::new(),
     }
 }
 
@@ -176,3 +186,6 @@ fn purge(home: Home) -> Later<Deliveries> {
         Deliveries::none()
     })
 }
+
+#[cfg(test)]
+mod tests;

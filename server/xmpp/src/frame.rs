@@ -24,6 +24,10 @@ pub struct Limits {
     pub name_bytes: usize,
 }
 
+/// Elements up to this size are copied out of the buffer, so that a stanza which waits somewhere
+/// keeps its own bytes alive and not the whole read; larger ones take the buffer with them.
+const COPIED_BYTES: usize = 4096;
+
 /// RFC 6120 §4 over TCP: bytes in, frames out.
 pub struct TcpFraming {
     buffer: BytesMut,
@@ -107,13 +111,13 @@ impl TcpFraming {
             match found {
                 Found::Declaration { start, end } => {
                     declaration::check(&self.buffer[start..end])?;
-                    self.take(end);
+                    self.pass(end);
                 }
                 Found::Header { start, end } => {
                     let tag = &self.buffer[start..end];
                     let header = Header::parse(tag)?;
                     self.stream = Some(tag_name(tag));
-                    self.take(end);
+                    self.pass(end);
                     return Ok(Some(Frame::Open(header)));
                 }
                 Found::Element { start, end } => {
@@ -128,7 +132,7 @@ impl TcpFraming {
                             "not well-formed: the end tag is not that of the stream",
                         ));
                     }
-                    self.take(end);
+                    self.pass(end);
                     return Ok(Some(Frame::Close));
                 }
             }
@@ -137,7 +141,17 @@ impl TcpFraming {
 
     fn take(&mut self, end: usize) -> Bytes {
         self.scanner.rewind();
-        self.buffer.split_to(end).freeze()
+        if end > COPIED_BYTES {
+            return self.buffer.split_to(end).freeze();
+        }
+        let bytes = Bytes::copy_from_slice(&self.buffer[..end]);
+        self.buffer.advance(end);
+        bytes
+    }
+
+    fn pass(&mut self, end: usize) {
+        self.scanner.rewind();
+        self.buffer.advance(end);
     }
 
     /// Whitespace between elements is not kept while we wait for more.

@@ -173,3 +173,24 @@ fn a_fault_is_given_once() {
     assert_eq!(framing.next_frame(), None);
     assert!(framing.buffer().is_empty());
 }
+
+#[test]
+fn a_small_element_does_not_keep_the_whole_read() {
+    let limits = Limits {
+        element_bytes: 1 << 16,
+        ..LIMITS
+    };
+    let mut framing = TcpFraming::new(limits);
+    let large = format!("<a>{}</a>", "x".repeat(2 * COPIED_BYTES));
+    let read = format!("{OPEN}<b/>{large}<c/>");
+    framing.buffer().extend_from_slice(read.as_bytes());
+    let first = framing.buffer().as_ptr() as usize;
+    let range = first..first + read.len();
+    let mut inside = Vec::new();
+    while let Some(frame) = framing.next_frame() {
+        if let Frame::Element(bytes) = frame {
+            inside.push(range.contains(&(bytes.as_ptr() as usize)));
+        }
+    }
+    assert_eq!(inside, [false, true, false]);
+}

@@ -13,7 +13,7 @@ pub fn decode(text: &str) -> Result<Vec<u8>, Failure> {
         return Ok(Vec::new());
     }
     // Refused before a byte of it is decoded.
-    if text.len() > MESSAGE_BYTES.div_ceil(3) * 4 {
+    if text.len() > MESSAGE_BYTES / 3 * 4 {
         return Err(Failure::new(Condition::MalformedRequest)
             .with_text(format!("a SASL message has at most {MESSAGE_BYTES} bytes")));
     }

@@ -23,7 +23,7 @@ const FORWARD: &str = "urn:xmpp:forward:0";
 #[test]
 fn every_way_keeps_the_tree() {
     let cases = if std::env::var("COMITY_LONG").is_ok_and(|long| !long.is_empty()) {
-        500_000
+        50_000
     } else {
         2_000
     };

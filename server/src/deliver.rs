@@ -7,7 +7,7 @@ use std::sync::Arc;
 use comity_storage::{Enqueue, Enqueued, Outgoing};
 use comity_xmpp::error::{ErrorType, StanzaCondition, StanzaError};
 use comity_xmpp::jid::Jid;
-use comity_xmpp::stanza::{Kind, Stanza};
+use comity_xmpp::stanza::{Kind, PresenceType, Stanza};
 use tracing::{debug, error, warn};
 
 use crate::dispatch;
@@ -166,7 +166,7 @@ pub(crate) async fn deliver(home: &Home, deliveries: Deliveries) {
                 stanza,
                 otherwise,
             } => to_session(home, &session, stanza, otherwise).await,
-            Leaving::Routed(stanza) => by_address(home, stanza).await,
+            Leaving::Routed(stanza) => by_address(home, stanza, &mut wake).await,
         };
         for leaving in more.leaving.into_iter().rev() {
             queue.push_front(leaving);
@@ -203,7 +203,7 @@ async fn to_session(
     }
 }
 
-async fn by_address(home: &Home, stanza: Stanza) -> Deliveries {
+async fn by_address(home: &Home, stanza: Stanza, wake: &mut BTreeSet<String>) -> Deliveries {
     let Some(to) = stanza.to.clone() else {
         // Only a session's own request has no address to answer to, and c2s stamps its `from`.
         warn!(kind = ?stanza.kind, "a stanza without an address is dropped");
@@ -216,33 +216,67 @@ async fn by_address(home: &Home, stanza: Stanza) -> Deliveries {
     if home.hosts.serves(to.domain()) {
         return dispatch::decide(home, Origin::Server, stanza).await;
     }
-    if !home.federation.with(to.domain()) {
-        return Deliveries::refuse(
-            &stanza,
-            &StanzaError::new(ErrorType::Cancel, StanzaCondition::RemoteServerNotFound)
-                .with_text(format!("this server has no streams with {}", to.domain())),
-        );
+    if let Some(error) = unreachable(home, &stanza, to.domain()) {
+        return Deliveries::refuse(&stanza, &error);
     }
-    if !route::keeps(stanza.kind) {
-        home.remote.send(to.domain(), stanza);
-        return Deliveries::none();
+    if route::keeps(stanza.kind) {
+        return enqueue(home, to.domain(), stanza).await;
     }
+    if wake.remove(to.domain()) {
+        // What was queued before leaves before: the agreement, then the presence it allows.
+        home.remote.wake(to.domain());
+    }
+    match home.remote.send(to.domain(), stanza) {
+        Ok(()) => Deliveries::none(),
+        Err(refused) => {
+            let (stanza, why) = *refused;
+            unsent(&stanza, &why)
+        }
+    }
+}
+
+/// Why no stream can carry this.
+fn unreachable(home: &Home, stanza: &Stanza, domain: &str) -> Option<StanzaError> {
+    let speaker = home.hosts.domains().first();
+    let from = stanza.from.as_ref().map(Jid::domain);
+    let why = if !home.federation.with(domain) {
+        format!("this server has no streams with {domain}")
+    } else if from != speaker.map(String::as_str) {
+        // Streams to others are authenticated as the first domain (RFC 6120 §8.1.2.2).
+        "only the first domain of this server has streams with others".to_owned()
+    } else {
+        return None;
+    };
+    let error = StanzaError::new(ErrorType::Cancel, StanzaCondition::RemoteServerNotFound);
+    Some(error.with_text(why))
+}
+
+async fn enqueue(home: &Home, domain: &str, stanza: Stanza) -> Deliveries {
     match home
         .storage
-        .write(Enqueue(outgoing(home, to.domain(), &stanza)))
+        .write(Enqueue(outgoing(home, domain, &stanza)))
         .await
     {
         Ok(Enqueued::Queued) => {
             let mut deliveries = Deliveries::none();
-            deliveries.wake(to.domain());
+            deliveries.wake(domain);
             deliveries
         }
         Ok(Enqueued::Full) => Deliveries::refuse(
             &stanza,
             &StanzaError::new(ErrorType::Wait, StanzaCondition::ResourceConstraint)
-                .with_text(format!("too much waits for {} already", to.domain())),
+                .with_text(format!("too much waits for {domain} already")),
         ),
         Err(fault) => failed(&stanza, &fault),
+    }
+}
+
+/// The sender of what could not be sent is told; but who says goodbye, or has the server look
+/// after contacts, is not waiting for an answer.
+pub(crate) fn unsent(stanza: &Stanza, why: &StanzaError) -> Deliveries {
+    match stanza.kind {
+        Kind::Presence(PresenceType::Unavailable | PresenceType::Probe) => Deliveries::none(),
+        _ => Deliveries::refuse(stanza, why),
     }
 }
 

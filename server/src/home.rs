@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use comity_storage::Storage;
+use comity_xmpp::error::StanzaError;
 use comity_xmpp::stanza::Stanza;
 use tokio::sync::Semaphore;
 
@@ -15,9 +16,10 @@ use crate::sessions::Sessions;
 
 /// The streams to other domains, as the server uses them.
 pub trait Remote: Send + Sync + 'static {
-    /// Sends a stanza that is not worth keeping (presence, IQ). What cannot be sent comes back
-    /// through `s2s::link::Server::undeliverable`.
-    fn send(&self, domain: &str, stanza: Stanza);
+    /// Sends a stanza that is not worth keeping (presence, IQ), behind the rows that were told of
+    /// before. What cannot be sent comes back, now or through
+    /// `s2s::link::Server::undeliverable`.
+    fn send(&self, domain: &str, stanza: Stanza) -> Result<(), Box<(Stanza, StanzaError)>>;
     /// There are new rows for this domain in the outbox.
     fn wake(&self, domain: &str);
 }

@@ -10,6 +10,7 @@ use comity_conf::Conf;
 use comity_s2s::link::Server as _;
 use comity_storage::{CreateAccount, Storage};
 use comity_xmpp::element::{Element, Node};
+use comity_xmpp::error::StanzaError;
 use comity_xmpp::jid::{BareJid, Jid};
 use comity_xmpp::ns;
 use comity_xmpp::stanza::Stanza;
@@ -54,8 +55,9 @@ impl Away {
 }
 
 impl Remote for Away {
-    fn send(&self, domain: &str, stanza: Stanza) {
+    fn send(&self, domain: &str, stanza: Stanza) -> Result<(), Box<(Stanza, StanzaError)>> {
         self.sent.lock().unwrap().push((domain.to_owned(), stanza));
+        Ok(())
     }
 
     fn wake(&self, _: &str) {}

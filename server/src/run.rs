@@ -81,12 +81,14 @@ pub async fn run(
     tokio::spawn(admin::serve(listener, state, stop.clone()));
     tokio::spawn(Arc::clone(&certificates).watch(stop.clone()));
     clients::start(&conf.c2s, &home, Arc::clone(&certificates), &stop).await?;
-    peers::start(&conf, &domains, &home, &remote, certificates, &stop).await?;
+    peers::start(&conf, &home, &remote, &certificates, &stop).await?;
     ticks::start(&home, &stop);
     drop(stop);
     tracing::info!(domains = domains.join(" "), data_dir = %data_dir.display(), "serving");
     shutdown.await;
     tracing::info!("stopping");
+    // The streams hold what is being waited for.
+    remote.close();
     if !stopper.stop(conf.server.drain).await {
         tracing::warn!("not everything closed within server.drain");
     }

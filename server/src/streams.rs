@@ -5,7 +5,7 @@ use comity_s2s::link::Queued;
 use comity_storage::Delivered;
 use comity_xmpp::error::StanzaError;
 use comity_xmpp::jid::{BareJid, Jid};
-use comity_xmpp::stanza::{Kind, PresenceType, Stanza};
+use comity_xmpp::stanza::{Kind, Stanza};
 use tracing::{debug, error, info};
 
 use crate::deliver::{self, Deliveries};
@@ -115,17 +115,7 @@ impl comity_s2s::link::Server for Home {
     ) -> ForPeer<'a, ()> {
         Box::pin(async move {
             debug!(peer, kind = ?stanza.kind, %why, "a stanza could not be sent");
-            if worth_telling(stanza.kind) {
-                deliver::deliver(self, Deliveries::refuse(&stanza, &why)).await;
-            }
+            deliver::deliver(self, deliver::unsent(&stanza, &why)).await;
         })
     }
-}
-
-/// Who says goodbye, or has the server look after contacts, is not waiting for an answer.
-fn worth_telling(kind: Kind) -> bool {
-    !matches!(
-        kind,
-        Kind::Presence(PresenceType::Unavailable | PresenceType::Probe)
-    )
 }

@@ -1,15 +1,15 @@
 //! Opens what other domains connect to, and the streams to them.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
-use comity_conf::{Conf, S2s, Target as Written, TargetTls};
-use comity_net::dns::SystemDns;
+use comity_conf::{Conf, S2s, TargetTls};
 use comity_net::dns::order::{Start, Target};
+use comity_net::dns::SystemDns;
 use comity_net::listener::Permits;
 use comity_net::stop::Stop;
 use comity_net::tls::{Certificates, Roots};
-use comity_s2s::link::Server as _;
 use comity_s2s::{Federation, Options, Peers, serve};
+use comity_xmpp::error::{ErrorType, StanzaCondition, StanzaError};
 use comity_xmpp::stanza::Stanza;
 use tracing::{error, info};
 
@@ -17,28 +17,43 @@ use super::RunError;
 use super::clients::{listen, size};
 use crate::home::{Home, Remote};
 
-/// The streams to other domains, once they are open.
+/// The streams to other domains, while they are open: the server and its streams know each other.
 #[derive(Default)]
-pub(super) struct Streams(OnceLock<(Peers, Home)>);
+pub(super) struct Streams(RwLock<Option<Peers>>);
+
+impl Streams {
+    fn open(&self, peers: Peers) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(peers);
+    }
+
+    /// Forgets them, so that the server can be forgotten too.
+    pub(super) fn close(&self) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    fn peers(&self) -> Option<Peers> {
+        self.0
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}
 
 impl Remote for Streams {
-    fn send(&self, domain: &str, stanza: Stanza) {
-        // Nobody has a session before the streams are open, so nothing is lost here.
-        let Some((peers, home)) = self.0.get() else {
-            return;
-        };
-        if let Err(refused) = peers.send(domain, stanza) {
-            let (home, domain) = (home.clone(), domain.to_owned());
-            tokio::spawn(async move {
-                let (stanza, why) = *refused;
-                home.undeliverable(&domain, stanza, why).await;
-            });
+    fn send(&self, domain: &str, stanza: Stanza) -> Result<(), Box<(Stanza, StanzaError)>> {
+        match self.peers() {
+            Some(peers) => peers.send(domain, stanza),
+            None => {
+                let why = StanzaError::new(ErrorType::Wait, StanzaCondition::RemoteServerTimeout)
+                    .with_text("this server is starting or stopping: try again soon");
+                Err(Box::new((stanza, why)))
+            }
         }
     }
 
     fn wake(&self, domain: &str) {
-        // Rows written before the streams are open are found when they open.
-        if let Some((peers, _)) = self.0.get() {
+        // Rows that nobody was told of are found at the next start.
+        if let Some(peers) = self.peers() {
             peers.wake(domain);
         }
     }
@@ -46,45 +61,56 @@ impl Remote for Streams {
 
 pub(super) async fn start(
     conf: &Conf,
-    domains: &[String],
     home: &Home,
     streams: &Arc<Streams>,
-    certificates: Arc<Certificates>,
+    certificates: &Arc<Certificates>,
     stop: &Stop,
 ) -> Result<(), RunError> {
+    let options = options(&conf.s2s, home);
+    let permits = options.permits;
     let roots = Roots::load(conf.tls.system_roots, &conf.tls.extra_roots)?;
     let federation = Federation::new(
-        options(&conf.s2s, domains),
-        &certificates,
+        options,
+        certificates,
         roots,
         Arc::new(SystemDns::new()),
         Arc::new(home.clone()),
         stop.clone(),
     )?;
-    let peers = federation.peers();
+    streams.open(federation.peers());
     for (addresses, how) in [
         (&conf.s2s.listen, Start::StartTls),
         (&conf.s2s.listen_tls, Start::Direct),
     ] {
         for address in addresses {
-            let listener = listen(*address, permits(&conf.s2s)).await?;
+            let listener = listen(*address, permits).await?;
             info!(%address, tls = ?how, "listening for other domains");
             tokio::spawn(serve(listener, how, federation.clone(), stop.clone()));
         }
     }
-    let _ = streams.0.set((peers.clone(), home.clone()));
-    // What an earlier run has left in the outbox.
-    match home.storage.outbox_destinations().await {
-        Ok(destinations) => destinations.iter().for_each(|domain| peers.wake(domain)),
-        Err(fault) => error!(%fault, "the outbox cannot be read: it waits for new stanzas"),
-    }
+    heal(home).await;
     Ok(())
 }
 
-fn options(conf: &S2s, domains: &[String]) -> Options {
-    let targets = conf.targets.iter();
+/// What was committed before the last end, and perhaps not sent.
+async fn heal(home: &Home) {
+    match home.storage.outbox_destinations().await {
+        Ok(domains) => {
+            for domain in domains {
+                home.remote.wake(&domain);
+            }
+        }
+        Err(fault) => error!(%fault, "the outbox cannot be read: its domains wait for a wake-up"),
+    }
+}
+
+fn options(conf: &S2s, home: &Home) -> Options {
+    let domain = home.hosts.domains().first().cloned().unwrap_or_default();
     Options {
-        permits: permits(conf),
+        permits: Permits {
+            connections: size(conf.connections),
+            per_address: size(conf.connections_per_address),
+        },
         stanza_bytes: size(conf.stanza_bytes),
         connect: conf.connect,
         negotiation: conf.negotiation,
@@ -92,25 +118,20 @@ fn options(conf: &S2s, domains: &[String]) -> Options {
         retry_first: conf.retry_first,
         retry_most: conf.retry_most,
         queue: size(conf.queue),
-        targets: targets
-            .map(|(domain, written)| (domain.clone(), target(written)))
+        targets: conf
+            .targets
+            .iter()
+            .map(|(domain, target)| (domain.clone(), at(target)))
             .collect(),
-        ..Options::new(domains.first().cloned().unwrap_or_default())
+        ..Options::new(domain)
     }
 }
 
-fn permits(conf: &S2s) -> Permits {
-    Permits {
-        connections: size(conf.connections),
-        per_address: size(conf.connections_per_address),
-    }
-}
-
-fn target(written: &Written) -> Target {
+fn at(target: &comity_conf::Target) -> Target {
     Target {
-        host: written.address.ip().to_string(),
-        port: written.address.port(),
-        start: match written.tls {
+        host: target.address.ip().to_string(),
+        port: target.address.port(),
+        start: match target.tls {
             TargetTls::Starttls => Start::StartTls,
             TargetTls::Direct => Start::Direct,
         },

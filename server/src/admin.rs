@@ -10,6 +10,7 @@ use std::fs::Permissions;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,10 +39,15 @@ pub struct State {
     pub passwords: Passwords,
     pub clock: Arc<dyn Clock>,
     pub kick: Arc<Kick>,
+    pub leave: Arc<Leave>,
 }
 
 /// Ends the sessions of an account, for the reason given; how many there were.
 pub type Kick = dyn Fn(&BareJid, &str) -> usize + Send + Sync;
+
+/// Ends the subscriptions of an account that is about to be deleted.
+pub type Leave = dyn Fn(BareJid) -> Leaving + Send + Sync;
+pub type Leaving = Pin<Box<dyn Future<Output = Result<(), comity_storage::Error>> + Send>>;
 
 /// Where the socket of a data directory is.
 #[must_use]

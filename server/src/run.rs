@@ -9,14 +9,15 @@ use comity_conf::Conf;
 use comity_net::stop;
 use comity_net::tls::TlsError;
 use comity_storage::Storage;
-use comity_xmpp::jid::{BareJid, JidError};
 
 use crate::admin;
 use crate::home::Clock;
+use crate::module::roster;
 use crate::passwords::Passwords;
 use crate::services::ServicesError;
 
 mod clients;
+mod domains;
 mod home;
 mod peers;
 mod ticks;
@@ -25,8 +26,12 @@ mod tls;
 /// Why the server could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    #[error("server.domains: {domain}: {why}")]
-    Domain { domain: String, why: JidError },
+    #[error("{key}: {domain}: {why}")]
+    Domain {
+        key: &'static str,
+        domain: String,
+        why: String,
+    },
     #[error("the data directory {} cannot be used: {source}", path.display())]
     DataDir { path: PathBuf, source: io::Error },
     #[error("the database {} cannot be used: {source}", path.display())]
@@ -51,7 +56,7 @@ pub async fn run(
     clock: Arc<dyn Clock>,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
-    let domains = domains(&conf)?;
+    let domains = domains::domains(&conf)?;
     let data_dir = &conf.server.data_dir;
     create_private(data_dir).map_err(|source| unusable(data_dir, source))?;
     // The socket first: whoever has it has the directory.
@@ -70,13 +75,17 @@ pub async fn run(
     )
     .await?;
     let (stopper, stop) = stop::channel();
-    let sessions = home.clone();
+    let (sessions, rosters) = (home.clone(), home.clone());
     let state = admin::State {
         storage: storage.clone(),
         domains: domains.clone().into(),
         passwords: Passwords::new(conf.accounts.scram_iterations),
         clock,
         kick: Arc::new(move |account, why| sessions.sessions.kick(account, why)),
+        leave: Arc::new(move |account| {
+            let home = rosters.clone();
+            Box::pin(async move { roster::leave(&home, &account).await })
+        }),
     };
     tokio::spawn(admin::serve(listener, state, stop.clone()));
     tokio::spawn(Arc::clone(&certificates).watch(stop.clone()));
@@ -96,25 +105,6 @@ pub async fn run(
     // Best effort: one that stays is replaced by the next server.
     let _ = std::fs::remove_file(admin::socket(data_dir));
     Ok(())
-}
-
-/// The domains as RFC 7622 prepares them.
-fn domains(conf: &Conf) -> Result<Vec<String>, RunError> {
-    let prepare = |domain: &String| match BareJid::parse(domain) {
-        Ok(jid) if jid.local().is_none() => Ok(jid.domain().to_owned()),
-        Ok(_) => Err(RunError::Domain {
-            domain: domain.clone(),
-            why: JidError::Part {
-                part: "localpart",
-                fault: "not allowed here",
-            },
-        }),
-        Err(why) => Err(RunError::Domain {
-            domain: domain.clone(),
-            why,
-        }),
-    };
-    conf.server.domains.iter().map(prepare).collect()
 }
 
 /// Keys and password verifiers lie there: nobody else looks in.

@@ -29,7 +29,7 @@ async fn play(name: &str) -> Play {
     std::fs::create_dir_all(&data_dir).unwrap();
     let storage = Storage::open(Path::new(":memory:")).await.unwrap();
     let kicked = Arc::new(Mutex::new(Vec::new()));
-    let seen = Arc::clone(&kicked);
+    let (seen, left) = (Arc::clone(&kicked), Arc::clone(&kicked));
     let state = State {
         storage: storage.clone(),
         domains: vec!["a.example".to_owned(), "b.example".to_owned()].into(),
@@ -38,6 +38,10 @@ async fn play(name: &str) -> Play {
         kick: Arc::new(move |account, why| {
             seen.lock().unwrap().push(format!("{account}: {why}"));
             2
+        }),
+        leave: Arc::new(move |account| {
+            left.lock().unwrap().push(format!("{account} leaves"));
+            Box::pin(async { Ok(()) })
         }),
     };
     let (stopper, stop) = stop::channel();
@@ -131,7 +135,7 @@ async fn an_account_comes_changes_and_goes() {
     assert_eq!(
         kicked,
         "alice@a.example: the account has been disabled; \
-         alice@a.example: the account has been deleted"
+         alice@a.example: the account has been deleted; alice@a.example leaves"
     );
     play.end().await;
 }

@@ -63,11 +63,18 @@ pub(super) async fn enable(state: &State, jid: &str, enabled: bool) -> Result {
 
 pub(super) async fn delete(state: &State, jid: &str) -> Result {
     let account = parse(state, jid)?;
-    let change = DeleteAccount {
+    // Nobody logs in any more, nobody is in: then its contacts can be told once and for all.
+    let disable = EnableAccount {
+        account: account.to_string(),
+        enabled: false,
+    };
+    known(&account, state.storage.write(disable).await.map_err(text)?)?;
+    let ended = (state.kick)(&account, "the account has been deleted");
+    (state.leave)(account.clone()).await.map_err(text)?;
+    let delete = DeleteAccount {
         account: account.to_string(),
     };
-    known(&account, state.storage.write(change).await.map_err(text)?)?;
-    let ended = (state.kick)(&account, "the account has been deleted");
+    known(&account, state.storage.write(delete).await.map_err(text)?)?;
     done(format!(
         "deleted {account} and its data; {}",
         sessions(ended)

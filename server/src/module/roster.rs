@@ -1,5 +1,6 @@
 //! Rosters (RFC 6121 §2): the list of contacts, its changes, and their pushes, with versions.
 
+mod leave;
 mod remove;
 
 use std::sync::Arc;
@@ -10,6 +11,8 @@ use comity_xmpp::error::{ErrorType, StanzaCondition, StanzaError};
 use comity_xmpp::jid::BareJid;
 use comity_xmpp::ns;
 use comity_xmpp::stanza::{IqType, Kind, Stanza};
+
+pub(crate) use leave::leave;
 
 use super::{Context, Entity, Handles, Later, Module, Request, Target, What};
 use crate::deliver::{self, Deliveries};

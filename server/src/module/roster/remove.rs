@@ -9,6 +9,7 @@ use comity_xmpp::stanza::{Kind, PresenceType, Stanza};
 
 use super::push;
 use crate::deliver::{self, Deliveries};
+use crate::home::Home;
 use crate::module::{Context, Request, presence};
 
 /// Decisions are taken anew when something else happens meanwhile.
@@ -20,9 +21,10 @@ pub(super) async fn remove(
     request: &Request,
     contact: &BareJid,
 ) -> Deliveries {
-    match settle(context, account, contact).await {
+    let home = &context.home;
+    match settle(home, account, contact).await {
         Ok(Some((before, version))) => {
-            told(context, account, contact, before, version).with(request.stanza.result(None))
+            told(home, account, contact, before, version).with(request.stanza.result(None))
         }
         // RFC 6121 §2.5.3.
         Ok(None) => Deliveries::refuse(
@@ -34,12 +36,12 @@ pub(super) async fn remove(
     }
 }
 
-async fn settle(
-    context: &Context,
+/// The state before, and the roster's new version; `None` where there was no such contact.
+pub(super) async fn settle(
+    home: &Home,
     account: &BareJid,
     contact: &BareJid,
 ) -> Result<Option<(SubscriptionState, u64)>, comity_storage::Error> {
-    let home = &context.home;
     let mut state = home
         .storage
         .subscription_state(account.as_str(), contact.as_str())
@@ -70,14 +72,14 @@ async fn settle(
     Ok(None)
 }
 
-fn told(
-    context: &Context,
+/// What follows once it is settled.
+pub(super) fn told(
+    home: &Home,
     account: &BareJid,
     contact: &BareJid,
     before: SubscriptionState,
     version: u64,
 ) -> Deliveries {
-    let home = &context.home;
     let item = Element::new(ns::ROSTER, "item")
         .with_attr("jid", contact.as_str())
         .with_attr("subscription", "remove");

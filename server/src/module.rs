@@ -19,6 +19,8 @@ pub mod disco;
 pub mod message;
 pub mod mls_as;
 pub mod mls_keys;
+pub mod mls_room;
+pub mod mls_sync;
 pub mod outbox;
 pub mod ping;
 pub mod presence;
@@ -32,6 +34,8 @@ pub const MODULES: &[Module] = &[
     message::MODULE,
     mls_as::MODULE,
     mls_keys::MODULE,
+    mls_room::MODULE,
+    mls_sync::MODULE,
     outbox::MODULE,
     ping::MODULE,
     presence::MODULE,

@@ -2,6 +2,9 @@
 //! the extension, opened once at start.
 
 pub(crate) mod anchors;
+pub(crate) mod feeds;
+pub(crate) mod owed;
+pub mod rooms;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
@@ -22,6 +25,7 @@ use crate::home::{Clock, millis};
 use crate::work::Work;
 
 pub use anchors::Fetches;
+pub use rooms::Rooms;
 
 /// The services behind the modules of the MLS extension.
 pub struct Services {
@@ -35,6 +39,8 @@ pub struct Services {
     pub directories: HashMap<String, Directory>,
     /// What service discovery says of the extension.
     pub(crate) limits: disco::Limits,
+    /// Rooms: ours, and the copies of others.
+    pub rooms: Rooms,
     pub(crate) fetches: Fetches,
 }
 
@@ -94,8 +100,14 @@ impl Services {
             directories.insert(domain.clone(), directory);
             authorities.insert(domain.clone(), Served { authority, tls });
         }
+        let work = Work::of_this_machine();
+        let hubs = authorities
+            .iter()
+            .map(|(domain, served): (&String, &Served)| (domain.clone(), served.authority.clone()))
+            .collect();
         Ok(Self {
-            work: Work::of_this_machine(),
+            rooms: Rooms::open(conf, storage, &trust, &work, hubs),
+            work,
             authorities,
             trust,
             directories,

@@ -44,6 +44,7 @@ impl comity_c2s::link::Server for Home {
 async fn end(home: &Home, jid: &Jid, mut unacked: Vec<Stanza>) {
     info!(session = %jid, unacked = unacked.len(), "the session is over");
     let mut deliveries = Deliveries::none();
+    home.services.rooms.feeds.gone(jid, &jid.to_bare());
     if let Some(mut session) = home.sessions.unbind(jid) {
         unacked.extend(
             session

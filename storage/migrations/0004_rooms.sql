@@ -87,14 +87,17 @@ CREATE TABLE room_changes (
     PRIMARY KEY (room, seq, position)
 ) STRICT, WITHOUT ROWID;
 
--- Rooms ordered elsewhere with devices of ours: how far the copy reaches without a gap.
+-- Rooms ordered elsewhere with devices of ours: how far the copy of each of our domains reaches
+-- without a gap. The entries themselves are shared.
 CREATE TABLE room_copies (
-    room TEXT NOT NULL PRIMARY KEY,
+    room TEXT NOT NULL,
+    domain TEXT NOT NULL,
     seq INTEGER NOT NULL,
     head BLOB NOT NULL,
-    -- The entry with which our last device left.
-    until INTEGER
-) STRICT;
+    -- The entry with which the domain's last device left.
+    until INTEGER,
+    PRIMARY KEY (room, domain)
+) STRICT, WITHOUT ROWID;
 
 -- The entries of both.
 CREATE TABLE room_log (
@@ -124,6 +127,7 @@ CREATE TABLE room_devices (
     room TEXT NOT NULL,
     account TEXT NOT NULL,
     device BLOB NOT NULL,
+    domain TEXT NOT NULL,
     -- It joined with this entry and gets what follows.
     since INTEGER NOT NULL,
     -- It left with this entry, the last that it gets.

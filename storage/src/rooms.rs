@@ -17,7 +17,7 @@ mod tests;
 
 pub use append::{Append, Appended, At, Begin, Pending, PendingChange, Presence};
 pub use copy::{CopyState, Receive, ReceiveWelcome, Received};
-pub use device::{AdvanceCursor, DeviceRoom};
+pub use device::{AdvanceCursor, DeviceRoom, DeviceView};
 pub use hub::{AcknowledgeDomain, DomainState, EnqueueForRoom, RoomRow};
 pub use purge::{PURGE_CHUNK, PurgeRooms, Purged};
 pub use welcome::AcknowledgeWelcome;

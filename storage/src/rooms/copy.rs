@@ -20,6 +20,8 @@ pub struct CopyState {
 #[derive(Clone, Debug)]
 pub struct Receive {
     pub room: String,
+    /// The domain of ours it was sent to.
+    pub domain: String,
     /// The copy as it was found; `None`: there was none, or it begins anew with this entry.
     pub after: Option<(u64, Digest)>,
     pub entry: Entry,
@@ -43,18 +45,20 @@ impl Write for Receive {
         let done = match self.after {
             // The copy begins; or begins anew, since its last device had left.
             None => sqlx::query(
-                "INSERT INTO room_copies (room, seq, head) VALUES (?1, ?2, ?3)
-                 ON CONFLICT (room) DO UPDATE SET seq = ?2, head = ?3, until = NULL
-                 WHERE until IS NOT NULL AND seq < ?2",
+                "INSERT INTO room_copies (room, domain, seq, head) VALUES (?1, ?2, ?3, ?4)
+                 ON CONFLICT (room, domain) DO UPDATE SET seq = ?3, head = ?4, until = NULL
+                 WHERE until IS NOT NULL AND seq < ?3",
             )
             .bind(&self.room)
+            .bind(&self.domain)
             .bind(signed(self.entry.seq))
             .bind(&self.entry.head[..]),
             Some((seq, ref head)) => sqlx::query(
-                "UPDATE room_copies SET seq = ?2, head = ?3
-                 WHERE room = ?1 AND seq = ?4 AND head = ?5",
+                "UPDATE room_copies SET seq = ?3, head = ?4
+                 WHERE room = ?1 AND domain = ?2 AND seq = ?5 AND head = ?6",
             )
             .bind(&self.room)
+            .bind(&self.domain)
             .bind(signed(self.entry.seq))
             .bind(&self.entry.head[..])
             .bind(signed(seq))
@@ -68,9 +72,11 @@ impl Write for Receive {
         if self.changes.iter().any(|change| change.local) {
             sqlx::query(
                 "UPDATE room_copies SET until = CASE WHEN EXISTS (SELECT 1 FROM room_devices
-                 WHERE room = ?1 AND until IS NULL) THEN NULL ELSE ?2 END WHERE room = ?1",
+                 WHERE room = ?1 AND domain = ?2 AND until IS NULL) THEN NULL ELSE ?3 END
+                 WHERE room = ?1 AND domain = ?2",
             )
             .bind(&self.room)
+            .bind(&self.domain)
             .bind(signed(self.entry.seq))
             .execute(&mut *connection)
             .await?;
@@ -99,12 +105,15 @@ impl Write for ReceiveWelcome {
 }
 
 impl Storage {
-    pub async fn room_copy(&self, room: &str) -> Result<Option<CopyState>, Error> {
+    /// How far the copy of one of our domains reaches.
+    pub async fn room_copy(&self, room: &str, domain: &str) -> Result<Option<CopyState>, Error> {
         let mut connection = self.read().await?;
-        let row = sqlx::query("SELECT seq, head, until FROM room_copies WHERE room = ?")
-            .bind(room)
-            .fetch_optional(&mut *connection)
-            .await?;
+        let row =
+            sqlx::query("SELECT seq, head, until FROM room_copies WHERE room = ? AND domain = ?")
+                .bind(room)
+                .bind(domain)
+                .fetch_optional(&mut *connection)
+                .await?;
         let Some(row) = row else { return Ok(None) };
         Ok(Some(CopyState {
             seq: unsigned(row.try_get("seq")?),
@@ -113,18 +122,20 @@ impl Storage {
         }))
     }
 
-    /// Rooms ordered elsewhere with devices of ours, by address, those after `after`; each with
-    /// the last seq held.
+    /// Rooms ordered elsewhere with devices of a domain of ours, by address, those after `after`;
+    /// each with the last seq held.
     pub async fn room_copies(
         &self,
+        domain: &str,
         after: &str,
         limit: usize,
     ) -> Result<Vec<(String, u64)>, Error> {
         let mut connection = self.read().await?;
         let found = sqlx::query(
-            "SELECT room, seq FROM room_copies WHERE until IS NULL AND room > ?
+            "SELECT room, seq FROM room_copies WHERE until IS NULL AND domain = ? AND room > ?
              ORDER BY room LIMIT ?",
         )
+        .bind(domain)
         .bind(after)
         .bind(crate::integer::rows(limit))
         .fetch_all(&mut *connection)

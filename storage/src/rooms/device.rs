@@ -20,6 +20,15 @@ pub struct DeviceRoom {
     pub held: u64,
 }
 
+/// Which device reads.
+#[derive(Clone, Copy, Debug)]
+pub struct DeviceView<'a> {
+    pub account: &'a str,
+    /// The account's domain.
+    pub domain: &'a str,
+    pub device: DeviceId,
+}
+
 /// A device has stored everything up to `seq`. `false`: it is not in the room, or has said so
 /// before.
 #[derive(Clone, Debug)]
@@ -76,7 +85,8 @@ impl Storage {
         let found = sqlx::query(
             "SELECT d.room, d.since, d.until, d.cursor,
              COALESCE((SELECT seq FROM rooms WHERE room = d.room),
-                      (SELECT seq FROM room_copies WHERE room = d.room), 0) AS held
+                      (SELECT seq FROM room_copies WHERE room = d.room AND domain = d.domain),
+                      0) AS held
              FROM room_devices d WHERE d.account = ?1 AND d.device = ?2
              AND (?3 IS NULL OR d.room = ?3) ORDER BY d.room, d.since",
         )

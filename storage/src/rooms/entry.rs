@@ -3,7 +3,7 @@
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 
-use super::{Change, Entry, fixed};
+use super::{Change, DeviceView, Entry, fixed};
 use crate::integer::{rows, signed, unsigned};
 use crate::{Error, Storage};
 
@@ -57,12 +57,13 @@ pub(super) async fn move_devices(
     }
     for change in changes.iter().filter(|c| c.local && c.joined) {
         sqlx::query(
-            "INSERT INTO room_devices (room, account, device, since, cursor)
-             VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            "INSERT INTO room_devices (room, account, device, domain, since, cursor)
+             VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
         )
         .bind(room)
         .bind(&change.account)
         .bind(&change.device[..])
+        .bind(&change.domain)
         .bind(signed(seq))
         .bind(signed(seq))
         .execute(&mut *connection)
@@ -83,38 +84,82 @@ impl Storage {
         bytes: usize,
     ) -> Result<Vec<Entry>, Error> {
         let mut connection = self.read().await?;
-        let mut entries = Vec::new();
-        let (mut after, mut budget) = (after, bytes);
-        // In small steps, so that what exceeds the budget is hardly read.
-        while entries.len() < limit {
-            let step = (limit - entries.len()).min(READ_STEP);
-            let found = sqlx::query(
-                "SELECT seq, kind, epoch, time, sender, device, payload, digest, head, signature
-                 FROM room_log WHERE room = ? AND seq > ? AND seq <= ? ORDER BY seq LIMIT ?",
-            )
-            .bind(room)
-            .bind(signed(after))
-            .bind(signed(through))
-            .bind(rows(step))
-            .fetch_all(&mut *connection)
-            .await?;
-            let complete = found.len() < step;
-            for row in &found {
-                let entry = read(row)?;
-                let size = entry.payload.as_ref().map_or(0, Vec::len);
-                if size > budget && !entries.is_empty() {
-                    return Ok(entries);
-                }
-                budget = budget.saturating_sub(size);
-                after = entry.seq;
-                entries.push(entry);
-            }
-            if complete {
-                break;
-            }
-        }
-        Ok(entries)
+        entries(&mut connection, room, after, through, limit, bytes).await
     }
+
+    /// As [`Storage::room_entries`], as far as the device's domain holds them without a gap, and
+    /// no further than the membership lasts in which the device stands at `after`.
+    pub async fn device_entries(
+        &self,
+        device: DeviceView<'_>,
+        room: &str,
+        after: u64,
+        through: u64,
+        limit: usize,
+        bytes: usize,
+    ) -> Result<Vec<Entry>, Error> {
+        let mut connection = self.read().await?;
+        let last: Option<i64> = sqlx::query_scalar(
+            "SELECT MIN(COALESCE(until, held), held) FROM (SELECT until, COALESCE(
+               (SELECT seq FROM rooms WHERE room = ?1),
+               (SELECT seq FROM room_copies WHERE room = ?1 AND domain = ?2), 0) AS held
+             FROM room_devices WHERE room = ?1 AND account = ?3 AND device = ?4 AND since <= ?5
+             ORDER BY since DESC LIMIT 1)",
+        )
+        .bind(room)
+        .bind(device.domain)
+        .bind(device.account)
+        .bind(&device.device[..])
+        .bind(signed(after))
+        .fetch_optional(&mut *connection)
+        .await?;
+        let Some(last) = last else {
+            return Ok(Vec::new());
+        };
+        let through = through.min(unsigned(last));
+        entries(&mut connection, room, after, through, limit, bytes).await
+    }
+}
+
+async fn entries(
+    connection: &mut SqliteConnection,
+    room: &str,
+    mut after: u64,
+    through: u64,
+    limit: usize,
+    bytes: usize,
+) -> Result<Vec<Entry>, Error> {
+    let mut entries = Vec::new();
+    let mut budget = bytes;
+    // In small steps, so that what exceeds the budget is hardly read.
+    while entries.len() < limit {
+        let step = (limit - entries.len()).min(READ_STEP);
+        let found = sqlx::query(
+            "SELECT seq, kind, epoch, time, sender, device, payload, digest, head, signature
+             FROM room_log WHERE room = ? AND seq > ? AND seq <= ? ORDER BY seq LIMIT ?",
+        )
+        .bind(room)
+        .bind(signed(after))
+        .bind(signed(through))
+        .bind(rows(step))
+        .fetch_all(&mut *connection)
+        .await?;
+        let complete = found.len() < step;
+        for row in &found {
+            let entry = read(row)?;
+            let size = entry.payload.as_ref().map_or(0, Vec::len);
+            if size > budget && !entries.is_empty() {
+                return Ok(entries);
+            }
+            budget = budget.saturating_sub(size);
+            after = entry.seq;
+            entries.push(entry);
+        }
+        if complete {
+            break;
+        }
+    }
+    Ok(entries)
 }
 
 /// Rows of the log read at a time.

@@ -337,6 +337,7 @@ async fn a_domain_fetches_with_what_concerns_it() {
 fn receive(seq: u64) -> Receive {
     Receive {
         room: ROOM.into(),
+        domain: "b.example".into(),
         after: Some((seq - 1, entry(seq - 1).head)),
         entry: entry(seq),
         changes: Vec::new(),
@@ -363,7 +364,7 @@ async fn a_copy_grows_without_gaps_or_doubles() {
     assert_eq!(storage.write(receive(4)).await.unwrap(), Received::Moved);
     assert_eq!(storage.write(receive(3)).await.unwrap(), Received::Stored);
     assert_eq!(storage.write(receive(3)).await.unwrap(), Received::Moved);
-    let copy = storage.room_copy(ROOM).await.unwrap().unwrap();
+    let copy = storage.room_copy(ROOM, "b.example").await.unwrap().unwrap();
     assert_eq!((copy.seq, copy.head, copy.left), (3, entry(3).head, false));
     let entries = storage
         .room_entries(ROOM, 0, 99, 99, 1 << 20)
@@ -376,7 +377,7 @@ async fn a_copy_grows_without_gaps_or_doubles() {
         .unwrap();
     assert_eq!((rooms[0].since, rooms[0].held), (2, 3));
     assert_eq!(
-        storage.room_copies("", 9).await.unwrap(),
+        storage.room_copies("b.example", "", 9).await.unwrap(),
         [(ROOM.into(), 3)]
     );
 }
@@ -390,10 +391,17 @@ async fn a_copy_ends_with_its_last_device_and_begins_anew() {
         ..receive(3)
     };
     storage.write(leave).await.unwrap();
-    assert!(storage.room_copy(ROOM).await.unwrap().unwrap().left);
-    assert_eq!(storage.room_copies("", 9).await.unwrap(), []);
+    assert!(
+        storage
+            .room_copy(ROOM, "b.example")
+            .await
+            .unwrap()
+            .unwrap()
+            .left
+    );
+    assert_eq!(storage.room_copies("b.example", "", 9).await.unwrap(), []);
     assert_eq!(storage.write(first(9)).await.unwrap(), Received::Stored);
-    let copy = storage.room_copy(ROOM).await.unwrap().unwrap();
+    let copy = storage.room_copy(ROOM, "b.example").await.unwrap().unwrap();
     assert_eq!((copy.seq, copy.left), (9, false));
     let rooms = storage
         .device_rooms("bob@b.example", BOB, None)
@@ -509,4 +517,40 @@ async fn payloads_go_when_everybody_has_them_or_retention_ends() {
         .await
         .unwrap();
     assert_eq!(waiting, None);
+}
+
+#[tokio::test]
+async fn each_of_our_domains_has_its_own_reach() {
+    let storage = storage().await;
+    storage.write(first(2)).await.unwrap();
+    storage.write(receive(3)).await.unwrap();
+    let carol = Receive {
+        domain: "c.example".into(),
+        changes: vec![change("carol@c.example", ALICE, true, true)],
+        welcome: None,
+        ..first(5)
+    };
+    assert_eq!(storage.write(carol).await.unwrap(), Received::Stored);
+    let bob = DeviceView {
+        account: "bob@b.example",
+        domain: "b.example",
+        device: BOB,
+    };
+    let held = async || {
+        let entries = storage.device_entries(bob, ROOM, 2, 99, 9, 999).await;
+        let seqs: Vec<_> = entries.unwrap().iter().map(|entry| entry.seq).collect();
+        seqs
+    };
+    // Entry 4 is on its way: nobody jumps over it.
+    assert_eq!(held().await, [3]);
+    storage.write(receive(4)).await.unwrap();
+    assert_eq!(held().await, [3, 4]);
+    let remove = Receive {
+        changes: vec![change("bob@b.example", BOB, false, true)],
+        ..receive(5)
+    };
+    storage.write(remove).await.unwrap();
+    storage.write(receive(6)).await.unwrap();
+    // The last one it gets.
+    assert_eq!(held().await, [3, 4, 5]);
 }

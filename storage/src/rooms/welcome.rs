@@ -7,14 +7,14 @@ use super::{DeviceId, Joiner, Welcome, fixed};
 use crate::integer::{rows, signed, unsigned};
 use crate::{Error, Storage, Write};
 
-/// Stores a Welcome for its joiners. One that is known already is left as it is, acknowledged or
-/// not, so that a stanza that comes twice makes no joiner join twice.
+/// Stores a Welcome for its joiners. Those that are known already are left as they are, whether they
+/// have acknowledged it or not, so that a stanza that comes twice makes nobody join twice.
 pub(super) async fn insert(
     connection: &mut SqliteConnection,
     welcome: &Welcome,
     now: u64,
 ) -> Result<(), sqlx::Error> {
-    let done = sqlx::query(
+    sqlx::query(
         "INSERT INTO welcomes (id, room, seq, head, epoch, sender, welcome, tree, stored)
          VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
     )
@@ -29,11 +29,9 @@ pub(super) async fn insert(
     .bind(signed(now))
     .execute(&mut *connection)
     .await?;
-    if done.rows_affected() == 0 {
-        return Ok(());
-    }
+    let mut new = 0;
     for joiner in &welcome.joiners {
-        sqlx::query(
+        new += sqlx::query(
             "INSERT INTO welcome_joiners (id, account, device, domain, key_package)
              VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
         )
@@ -43,7 +41,17 @@ pub(super) async fn insert(
         .bind(&joiner.domain)
         .bind(&joiner.key_package)
         .execute(&mut *connection)
-        .await?;
+        .await?
+        .rows_affected();
+    }
+    if new > 0 {
+        // Joiners of another domain of ours may be done with it already.
+        sqlx::query("UPDATE welcomes SET welcome = ?, tree = ? WHERE id = ? AND welcome IS NULL")
+            .bind(&welcome.welcome)
+            .bind(&welcome.tree)
+            .bind(&welcome.id[..])
+            .execute(connection)
+            .await?;
     }
     Ok(())
 }

@@ -43,24 +43,29 @@ impl Copies {
         }
     }
 
-    /// Takes an entry that `room` has sent; that the stanza is the room's own, its stream has
-    /// proved. `now` in milliseconds since 1970.
+    /// Takes an entry that `room` has sent to `domain`, one of ours; that the stanza is the room's
+    /// own, its stream has proved. `now` in milliseconds since 1970.
     ///
     /// # Errors
     /// [`Refusal::Internal`] when nothing could be stored; the hub will send it again.
     pub async fn receive(
         &self,
         room: &BareJid,
+        domain: &str,
         fanout: &Fanout,
         now: u64,
     ) -> Result<Outcome, Refusal> {
-        let serves = |domain: &str| self.surroundings.serves(domain);
-        if let Err(why) = check(room, fanout, &serves) {
+        if self.surroundings.serves(room.domain()) {
+            let why = "the room is ordered here".to_owned();
+            return Ok(Outcome::Refused { why });
+        }
+        let ours = |found: &str| found == domain;
+        if let Err(why) = check(room, fanout, &ours) {
             return Ok(Outcome::Refused { why });
         }
         let welcome = fanout.welcome.as_ref().map(|welcome| welcome.id);
         for _ in 0..ATTEMPTS {
-            let copy = self.storage.room_copy(room.as_str()).await;
+            let copy = self.storage.room_copy(room.as_str(), domain).await;
             let copy = copy.map_err(|error| internal(error, "reading a copy"))?;
             let after = match judge(copy, &fanout.entry) {
                 Verdict::Begin => None,
@@ -78,9 +83,10 @@ impl Copies {
             };
             let receive = Receive {
                 room: room.as_str().to_owned(),
+                domain: domain.to_owned(),
                 after,
                 entry: rows::entry_row(&fanout.entry),
-                changes: rows::change_rows(&fanout.entry.changes, &serves),
+                changes: rows::change_rows(&fanout.entry.changes, &ours),
                 welcome: fanout.welcome.as_ref().map(rows::welcome_row),
                 now,
             };
@@ -107,15 +113,16 @@ impl Copies {
             .map_err(|error| internal(error, "storing a Welcome"))
     }
 
-    /// Rooms with devices of ours that are ordered elsewhere, by address, those after `after`:
-    /// each with the last seq held.
+    /// Rooms with devices of `domain`, one of ours, that are ordered elsewhere, by address, those
+    /// after `after`: each with the last seq held.
     pub async fn rooms(
         &self,
+        domain: &str,
         after: Option<&BareJid>,
         limit: usize,
     ) -> Result<Vec<(BareJid, u64)>, Refusal> {
         let after = after.map_or("", |room| room.as_str());
-        let found = self.storage.room_copies(after, limit).await;
+        let found = self.storage.room_copies(domain, after, limit).await;
         found
             .map_err(|error| internal(error, "listing copies"))?
             .into_iter()
@@ -127,12 +134,9 @@ impl Copies {
     }
 }
 
-/// Is it from this room, and for us alone?
-fn check(room: &BareJid, fanout: &Fanout, serves: &dyn Fn(&str) -> bool) -> Result<(), String> {
+/// Is it from this room, and for our domain alone?
+fn check(room: &BareJid, fanout: &Fanout, ours: &dyn Fn(&str) -> bool) -> Result<(), String> {
     let entry = &fanout.entry;
-    if serves(room.domain()) {
-        return Err("the room is ordered here".to_owned());
-    }
     if entry.room != *room {
         return Err(format!("it belongs to {}", entry.room));
     }
@@ -143,9 +147,9 @@ fn check(room: &BareJid, fanout: &Fanout, serves: &dyn Fn(&str) -> bool) -> Resu
         .changes
         .iter()
         .map(|change| &change.member.account)
-        .find(|account| !serves(account.domain()));
+        .find(|account| !ours(account.domain()));
     if let Some(account) = strange {
-        return Err(format!("{account} is none of our accounts"));
+        return Err(format!("{account} is no account of this domain"));
     }
     let Some(welcome) = &fanout.welcome else {
         return Ok(());
@@ -277,7 +281,6 @@ mod tests {
         let other = BareJid::parse("~bbbbbbbbbbbbbbbbbbbbbbbbbb@a.example").unwrap();
         check(&other, &good, &serves).unwrap_err();
         check(&room, &good, &|domain| domain == "c.example").unwrap_err();
-        check(&room, &good, &|_| true).unwrap_err();
         let welcome = Welcome {
             id: Uuid::nil(),
             room: room.clone(),

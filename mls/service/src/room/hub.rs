@@ -20,6 +20,7 @@ use comity_mls_wire::room::{
 use comity_storage::Storage;
 use comity_storage::rooms::{self as rows_of, Append, Appended};
 use comity_xmpp::jid::BareJid;
+use mls_rs_core::crypto::CipherSuite;
 use tokio::sync::OwnedMutexGuard;
 
 use super::limits::Limits;
@@ -27,6 +28,7 @@ use super::public_tree::Observer;
 use super::rates::{Kind, Rates};
 use super::state::Room;
 use super::{commit, create, propose, send};
+use crate::authority::Authority;
 use crate::error::{Refused, internal};
 use cache::Cache;
 
@@ -44,6 +46,22 @@ pub struct HubKey {
     pub key: PrivateKey,
     /// Cipher suites whose signatures the key makes.
     pub suites: Vec<u16>,
+}
+
+impl HubKey {
+    /// The hub that a domain's AS vouches for. One certificate speaks for it, so its rooms have the
+    /// suites of that certificate's key alone.
+    #[must_use]
+    pub fn of(authority: &Authority) -> Option<Self> {
+        let suite = CipherSuite::P256_AES128;
+        let hub = authority.hub(suite)?;
+        Some(Self {
+            certificate: Bytes::copy_from_slice(&hub.certificate),
+            public_key: Bytes::copy_from_slice(hub.identity.signature_key.as_ref()),
+            key: hub.key.clone(),
+            suites: vec![*suite],
+        })
+    }
 }
 
 /// What a hub needs of the server around it.

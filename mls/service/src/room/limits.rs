@@ -29,8 +29,8 @@ pub struct Limits {
 /// Requests an account may make in a minute, and as many at once after a pause.
 #[derive(Clone, Debug)]
 pub struct RateLimits {
-    /// Default 10.
-    pub creations: u32,
+    /// In a day, and a tenth as many at once. Default 100.
+    pub creations_per_day: u32,
     /// Default 240.
     pub commits: u32,
     /// Default 60.
@@ -60,7 +60,7 @@ impl Default for Limits {
 impl Default for RateLimits {
     fn default() -> Self {
         Self {
-            creations: 10,
+            creations_per_day: 100,
             commits: 240,
             proposals: 60,
             messages: 1_200,

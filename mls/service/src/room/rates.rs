@@ -10,6 +10,7 @@ use super::limits::RateLimits;
 /// Buckets kept; when there are more, those that are full again are forgotten.
 const BUCKETS: usize = 16_384;
 const MINUTE_MS: u64 = 60_000;
+const DAY_MS: u64 = 24 * 60 * MINUTE_MS;
 /// What a domain may ask for all its accounts together, against one account.
 const DOMAIN_FACTOR: u32 = 100;
 
@@ -42,31 +43,30 @@ impl Rates {
         limits: &RateLimits,
         now: u64,
     ) -> Result<(), Refusal> {
-        let per_minute = u64::from(allowance(who, kind, limits));
-        let full = per_minute * 1000;
+        let rate = Rate::of(who, kind, limits);
         if self.buckets.len() >= BUCKETS && !self.buckets.contains_key(&(who.clone(), kind)) {
             self.forget(limits, now);
         }
         let bucket = self.buckets.entry((who.clone(), kind)).or_insert(Bucket {
-            tokens: full,
+            tokens: rate.full(),
             at: now,
         });
-        bucket.refill(per_minute, now);
-        if bucket.tokens < 1000 {
-            let missing_ms = (1000 - bucket.tokens) * MINUTE_MS / full.max(1);
+        bucket.refill(&rate, now);
+        if bucket.tokens < TOKEN {
+            let missing_ms = (TOKEN - bucket.tokens) * rate.period_ms / (rate.requests * TOKEN);
             return Err(Refusal::RateLimited {
-                retry_after_s: u32::try_from(missing_ms / 1000 + 1).unwrap_or(60),
+                retry_after_s: u32::try_from(missing_ms / 1000 + 1).unwrap_or(u32::MAX),
             });
         }
-        bucket.tokens -= 1000;
+        bucket.tokens -= TOKEN;
         Ok(())
     }
 
     fn forget(&mut self, limits: &RateLimits, now: u64) {
         self.buckets.retain(|(who, kind), bucket| {
-            let per_minute = u64::from(allowance(who, *kind, limits));
-            bucket.refill(per_minute, now);
-            bucket.tokens < per_minute * 1000
+            let rate = Rate::of(who, *kind, limits);
+            bucket.refill(&rate, now);
+            bucket.tokens < rate.full()
         });
         if self.buckets.len() >= BUCKETS {
             // So many busy accounts at once: counting anew costs less than refusing newcomers.
@@ -75,26 +75,51 @@ impl Rates {
     }
 }
 
+/// A whole request, in the parts that a bucket counts.
+const TOKEN: u64 = 1000;
+
 impl Bucket {
-    fn refill(&mut self, per_minute: u64, now: u64) {
-        let passed = now.saturating_sub(self.at).min(MINUTE_MS);
-        self.tokens = (self.tokens + per_minute * 1000 * passed / MINUTE_MS).min(per_minute * 1000);
-        self.at = self.at.max(now);
+    fn refill(&mut self, rate: &Rate, now: u64) {
+        let passed = now.saturating_sub(self.at).min(rate.period_ms);
+        let gained = rate.requests * TOKEN * passed / rate.period_ms;
+        if gained > 0 || passed == rate.period_ms {
+            self.tokens = (self.tokens + gained).min(rate.full());
+            self.at = self.at.max(now);
+        }
     }
 }
 
-fn allowance(who: &BareJid, kind: Kind, limits: &RateLimits) -> u32 {
-    let account = match kind {
-        Kind::Creation => limits.creations,
-        Kind::Commit => limits.commits,
-        Kind::Proposal => limits.proposals,
-        Kind::Message => limits.messages,
-        Kind::Question => limits.questions,
-    };
-    if who.local().is_some() {
-        account
-    } else {
-        account.saturating_mul(DOMAIN_FACTOR)
+/// So many requests in such a time, and so many at once.
+struct Rate {
+    requests: u64,
+    period_ms: u64,
+    at_once: u64,
+}
+
+impl Rate {
+    fn of(who: &BareJid, kind: Kind, limits: &RateLimits) -> Self {
+        let (requests, period_ms, share) = match kind {
+            Kind::Creation => (limits.creations_per_day, DAY_MS, 10),
+            Kind::Commit => (limits.commits, MINUTE_MS, 1),
+            Kind::Proposal => (limits.proposals, MINUTE_MS, 1),
+            Kind::Message => (limits.messages, MINUTE_MS, 1),
+            Kind::Question => (limits.questions, MINUTE_MS, 1),
+        };
+        let factor = if who.local().is_some() {
+            1
+        } else {
+            DOMAIN_FACTOR
+        };
+        let requests = u64::from(requests.saturating_mul(factor)).max(1);
+        Self {
+            requests,
+            period_ms,
+            at_once: (requests / share).max(1),
+        }
+    }
+
+    fn full(&self) -> u64 {
+        self.at_once * TOKEN
     }
 }
 
@@ -115,10 +140,10 @@ mod tests {
             take(&alice, 1000).unwrap();
         }
         let refused = take(&alice, 1000).unwrap_err();
-        assert_eq!(refused, Refusal::RateLimited { retry_after_s: 7 });
+        assert_eq!(refused, Refusal::RateLimited { retry_after_s: 865 });
         take(&jid("bob@a.example"), 1000).unwrap();
-        take(&alice, 8000).unwrap();
-        take(&alice, 8000).unwrap_err();
+        take(&alice, 866_000).unwrap();
+        take(&alice, 866_000).unwrap_err();
     }
 
     #[test]

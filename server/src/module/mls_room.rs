@@ -1,0 +1,195 @@
+//! The Delivery Service towards others (`mls/PROTOCOL.md`, `urn:xmpp:mls:0:room`): requests to our
+//! rooms, from accounts here and elsewhere and from other domains, and what the hubs of other
+//! domains send us.
+
+mod copy;
+
+use std::time::Duration;
+
+use comity_mls_credential::leaf::CredentialError;
+use comity_mls_service::error::Refused;
+use comity_mls_service::room::Reply;
+use comity_mls_wire::disco;
+use comity_mls_wire::refusal::Refusal;
+use comity_mls_wire::room::{Entry, Stamped};
+use comity_storage::rooms::PurgeRooms;
+use comity_xmpp::jid::BareJid;
+use comity_xmpp::ns;
+use comity_xmpp::stanza::{IqType, Kind, Stanza};
+
+use super::{Context, Entity, Handles, Later, Module, Request, Target, Tick, What, mls_as};
+use crate::deliver::Deliveries;
+use crate::home::Home;
+
+pub const MODULE: Module = Module {
+    name: "mls_room",
+    handles: &[
+        asked(IqType::Get),
+        asked(IqType::Set),
+        Handles {
+            what: What::Message,
+            ns: ns::MLS_ROOM,
+            name: "fanout",
+            target: Target::Domain,
+        },
+    ],
+    features: &[
+        (Entity::Domain, disco::DOMAIN_FEATURES[3]),
+        (Entity::Room, disco::ROOM_FEATURES[0]),
+        (Entity::Room, disco::ROOM_FEATURES[1]),
+    ],
+    handle,
+    tick: Some(Tick {
+        every: TICK,
+        run: tick,
+    }),
+    ..Module::EMPTY
+};
+
+/// How often copies are compared with their hubs and the logs are purged.
+const TICK: Duration = Duration::from_secs(3600);
+/// Domains whose anchors one request may make us fetch: the leaves of a commit name few.
+const ISSUERS: usize = 8;
+/// What everybody has is kept for a day, for a device that has lost its latest state.
+const GRACE_MS: u64 = 24 * 3600 * 1000;
+/// Chunks of one purge; what is left waits for the next.
+const PURGE_CHUNKS: usize = 1_000;
+
+const fn asked(kind: IqType) -> Handles {
+    Handles {
+        what: What::Iq(kind),
+        ns: ns::MLS_ROOM,
+        name: "*",
+        target: Target::Room,
+    }
+}
+
+fn handle(context: Context, request: Request) -> Later<Deliveries> {
+    Box::pin(async move {
+        match request.stanza.kind {
+            Kind::Iq(kind) => ask(context, request, kind).await,
+            _ => copy::take(&context, &request).await,
+        }
+    })
+}
+
+/// A request to a room of ours.
+async fn ask(context: Context, request: Request, kind: IqType) -> Deliveries {
+    let stamped = match Stamped::from_iq(kind, &request.payload) {
+        Ok(stamped) => stamped,
+        Err(error) => return refuse(&request.stanza, Refusal::from(error)),
+    };
+    let asked = Asked {
+        home: context.home.clone(),
+        room: request.to.to_bare(),
+        from: request.from.to_bare(),
+        stamped,
+        now: context.now_ms(),
+        stanza: request.stanza,
+    };
+    match asked.once().await {
+        // Its anchors are to be had from its domain, and who waits for another domain holds up
+        // nobody meanwhile.
+        Err(Refused::Issuer { domain, issuer }) => {
+            let mut deliveries = Deliveries::none();
+            let missing = CredentialError::UnknownIssuer { domain, issuer };
+            deliveries.afterwards(async move { asked.with_anchors(missing).await });
+            deliveries
+        }
+        decided => asked.answer(decided),
+    }
+}
+
+struct Asked {
+    home: Home,
+    room: BareJid,
+    from: BareJid,
+    stamped: Stamped,
+    now: u64,
+    stanza: Stanza,
+}
+
+impl Asked {
+    async fn once(&self) -> Result<Reply, Refused> {
+        let hub = &self.home.services.rooms.hub;
+        hub.request(&self.room, &self.from, self.stamped.clone(), self.now)
+            .await
+    }
+
+    /// Fetches the anchors of each domain that is missing, and tries again.
+    async fn with_anchors(self, mut missing: CredentialError) -> Deliveries {
+        for _ in 0..ISSUERS {
+            if let Err(refusal) = mls_as::learn(&self.home, self.room.domain(), &missing).await {
+                return refuse(&self.stanza, refusal);
+            }
+            match self.once().await {
+                Err(Refused::Issuer { domain, issuer }) => {
+                    missing = CredentialError::UnknownIssuer { domain, issuer };
+                }
+                decided => return self.answer(decided),
+            }
+        }
+        let why = missing.to_string();
+        refuse(&self.stanza, Refusal::BadCredential { why })
+    }
+
+    fn answer(&self, decided: Result<Reply, Refused>) -> Deliveries {
+        let reply = match decided {
+            Ok(reply) => reply,
+            Err(refused) => return refuse(&self.stanza, refused.refusal()),
+        };
+        let answer = reply.answer.to_element();
+        let mut deliveries = Deliveries::answer(self.stanza.result(Some(&answer)));
+        for domain in reply.wake {
+            deliveries.wake(domain);
+        }
+        if let Some(entry) = &reply.entry {
+            tell(&self.home, entry);
+        }
+        deliveries
+    }
+}
+
+fn refuse(stanza: &Stanza, refusal: Refusal) -> Deliveries {
+    Deliveries::refuse(stanza, &refusal.to_stanza_error())
+}
+
+/// Lets our own devices know of an entry that is stored.
+fn tell(home: &Home, entry: &Entry) {
+    let feeds = &home.services.rooms.feeds;
+    for change in &entry.changes {
+        if home.hosts.serves(change.member.account.domain()) {
+            feeds.moved(&change.member, entry.room.as_str());
+        }
+    }
+    feeds.grown(entry.room.as_str());
+}
+
+fn tick(home: Home) -> Later<Deliveries> {
+    Box::pin(async move {
+        purge(&home).await;
+        copy::compare(&home).await
+    })
+}
+
+async fn purge(home: &Home) {
+    let now = home.now_ms();
+    let mut purge = PurgeRooms {
+        held_before: now.saturating_sub(GRACE_MS),
+        before: now.saturating_sub(home.services.rooms.retention_ms),
+        from: 0,
+    };
+    for _ in 0..PURGE_CHUNKS {
+        match home.storage.write(purge.clone()).await {
+            Ok(purged) => match purged.next {
+                Some(next) => purge.from = next,
+                None if purged.rows > 0 => purge.from = i64::MAX,
+                None => return,
+            },
+            Err(error) => {
+                tracing::error!(%error, "the logs of rooms could not be purged");
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! What the hubs of other domains send us, and what we ask and tell them.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use comity_mls_service::room::Outcome;
+use comity_mls_wire::refusal::Refusal;
+use comity_mls_wire::room::{Answer, Entry, Fanout, Request as Asked};
+use comity_xmpp::jid::BareJid;
+
+use crate::deliver::Deliveries;
+use crate::home::Home;
+use crate::module::{Context, Origin, Request};
+use crate::requests;
+
+/// How long further entries of a room are waited for, to acknowledge them together.
+const DEBOUNCE: Duration = Duration::from_millis(200);
+/// Entries fetched at a time.
+const FETCH: u16 = 100;
+/// Fetches one after the other for one gap: beyond, the next entry or hour goes on with it.
+const FETCHES: usize = 1_000;
+/// Copies read at a time when all are compared with their hubs.
+const COPIES: usize = 256;
+
+/// An entry for one of our domains.
+pub(super) async fn take(context: &Context, request: &Request) -> Deliveries {
+    if !matches!(context.origin, Origin::Peer(_)) {
+        // Our own rooms write into the log, and nobody else speaks for a room.
+        return Deliveries::none();
+    }
+    let room = request.from.to_bare();
+    let fanout = match Fanout::from_element(&request.payload) {
+        Ok(fanout) => fanout,
+        Err(error) => {
+            tracing::warn!(%room, %error, "a hub sends what cannot be read");
+            return Deliveries::none();
+        }
+    };
+    let domain = request.to.domain().to_owned();
+    let copy = Copy {
+        home: context.home.clone(),
+        room,
+        domain,
+    };
+    copy.take(&fanout, context.now_ms()).await
+}
+
+/// One room as one of our domains copies it.
+#[derive(Clone)]
+struct Copy {
+    home: Home,
+    room: BareJid,
+    domain: String,
+}
+
+impl Copy {
+    async fn take(self, fanout: &Fanout, now: u64) -> Deliveries {
+        let mut deliveries = Deliveries::none();
+        match self.store(fanout, now).await {
+            Ok(Some(after)) => deliveries.afterwards(self.catch_up(after)),
+            Ok(None) => {
+                if self.owes(fanout).await {
+                    deliveries.afterwards(self.acknowledge());
+                }
+            }
+            // Not stored, though the stream will say that it came: it is fetched.
+            Err(_) => {
+                let after = fanout.entry.seq.saturating_sub(1);
+                deliveries.afterwards(async move {
+                    tokio::time::sleep(DEBOUNCE).await;
+                    self.catch_up(after).await
+                });
+            }
+        }
+        deliveries
+    }
+
+    /// Stores an entry and tells our devices; gives what is missing before it, if anything is.
+    async fn store(&self, fanout: &Fanout, now: u64) -> Result<Option<u64>, Refusal> {
+        let rooms = &self.home.services.rooms;
+        let outcome = rooms
+            .copies
+            .receive(&self.room, &self.domain, fanout, now)
+            .await?;
+        match outcome {
+            Outcome::Stored { .. } => super::tell(&self.home, &fanout.entry),
+            // A Welcome that had been missing may have come with it.
+            Outcome::Known { .. } => super::tell(&self.home, &fanout.entry),
+            Outcome::Gap { after } => return Ok(Some(after)),
+            Outcome::Refused { why } => {
+                let (room, seq) = (&self.room, fanout.entry.seq);
+                tracing::warn!(%room, seq, why, "a hub's entry is refused");
+            }
+        }
+        Ok(None)
+    }
+
+    /// Notes that the hub is owed an acknowledgement; `true`: it is for the caller to give it.
+    async fn owes(&self, fanout: &Fanout) -> bool {
+        let storage = &self.home.storage;
+        let held = storage.room_copy(self.room.as_str(), &self.domain).await;
+        let Ok(Some(held)) = held else { return false };
+        let welcome = fanout.welcome.as_ref().map(|welcome| welcome.id);
+        let owed = &self.home.services.rooms.owed;
+        owed.note(&self.domain, &self.room, held.seq, welcome)
+    }
+
+    async fn acknowledge(self) -> Deliveries {
+        tokio::time::sleep(DEBOUNCE).await;
+        self.acknowledge_now().await;
+        Deliveries::none()
+    }
+
+    async fn acknowledge_now(&self) {
+        let owed = &self.home.services.rooms.owed;
+        let Some(due) = owed.take(&self.domain, &self.room) else {
+            return;
+        };
+        let asked = Asked::Acknowledge {
+            seq: due.seq,
+            welcomes: due.welcomes.clone(),
+        };
+        if let Err(why) = self.ask(&asked).await {
+            // The next acknowledgement covers the entries; Welcomes are named one by one.
+            tracing::debug!(room = %self.room, why, "a hub was not told what is stored here");
+            for id in due.welcomes {
+                owed.note(&self.domain, &self.room, due.seq, Some(id));
+            }
+        }
+    }
+
+    /// Fetches what follows `after`, and acknowledges it.
+    async fn catch_up(self, after: u64) -> Deliveries {
+        match self.fetch_all(after).await {
+            Ok(()) => self.say_what_is_held().await,
+            Err(why) => {
+                let room = &self.room;
+                tracing::info!(%room, after, why, "a gap in a room's log is not closed yet");
+            }
+        }
+        Deliveries::none()
+    }
+
+    /// Fetches what follows `after`, until there is no more.
+    async fn fetch_all(&self, mut after: u64) -> Result<(), String> {
+        for _ in 0..FETCHES {
+            let entries = self.fetch(after).await?;
+            let Some(last) = entries.last().map(|entry| entry.seq) else {
+                break;
+            };
+            for entry in entries {
+                let fanout = Fanout {
+                    entry,
+                    welcome: None,
+                };
+                match self.store(&fanout, self.home.now_ms()).await {
+                    Ok(None) => {}
+                    Ok(Some(_)) => return Err("the hub leaves out entries".to_owned()),
+                    Err(refusal) => return Err(refusal.to_string()),
+                }
+            }
+            after = last;
+        }
+        Ok(())
+    }
+
+    async fn say_what_is_held(&self) {
+        let storage = &self.home.storage;
+        let held = storage.room_copy(self.room.as_str(), &self.domain).await;
+        if let Ok(Some(held)) = held {
+            let owed = &self.home.services.rooms.owed;
+            owed.note(&self.domain, &self.room, held.seq, None);
+            self.acknowledge_now().await;
+        }
+    }
+
+    async fn fetch(&self, after: u64) -> Result<Vec<Entry>, String> {
+        let asked = Asked::Fetch {
+            after,
+            limit: FETCH,
+        };
+        match self.ask(&asked).await? {
+            Answer::Entries(entries) => Ok(entries),
+            other => Err(format!("it answered with {other:?}")),
+        }
+    }
+
+    async fn ask(&self, asked: &Asked) -> Result<Answer, String> {
+        let domain = BareJid::parse(&self.domain).map_err(|error| error.to_string())?;
+        let (room, payload) = (self.room.clone(), asked.to_element());
+        let kind = asked.iq_type();
+        let answer = requests::ask(&self.home, domain.into(), room.into(), kind, &payload)
+            .await
+            .map_err(|error| error.to_string())?;
+        let element = answer.first_child().ok_or("its answer is empty")?;
+        Answer::from_element(&element).map_err(|error| error.to_string())
+    }
+}
+
+/// Asks every hub for what our copies may lack: at start, and now and then.
+pub(super) async fn compare(home: &Home) -> Deliveries {
+    let mut deliveries = Deliveries::none();
+    for domain in home.hosts.domains() {
+        let mut last: Option<BareJid> = None;
+        loop {
+            let copies = &home.services.rooms.copies;
+            let Ok(rooms) = copies.rooms(domain, last.as_ref(), COPIES).await else {
+                return deliveries;
+            };
+            if rooms.is_empty() {
+                break;
+            }
+            last = rooms.last().map(|(room, _)| room.clone());
+            let copies: Vec<(Copy, u64)> = rooms
+                .into_iter()
+                .map(|(room, seq)| {
+                    let copy = Copy {
+                        home: home.clone(),
+                        room,
+                        domain: domain.clone(),
+                    };
+                    (copy, seq)
+                })
+                .collect();
+            // One after the other, so that a thousand rooms are no flood.
+            deliveries.afterwards(async move {
+                let mut away = BTreeSet::new();
+                for (copy, seq) in copies {
+                    let hub = copy.room.domain().to_owned();
+                    if away.contains(&hub) {
+                        continue;
+                    }
+                    match copy.fetch_all(seq).await {
+                        Ok(()) => copy.say_what_is_held().await,
+                        Err(why) => {
+                            tracing::info!(hub, why, "copies are not compared with their hub now");
+                            away.insert(hub);
+                        }
+                    }
+                }
+                Deliveries::none()
+            });
+        }
+    }
+    deliveries
+}

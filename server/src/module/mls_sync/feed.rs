@@ -1,0 +1,201 @@
+//! One device's feed: a task that reads what the device lacks and puts it into its session, until
+//! the session is over.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use comity_mls_service::room::rows;
+use comity_mls_service::room::sync::{Feed, Want};
+use comity_mls_wire::room::{Entry, Member, Welcome};
+use comity_mls_wire::sync::Notice;
+use comity_storage::Error;
+use comity_storage::rooms::DeviceView;
+use comity_xmpp::jid::BareJid;
+use comity_xmpp::stanza::{Kind, MessageType, Stanza};
+
+use crate::home::Home;
+use crate::services::feeds::Signals;
+
+/// How long a feed rests at most before it looks whether its session is still there.
+const LOOK: Duration = Duration::from_secs(60);
+/// How long it waits when storage has failed.
+const PAUSE: Duration = Duration::from_secs(5);
+/// Octets of payloads read at a time.
+const READ_BYTES: usize = 256 * 1024;
+
+pub(super) struct Start {
+    pub(super) home: Home,
+    pub(super) feed: Feed,
+    pub(super) member: Member,
+    pub(super) signals: Arc<Signals>,
+}
+
+/// Why a feed stops feeding.
+enum Fault {
+    /// The session is gone.
+    Over,
+    Storage(String),
+}
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        Self::Storage(error.to_string())
+    }
+}
+
+impl From<rows::Corrupt> for Fault {
+    fn from(error: rows::Corrupt) -> Self {
+        Self::Storage(error.to_string())
+    }
+}
+
+impl Start {
+    pub(super) fn spawn(self) {
+        tokio::spawn(self.run());
+    }
+
+    async fn run(mut self) {
+        let home = self.home.clone();
+        let feeds = &home.services.rooms.feeds;
+        for room in self.feed.rooms() {
+            feeds.watch(&self.member, room);
+        }
+        loop {
+            match self.round().await {
+                Ok(()) => {}
+                Err(Fault::Over) => break,
+                Err(Fault::Storage(error)) => {
+                    tracing::error!(error, member = ?self.member, "a device cannot be fed now");
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }
+            let rest = self.signals.bell.notified();
+            // A session that ended is told by the bell; this only makes sure of it.
+            let _ = tokio::time::timeout(LOOK, rest).await;
+        }
+        feeds.end(&self.member, &self.signals);
+    }
+
+    /// Takes in what has happened and sends what is wanted, until nothing is.
+    async fn round(&mut self) -> Result<(), Fault> {
+        loop {
+            self.look().await?;
+            let Some(want) = self.feed.want() else {
+                return Ok(());
+            };
+            match want {
+                Want::Welcomes { sent, limit } => self.welcomes(&sent, limit).await?,
+                Want::Entries {
+                    room,
+                    after,
+                    through,
+                    limit,
+                } => self.entries(&room, after, through, limit).await?,
+            }
+        }
+    }
+
+    async fn look(&mut self) -> Result<(), Fault> {
+        let news = self.signals.take();
+        let alive = self.home.sessions.device(&self.signals.session) == Some(self.member.device);
+        if news.over || !alive {
+            return Err(Fault::Over);
+        }
+        for room in &news.moved {
+            self.moved(room).await?;
+        }
+        for (room, seq) in &news.acknowledged {
+            self.feed.acknowledged(room, *seq);
+        }
+        for id in &news.acknowledged_welcomes {
+            self.feed.acknowledged_welcome(id);
+        }
+        if news.welcome {
+            self.feed.welcome();
+        }
+        for room in &news.grown {
+            self.feed.grown(room);
+        }
+        Ok(())
+    }
+
+    async fn moved(&mut self, room: &str) -> Result<(), Fault> {
+        let (account, device) = (
+            self.member.account.as_str(),
+            self.member.device.into_bytes(),
+        );
+        let found = self
+            .home
+            .storage
+            .device_rooms(account, device, Some(room))
+            .await?;
+        for stretch in found {
+            self.feed.joined(stretch, None);
+        }
+        if self.feed.has(room) {
+            let feeds = &self.home.services.rooms.feeds;
+            feeds.watch(&self.member, room);
+        }
+        Ok(())
+    }
+
+    async fn welcomes(&mut self, sent: &[[u8; 16]], limit: usize) -> Result<(), Fault> {
+        let (account, device) = (
+            self.member.account.as_str(),
+            self.member.device.into_bytes(),
+        );
+        let found = self
+            .home
+            .storage
+            .welcomes_for(account, device, sent, limit)
+            .await?;
+        let ids: Vec<[u8; 16]> = found.iter().map(|welcome| welcome.id).collect();
+        for row in found {
+            let welcome: Welcome = rows::welcome(row)?;
+            let room = welcome.room.clone();
+            self.push(&room, &Notice::Welcome(welcome))?;
+        }
+        self.feed.sent_welcomes(&ids);
+        Ok(())
+    }
+
+    async fn entries(
+        &mut self,
+        room: &str,
+        after: u64,
+        through: u64,
+        limit: usize,
+    ) -> Result<(), Fault> {
+        let device = DeviceView {
+            account: self.member.account.as_str(),
+            domain: self.member.account.domain(),
+            device: self.member.device.into_bytes(),
+        };
+        let storage = &self.home.storage;
+        let found = storage
+            .device_entries(device, room, after, through, limit, READ_BYTES)
+            .await?;
+        let address = rows::address(room)?;
+        let mut seqs = Vec::with_capacity(found.len());
+        for row in found {
+            seqs.push(row.seq);
+            let entry: Entry = rows::entry(&address, row)?;
+            self.push(&address, &Notice::Entry(entry))?;
+        }
+        self.feed.sent_entries(room, &seqs);
+        Ok(())
+    }
+
+    /// Into the session's queue, which the window keeps from running over.
+    fn push(&self, room: &BareJid, notice: &Notice) -> Result<(), Fault> {
+        let session = &self.signals.session;
+        let stanza = Stanza::new(Kind::Message(MessageType::Normal))
+            .with_from(room.clone())
+            .with_to(session.clone())
+            .with(&notice.to_element());
+        self.home
+            .sessions
+            .send(session, Arc::new(stanza))
+            .map_err(|_| Fault::Over)
+    }
+}

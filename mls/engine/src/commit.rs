@@ -5,7 +5,8 @@ use comity_mls_credential::leaf::{CredentialError, Leaf};
 use comity_mls_credential::provider::certificate;
 use comity_xmpp::jid::BareJid;
 use mls_rs::MlsMessage;
-use mls_rs::group::{CommitBuilder, CommitOutput, CommitSecrets};
+use mls_rs::group::proposal::Proposal;
+use mls_rs::group::{CachedProposal, CommitBuilder, CommitOutput, CommitSecrets, Sender};
 use mls_rs::time::MlsTime;
 use uuid::Uuid;
 
@@ -262,9 +263,10 @@ impl Engine {
         })
     }
 
-    /// The leaves a removal means; never this device's own.
+    /// The leaves a removal means; never this device's own, nor one that is going anyway.
     fn leaves_of(&self, group: &Group, plan: &RemovePlan) -> Vec<u32> {
         let own = group.current_member_index();
+        let going = going(group);
         let is_meant = |leaf: &Leaf| {
             leaf.account.as_str() == plan.account
                 && plan
@@ -274,7 +276,7 @@ impl Engine {
         group
             .roster()
             .members_iter()
-            .filter(|member| member.index != own)
+            .filter(|member| member.index != own && !going.contains(&member.index))
             .filter(|member| {
                 certificate(&member.signing_identity.credential)
                     .and_then(Leaf::read)
@@ -351,6 +353,16 @@ fn body(
         plan: None,
         rotates,
     })
+}
+
+/// Leaves whose removal is pending already: one commit may not remove them twice.
+fn going(group: &Group) -> Vec<u32> {
+    let of = |cached: &CachedProposal| match (cached.proposal(), cached.sender()) {
+        (Proposal::Remove(remove), _) => Some(remove.to_remove()),
+        (Proposal::SelfRemove(_), Sender::Member(index)) => Some(*index),
+        _ => None,
+    };
+    group.get_cached_proposals().iter().filter_map(of).collect()
 }
 
 /// Accounts and devices of a group; leaves that cannot be read are left out.

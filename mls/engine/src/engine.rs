@@ -88,6 +88,8 @@ pub struct Engine {
     pub(crate) welcomes: Vec<Welcome>,
     /// Entries that must exist because an answer spoke of them.
     pub(crate) known_seq: HashMap<BareJid, u64>,
+    /// Rooms of which the server sent an entry that does not fit.
+    pub(crate) broken: HashSet<BareJid>,
     /// What the directory holds of this device; none until it was asked.
     pub(crate) stock: Option<Vec<Count>>,
     /// Signature keys that nothing refers to once this transaction is written.
@@ -135,6 +137,7 @@ impl Engine {
             blocked: HashMap::new(),
             welcomes: Vec::new(),
             known_seq: HashMap::new(),
+            broken: HashSet::new(),
             stock: None,
             unused_keys: Vec::new(),
             touched: HashSet::new(),
@@ -287,7 +290,7 @@ impl Engine {
             self.timers.remove(&timer);
             match timer {
                 Timer::Proposals(room) => self.commit_proposals(&room, now)?,
-                Timer::Behind => self.sync(now)?,
+                Timer::Behind => self.sync_if_behind(now)?,
                 Timer::Retry(room) => drop(self.touched.insert(room)),
                 Timer::Anchors(domain) => self.ask_anchors(&domain, now),
                 Timer::Stock => self.restock(now)?,

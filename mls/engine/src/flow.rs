@@ -257,7 +257,8 @@ impl Engine {
         self.write_in_flight(room, &in_flight)?;
         self.expect_seq(room, accepted.seq, ARRIVES_WITHIN_MS, now);
         // A commit waits for its entry, which carries the hub's signature.
-        if accepted.seq == record.seq + 1 && in_flight.kind() != EntryKind::Commit {
+        if record.seq.checked_add(1) == Some(accepted.seq) && in_flight.kind() != EntryKind::Commit
+        {
             let entry = self.own_entry(room, &record, &in_flight, accepted)?;
             return self.on_entry(entry, now);
         }

@@ -124,7 +124,7 @@ impl Engine {
     fn try_join(&self, welcome: &Welcome) -> Result<Joined, Unjoinable> {
         let message =
             MlsMessage::from_bytes(&welcome.welcome).map_err(|_| because("it cannot be read"))?;
-        let tree = ExportedTree::mls_decode(&mut &*welcome.tree)
+        let tree = ExportedTree::mls_decode_exhaustive(&welcome.tree)
             .map_err(|_| because("its tree cannot be read"))?;
         let own = self
             .own_package(&message)?

@@ -8,6 +8,7 @@ use comity_mls_wire::policy::{Handshakes, Policy};
 use comity_mls_wire::room::{Entry, EntryKind, Payload};
 use comity_mls_wire::sync;
 use comity_xmpp::jid::BareJid;
+use mls_rs::error::MlsError;
 use mls_rs::extension::built_in::ExternalSendersExt;
 use mls_rs::group::{CommitSecrets, ReceivedMessage};
 use mls_rs::{CipherSuiteProvider as _, MlsMessage, WireFormat};
@@ -26,6 +27,7 @@ use crate::store::Space;
 
 /// Entries of one room held before their turn; beyond it the server is asked again later.
 const MAX_EARLY: usize = 1_024;
+const MAX_EARLY_BYTES: usize = 4 * 1024 * 1024;
 /// Rooms of which early entries are held.
 const MAX_EARLY_ROOMS: usize = 256;
 /// Heads kept for comparison with what other members saw.
@@ -59,6 +61,7 @@ impl Engine {
             return Ok(());
         }
         if !self.hold(entry) {
+            self.broken.insert(room);
             self.set_timer(Timer::Behind, now + BROKEN_MS);
             return Ok(());
         }
@@ -103,7 +106,8 @@ impl Engine {
             // The log gives each number once; the first to come is judged first.
             return true;
         }
-        if early.len() >= MAX_EARLY {
+        let held: usize = early.iter().map(size).sum();
+        if early.len() >= MAX_EARLY || held + size(&entry) > MAX_EARLY_BYTES {
             return false;
         }
         early.insert(place, entry);
@@ -124,7 +128,7 @@ impl Engine {
                 early.clear();
             }
             match early.front() {
-                Some(entry) if entry.seq == record.seq + 1 => {}
+                Some(entry) if record.seq.checked_add(1) == Some(entry.seq) => {}
                 Some(_) => {
                     self.set_timer(Timer::Behind, now + RESYNC_MS);
                     break;
@@ -153,6 +157,7 @@ impl Engine {
                 }
                 Step::Dropped => {
                     self.early.remove(room);
+                    self.broken.insert(room.clone());
                     self.set_timer(Timer::Behind, now + BROKEN_MS);
                     break;
                 }
@@ -237,9 +242,6 @@ impl Engine {
         let Payload::Held(payload) = &entry.payload else {
             return fail("the server no longer holds it");
         };
-        if entry.device == Some(self.own_device()?) && entry.sender == self.account {
-            return fail("it was sent by this device before its data was restored");
-        }
         let message = match parse(payload, record) {
             Ok(message) if message.wire_format() == WireFormat::PrivateMessage => message,
             Ok(_) => return fail("it is not encrypted"),
@@ -258,6 +260,9 @@ impl Engine {
                 }
             }
             Ok(_) => fail("it is no message"),
+            Err(MlsError::CantProcessMessageFromSelf) => {
+                fail("it was sent by this device before its data was restored")
+            }
             Err(error) => Ok(Err(error.to_string())),
         }
     }
@@ -326,7 +331,7 @@ impl Engine {
                     self.forget_in_flight(room);
                     self.tell(Event::Retrying {
                         room: room.clone(),
-                        epoch: record.epoch + 1,
+                        epoch: record.epoch.saturating_add(1),
                     });
                 }
                 self.check_head_of(record, entry)?;
@@ -466,6 +471,13 @@ impl Engine {
             }
         }
         Ok(())
+    }
+}
+
+fn size(entry: &Entry) -> usize {
+    match &entry.payload {
+        Payload::Held(payload) => payload.len(),
+        Payload::Purged(_) => 0,
     }
 }
 

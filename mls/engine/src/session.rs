@@ -158,6 +158,8 @@ impl Engine {
         self.early.clear();
         self.blocked.clear();
         self.welcomes.clear();
+        self.known_seq.clear();
+        self.broken.clear();
         self.stock = None;
     }
 
@@ -284,6 +286,24 @@ impl Engine {
             now,
         );
         Ok(())
+    }
+
+    /// Entries that should have come did not: the server is asked to send them again.
+    pub(crate) fn sync_if_behind(&mut self, now: u64) -> Result<(), Error> {
+        for (room, record) in self.all_rooms()? {
+            let waits = self.blocked.contains_key(&room);
+            if record.stage == Stage::Active && !waits && self.is_behind(&room, &record) {
+                return self.sync(now);
+            }
+        }
+        // The chain may have broken without leaving a trace here.
+        match self.broken.is_empty() {
+            true => Ok(()),
+            false => {
+                self.broken.clear();
+                self.sync(now)
+            }
+        }
     }
 
     /// Next look after certificates, leaves and packages.

@@ -2,6 +2,8 @@
 //! signature key and a certificate of its own, and a few certified keys are spare for rooms made
 //! here and for leaves that are renewed.
 
+use std::collections::HashSet;
+
 use bytes::Bytes;
 use comity_mls_credential::csr;
 use comity_mls_credential::keys::Algorithm;
@@ -441,7 +443,12 @@ impl Engine {
 
     /// Private halves whose packages nobody may use any more, and certificates past their end.
     pub(crate) fn drop_expired(&mut self, now: u64) -> Result<(), Error> {
-        let expired = |at: u64| at + DAY_S < seconds(now);
+        let expired = |at: u64| at.saturating_add(DAY_S) < seconds(now);
+        let leaves: HashSet<Vec<u8>> = self
+            .all_rooms()?
+            .into_iter()
+            .filter_map(|(_, record)| record.leaf.map(|leaf| leaf.handle))
+            .collect();
         let packages = self
             .rows
             .list::<OwnPackage>(Space::KeyPackage, b"", MAX_PACKAGES_READ)?;
@@ -449,10 +456,10 @@ impl Engine {
             if expired(package.data.expiration) {
                 self.rows.delete(Space::KeyPackage, &reference);
                 // A last resort's key may live on as the key of a leaf that has not been renewed.
-                if !package.last_resort {
-                    let key = package.certified.map(|key| key.key());
-                    self.unused_keys.extend(key);
-                }
+                let key = package
+                    .certified
+                    .filter(|key| !leaves.contains(&key.handle));
+                self.unused_keys.extend(key.map(|key| key.key()));
             }
         }
         let spare = self

@@ -57,6 +57,41 @@ impl FaultyStore {
         }
     }
 
+    /// A copy of its rows, no longer shared.
+    pub fn copy(&self) -> Self {
+        Self {
+            inner: self.inner.snapshot(),
+            ..Self::new()
+        }
+    }
+
+    /// Every row, for comparison.
+    pub fn rows(&self) -> Vec<(&'static str, Row)> {
+        let spaces = [
+            Space::Identity,
+            Space::KeyPackage,
+            Space::Certificate,
+            Space::Anchors,
+            Space::Room,
+            Space::Group,
+            Space::Tree,
+            Space::InFlight,
+            Space::Plan,
+            Space::Outbox,
+            Space::Head,
+            Space::Counter,
+            Space::History,
+            Space::Batch,
+        ];
+        spaces
+            .into_iter()
+            .flat_map(|space| {
+                let rows = self.inner.scan(space, b"", None, usize::MAX).unwrap();
+                rows.into_iter().map(move |row| (space.name(), row))
+            })
+            .collect()
+    }
+
     pub fn commits(&self) -> u64 {
         self.commits.load(Ordering::Relaxed)
     }
@@ -193,6 +228,25 @@ impl World {
         self.random ^= self.random >> 7;
         self.random ^= self.random << 17;
         self.random % below
+    }
+
+    /// From now on the servers' pushes do not reach this client; the test delivers by hand.
+    pub fn cut(&mut self, client: usize) {
+        self.clients[client].synced = false;
+    }
+
+    /// Another engine over a copy of a client's store.
+    pub fn twin(&self, client: usize) -> (Engine, FaultyStore) {
+        let state = &self.clients[client];
+        let store = state.store.copy();
+        let engine = Engine::open(
+            state.account.clone(),
+            Box::new(store.clone()),
+            Box::new(state.keys.clone()),
+            self.options(),
+        )
+        .unwrap();
+        (engine, store)
     }
 
     fn options(&self) -> Options {

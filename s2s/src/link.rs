@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use comity_net::dns::Lookup;
-use comity_net::stop::Stop;
+use comity_net::stop::{Stop, WeakStop};
 use comity_net::tls::{Acceptor, Certificates, Connector, Roots, Service, TlsError};
 use comity_xmpp::error::{ErrorType, StanzaCondition, StanzaError};
 use comity_xmpp::stanza::Stanza;
@@ -69,7 +69,7 @@ pub(crate) struct Shared {
     pub(crate) roots: Roots,
     pub(crate) lookup: Arc<dyn Lookup>,
     pub(crate) server: Arc<dyn Server>,
-    stop: Stop,
+    stop: WeakStop,
     peers: Mutex<HashMap<String, Desk>>,
 }
 
@@ -110,7 +110,7 @@ impl Federation {
         roots: Roots,
         lookup: Arc<dyn Lookup>,
         server: Arc<dyn Server>,
-        stop: Stop,
+        stop: &Stop,
     ) -> Result<Self, TlsError> {
         let connector = Connector::for_server(Arc::clone(certificates), &options.domain)?;
         Ok(Self(Arc::new(Shared {
@@ -120,7 +120,7 @@ impl Federation {
             roots,
             lookup,
             server,
-            stop,
+            stop: stop.downgrade(),
             peers: Mutex::default(),
         })))
     }
@@ -190,7 +190,11 @@ impl Peers {
         let desk = match peers.entry(domain.to_owned()) {
             Entry::Occupied(desk) => desk.into_mut(),
             Entry::Vacant(_) if count >= PEERS => return Some(word),
-            Entry::Vacant(place) => place.insert(task::start(domain, self)),
+            Entry::Vacant(place) => match self.0.stop.upgrade() {
+                Some(stop) => place.insert(task::start(domain, self, stop)),
+                // All streams are closed; rows wait for the next run.
+                None => return Some(word),
+            },
         };
         // Under the lock, so that a task which finds its mailbox empty can leave for good.
         let refused = desk.mailbox.try_send(word).err()?.into_inner();

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use comity_net::drive::{Ended, Pump, Step};
 use comity_net::random;
+use comity_net::stop::Stop;
 use comity_net::transport::Transport;
 use comity_xmpp::error::{StreamCondition, StreamError};
 use tokio::sync::mpsc;
@@ -21,7 +22,7 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 
 type Stream = Pump<Transport, Outgoing>;
 
-pub(super) fn start(domain: &str, peers: &Peers) -> Desk {
+pub(super) fn start(domain: &str, peers: &Peers, stop: Stop) -> Desk {
     let (mailbox, words) = mpsc::channel(MAILBOX);
     let woken = Arc::new(AtomicBool::new(false));
     let status = Arc::new(Mutex::new(Status {
@@ -45,7 +46,7 @@ pub(super) fn start(domain: &str, peers: &Peers) -> Desk {
         status: Arc::clone(&status),
         peer: Peer::new(settings, Box::new(random::up_to), instant()),
     };
-    tokio::spawn(task.run());
+    tokio::spawn(task.run(stop));
     Desk {
         mailbox,
         woken,
@@ -71,10 +72,9 @@ struct Doing<'a> {
 }
 
 impl Task {
-    async fn run(mut self) {
+    async fn run(mut self, mut stop: Stop) {
         let shared = Arc::clone(&self.peers.0);
         let domain = self.domain.clone();
-        let mut stop = shared.stop.clone();
         let mut doing = Doing::default();
         loop {
             if self.act(&shared, &domain, &mut doing).await {

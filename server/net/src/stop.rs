@@ -14,7 +14,14 @@ pub struct Stopper {
 #[derive(Clone)]
 pub struct Stop {
     told: watch::Receiver<bool>,
-    _here: mpsc::Sender<()>,
+    here: mpsc::Sender<()>,
+}
+
+/// Kept by what starts tasks but is not itself waited for.
+#[derive(Clone)]
+pub struct WeakStop {
+    told: watch::Receiver<bool>,
+    here: mpsc::WeakSender<()>,
 }
 
 #[must_use]
@@ -23,7 +30,7 @@ pub fn channel() -> (Stopper, Stop) {
     let (here, gone) = mpsc::channel(1);
     let stop = Stop {
         told: receiver,
-        _here: here,
+        here,
     };
     (Stopper { told: sender, gone }, stop)
 }
@@ -39,7 +46,26 @@ impl Stopper {
     }
 }
 
+impl WeakStop {
+    /// For a task that begins; None once all have gone, when none may begin any more.
+    #[must_use]
+    pub fn upgrade(&self) -> Option<Stop> {
+        Some(Stop {
+            told: self.told.clone(),
+            here: self.here.upgrade()?,
+        })
+    }
+}
+
 impl Stop {
+    #[must_use]
+    pub fn downgrade(&self) -> WeakStop {
+        WeakStop {
+            told: self.told.clone(),
+            here: self.here.downgrade(),
+        }
+    }
+
     #[must_use]
     pub fn requested(&self) -> bool {
         *self.told.borrow()
@@ -66,5 +92,15 @@ mod tests {
         let (stopper, stop) = channel();
         assert!(!stopper.stop(Duration::from_millis(20)).await);
         assert!(stop.requested());
+    }
+
+    #[tokio::test]
+    async fn who_only_starts_tasks_is_not_waited_for() {
+        let (stopper, stop) = channel();
+        let weak = stop.downgrade();
+        assert!(weak.upgrade().is_some());
+        drop(stop);
+        assert!(stopper.stop(Duration::from_secs(5)).await);
+        assert!(weak.upgrade().is_none());
     }
 }

@@ -75,7 +75,7 @@ pub(super) async fn start(
         roots,
         Arc::new(SystemDns::new()),
         Arc::new(home.clone()),
-        stop.clone(),
+        stop,
     )?;
     streams.open(federation.peers());
     for (addresses, how) in [

@@ -68,7 +68,13 @@ impl MlsExtension for Policy {
                 why: format!("{} octets follow its last field", rest.len()),
             });
         }
-        policy.consistent()?;
+        // The codec takes any octet but 0 for true. Members must agree on octets: the GroupContext
+        // is hashed as it came, and an engine that writes it again must write the same.
+        if policy.to_bytes()? != data {
+            return Err(PolicyError::Malformed {
+                why: "it is not in the one encoding it has".to_owned(),
+            });
+        }
         Ok(policy)
     }
 }
@@ -168,6 +174,26 @@ mod tests {
             Policy::from_bytes(&longer),
             Err(PolicyError::Malformed { .. })
         ));
+    }
+
+    #[test]
+    fn there_is_one_encoding() {
+        let data = policy().to_bytes().unwrap();
+        let mut other = policy();
+        other.hub_removes = false;
+        let without = other.to_bytes().unwrap();
+        let place = (0..data.len())
+            .find(|at| data[*at] != without[*at])
+            .unwrap();
+        for octet in 2..=u8::MAX {
+            let mut spoiled = data.clone();
+            spoiled[place] = octet;
+            let refused = Policy::from_bytes(&spoiled);
+            assert!(
+                matches!(refused, Err(PolicyError::Malformed { .. })),
+                "{octet}: {refused:?}"
+            );
+        }
     }
 
     #[test]

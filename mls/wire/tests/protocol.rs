@@ -36,7 +36,7 @@ fn examples() -> Vec<(usize, String)> {
 }
 
 fn parse(text: &str) -> Element {
-    xml::parse(text.trim().as_bytes(), &Header::of(ns::CLIENT)).unwrap()
+    xml::parse(text.trim().as_bytes(), &Header::of(ns::CLIENT)).expect("an example is well-formed")
 }
 
 /// The tree without what means nothing: white space between elements, the order of attributes.

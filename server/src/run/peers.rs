@@ -3,8 +3,8 @@
 use std::sync::{Arc, PoisonError, RwLock};
 
 use comity_conf::{Conf, S2s, TargetTls};
-use comity_net::dns::order::{Start, Target};
 use comity_net::dns::SystemDns;
+use comity_net::dns::order::{Start, Target};
 use comity_net::listener::Permits;
 use comity_net::stop::Stop;
 use comity_net::tls::{Certificates, Roots};

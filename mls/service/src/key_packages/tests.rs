@@ -312,8 +312,21 @@ async fn refused(world: &World, spoiled: Published) -> String {
     refusal.to_string()
 }
 
+/// Each is refused, by its place in the batch and for the reason given.
+async fn check_spoiled(world: &World, cases: &[(Recipe, &str)]) {
+    for (spoiled, why) in cases {
+        let spoiled = Published {
+            last_resort: false,
+            package: world.make(spoiled),
+        };
+        let refusal = refused(world, spoiled).await;
+        assert!(refusal.contains(why), "{why}: {refusal}");
+        assert!(refusal.contains("KeyPackage 2 of the batch"), "{refusal}");
+    }
+}
+
 #[tokio::test]
-async fn spoiled_packages_are_refused_by_place_and_reason() {
+async fn packages_with_another_credential_are_refused() {
     let world = world(Limits::default()).await;
     let recipe = || world.recipe();
     let cases = [
@@ -352,6 +365,15 @@ async fn spoiled_packages_are_refused_by_place_and_reason() {
             },
             "after that of its certificate",
         ),
+    ];
+    check_spoiled(&world, &cases).await;
+}
+
+#[tokio::test]
+async fn packages_that_could_not_be_used_are_refused() {
+    let world = world(Limits::default()).await;
+    let recipe = || world.recipe();
+    let cases = [
         (
             Recipe {
                 lifetime_s: 85 * DAY_S,
@@ -397,19 +419,7 @@ async fn spoiled_packages_are_refused_by_place_and_reason() {
             "published as an ordinary one",
         ),
     ];
-    for (spoiled, why) in cases {
-        let package = world.make(&spoiled);
-        let refusal = refused(
-            &world,
-            Published {
-                last_resort: false,
-                package,
-            },
-        )
-        .await;
-        assert!(refusal.contains(why), "{why}: {refusal}");
-        assert!(refusal.contains("KeyPackage 2 of the batch"), "{refusal}");
-    }
+    check_spoiled(&world, &cases).await;
 }
 
 #[tokio::test]

@@ -26,6 +26,9 @@ pub mod send;
 pub mod state;
 pub mod sync;
 
+#[cfg(test)]
+mod tests;
+
 pub use copy::{Copies, Outcome};
 pub use hub::{Hub, HubKey, Pool, Reply, Surroundings};
 pub use limits::Limits;

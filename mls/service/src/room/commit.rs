@@ -39,10 +39,7 @@ pub fn commit(
         .into());
     }
     check_policy(deciding, state, sender, &message)?;
-    let committed = room
-        .tree
-        .commit(message, deciding.now / 1000)
-        .map_err(invalid)?;
+    let committed = room.tree.commit(message, deciding.at()).map_err(invalid)?;
     if committed.committer != leaf {
         return Err(invalid_commit("another leaf has signed it").into());
     }

@@ -102,7 +102,7 @@ fn observe(deciding: &Deciding<'_>, request: &Create) -> Result<(PublicTree, Mls
     super::commit::refuse_inner_tree(&message).map_err(bad)?;
     let tree = deciding
         .observer
-        .observe(message.clone(), &request.tree, deciding.now / 1000)
+        .observe(message.clone(), &request.tree, deciding.at())
         .map_err(invalid)?;
     Ok((tree, message))
 }

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use comity_mls_credential::keys::PrivateKey;
+use comity_mls_credential::leaf::CLOCK_TOLERANCE_S;
 use comity_mls_credential::provider::Provider;
 use comity_mls_wire::refusal::Refusal;
 use comity_mls_wire::room::{
@@ -96,6 +97,13 @@ pub struct Deciding<'a> {
 }
 
 impl Deciding<'_> {
+    /// When leaves are accepted, in seconds since 1970. A KeyPackage made this moment by a client
+    /// whose clock is a little ahead is valid already; one that ends this moment is not any more.
+    #[must_use]
+    pub fn at(&self) -> u64 {
+        self.now / 1000 + CLOCK_TOLERANCE_S
+    }
+
     /// The row under which the answer is found again.
     #[must_use]
     pub fn answer(

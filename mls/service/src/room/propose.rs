@@ -30,10 +30,7 @@ pub fn propose(
 ) -> Result<Decided, Refused> {
     let state = &room.state;
     let (leaf, message) = read(deciding, state, sender, proposal)?;
-    let (tree, described) = room
-        .tree
-        .propose(message, deciding.now / 1000)
-        .map_err(invalid)?;
+    let (tree, described) = room.tree.propose(message, deciding.at()).map_err(invalid)?;
     let deed = Deed::of(&described.proposal, &state.members).map_err(invalid)?;
     policy::check_proposal(state, &sender.account, &deed)?;
     check_pending(deciding, state, leaf, &deed)?;
@@ -144,7 +141,7 @@ fn check_deed(
             let package = add.key_package();
             deciding
                 .observer
-                .check_key_package(package, deciding.now / 1000)
+                .check_key_package(package, deciding.at())
                 .map_err(invalid)
         }
         _ => Ok(()),

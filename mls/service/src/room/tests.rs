@@ -1,0 +1,8 @@
+//! The Delivery Service with real groups: devices of two domains, each with its own CA, and the
+//! domains' servers side by side.
+
+mod create;
+mod domains;
+mod members;
+mod order;
+mod world;

@@ -45,7 +45,9 @@ impl Tls {
         let key = PKey::private_key_from_pkcs8(&key.to_pkcs8().unwrap()).unwrap();
         let mut builder = X509::builder().unwrap();
         let mut name = X509Name::builder().unwrap();
-        name.append_entry_by_text("CN", domain).unwrap();
+        // Two certificates of one name would be mistaken for each other.
+        let unique = Uuid::from_bytes(random()).to_string();
+        name.append_entry_by_text("CN", &unique).unwrap();
         let name = name.build();
         let time = |at: u64| Asn1Time::from_unix(i64::try_from(at).unwrap()).unwrap();
         let serial = BigNum::from_u32(1).unwrap().to_asn1_integer().unwrap();
@@ -78,11 +80,7 @@ impl Stage {
     }
 
     async fn with(domain: &str, change: impl FnOnce(&mut Options)) -> Self {
-        let unique = PrivateKey::generate(Algorithm::Ed25519).unwrap().public();
-        let unique: String = unique.unwrap().as_mls()[..8]
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let unique = Uuid::from_bytes(random());
         let directory = std::env::temp_dir().join(format!("comity-as-{unique}"));
         std::fs::create_dir(&directory).unwrap();
         let mut options = Options::new(domain, directory.join("ca"));

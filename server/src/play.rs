@@ -24,6 +24,8 @@ use crate::route::Hosts;
 use crate::services::Services;
 use crate::sessions::Sessions;
 
+/// When plays begin, in seconds since 1970.
+pub(crate) const START_S: u64 = 1_800_000_000;
 /// How long something that must happen may take, on a machine that does much else.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long something that must not happen is waited for.
@@ -44,6 +46,10 @@ pub(crate) struct Away {
 }
 
 impl Away {
+    pub(crate) fn count(&self) -> usize {
+        self.sent.lock().unwrap().len()
+    }
+
     /// Of what was sent last.
     pub(crate) fn last_id(&self) -> Option<Box<str>> {
         self.sent
@@ -85,13 +91,24 @@ impl Play {
     }
 
     pub(crate) async fn with(people: &[&str], limits: Limits) -> Self {
+        Self::set_up(people, limits, Vec::new()).await
+    }
+
+    /// With accounts for these people, and further authorities of TLS to believe.
+    pub(crate) async fn believing(people: &[&str], roots: Vec<PathBuf>) -> Self {
+        Self::set_up(people, Limits::default(), roots).await
+    }
+
+    async fn set_up(people: &[&str], limits: Limits, roots: Vec<PathBuf>) -> Self {
         let data_dir = std::env::temp_dir().join(format!("comity-{}", comity_net::random::id()));
         std::fs::create_dir(&data_dir).unwrap();
         let mut conf = Conf::default();
         conf.server.data_dir = data_dir.clone();
+        conf.tls.system_roots = false;
+        conf.tls.extra_roots = roots;
         let domains = ["a.example".to_owned(), "c.example".to_owned()];
         let storage = Storage::open(":memory:".as_ref()).await.unwrap();
-        let start = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+        let start = SystemTime::UNIX_EPOCH + Duration::from_secs(START_S);
         let hands = Arc::new(Hands(Mutex::new(start)));
         let clock: Arc<dyn Clock> = hands.clone();
         let away = Arc::new(Away::default());

@@ -347,3 +347,6 @@ fn maintain(home: Home) -> Later<Deliveries> {
         Deliveries::none()
     })
 }
+
+#[cfg(test)]
+mod tests;

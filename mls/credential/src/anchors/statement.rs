@@ -69,6 +69,9 @@ pub struct Signed {
     pub tls: TlsSignature,
 }
 
+/// Issuing CAs and their certificates (DER).
+pub(crate) type Issuing = Vec<(IssuerId, Vec<u8>)>;
+
 /// A statement whose signatures hold, with what it declares; whether it may follow what was known
 /// is [`super::pinned`]'s matter.
 #[derive(Clone, Debug)]
@@ -76,7 +79,7 @@ pub(crate) struct Verified {
     pub(crate) statement: Statement,
     pub(crate) hash: [u8; 32],
     pub(crate) root: [u8; 32],
-    pub(crate) issuing: Vec<(IssuerId, Vec<u8>)>,
+    pub(crate) issuing: Issuing,
 }
 
 impl Statement {
@@ -126,10 +129,7 @@ impl Statement {
     }
 
     /// The issuing CAs, each checked under the root.
-    fn authorities(
-        &self,
-        at: u64,
-    ) -> Result<(Certificate, Vec<(IssuerId, Vec<u8>)>), AnchorsError> {
+    fn authorities(&self, at: u64) -> Result<(Certificate, Issuing), AnchorsError> {
         use AnchorsError::Malformed;
         let root = Certificate::read(&self.root.0)?;
         check_authority(&root)?;
@@ -140,7 +140,7 @@ impl Statement {
             return Err(Malformed("the root has expired"));
         }
         let root_id = issuer_id(&root.public_key)?;
-        let mut found: Vec<(IssuerId, Vec<u8>)> = Vec::with_capacity(self.issuing.len());
+        let mut found: Issuing = Vec::with_capacity(self.issuing.len());
         for Der(der) in &self.issuing {
             let authority = Certificate::read(der)?;
             check_authority(&authority)?;

@@ -47,7 +47,8 @@ fn what_a_statement_must_say() {
     let stage = Stage::new();
     let foreign = stage::issuing(&stage::root());
     let own = stage.issuing.clone();
-    let cases: Vec<(Box<dyn Fn(&mut Statement)>, &str)> = vec![
+    type Change = Box<dyn Fn(&mut Statement)>;
+    let cases: Vec<(Change, &str)> = vec![
         (Box::new(|s| s.version = 2), "version 2"),
         (
             Box::new(|s| s.domain = "b.example".to_owned()),

@@ -13,7 +13,9 @@ use crate::leaf::IssuerId;
 use crate::leaf::tests::recipe::{DAY, DEVICE, NOW, Workshop};
 
 /// Issuers that can be taken away.
-struct Taken(RwLock<HashMap<(String, IssuerId), Arc<[u8]>>>);
+struct Taken(RwLock<Held>);
+
+type Held = HashMap<(String, IssuerId), Arc<[u8]>>;
 
 impl Issuers for Taken {
     fn issuer(&self, domain: &str, id: &IssuerId) -> Option<Arc<[u8]>> {

@@ -388,7 +388,7 @@ async fn what_a_batch_must_hold() {
     ));
     let twice = alice.enrol(&[one.clone(), one.clone()], NOW).await;
     bad_credential(twice, "in the batch already");
-    let device_key = alice.enrol(&[alice.key.clone()], NOW).await;
+    let device_key = alice.enrol(std::slice::from_ref(&alice.key), NOW).await;
     bad_credential(device_key, "the device key");
     let (mine, theirs) = (key(), key());
     let stolen: Result<_, std::convert::Infallible> =
@@ -421,13 +421,16 @@ async fn a_key_is_certified_once() {
     let alice = stage.client("alice").await;
     let bob = stage.client("bob").await;
     let (old, new) = (key(), key());
-    let first = alice.enrol(&[old.clone()], NOW).await.unwrap();
+    let first = alice.enrol(std::slice::from_ref(&old), NOW).await.unwrap();
     // The answer was lost, and the batch comes again, with more.
     let both = alice.enrol(&[new, old.clone()], NOW + 5).await.unwrap();
     assert_eq!(both[1], first[0]);
     assert_ne!(both[0], both[1]);
 
-    bad_credential(bob.enrol(&[old.clone()], NOW).await, "certified before");
+    bad_credential(
+        bob.enrol(std::slice::from_ref(&old), NOW).await,
+        "certified before",
+    );
     let after_its_end = alice.enrol(&[old], NOW + 121 * DAY).await;
     bad_credential(after_its_end, "certified before");
 }

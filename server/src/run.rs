@@ -89,6 +89,10 @@ pub async fn run(
     };
     tokio::spawn(admin::serve(listener, state, stop.clone()));
     tokio::spawn(Arc::clone(&certificates).watch(stop.clone()));
+    tokio::spawn(tls::reload_at_hangup(
+        Arc::clone(&certificates),
+        stop.clone(),
+    ));
     clients::start(&conf.c2s, &home, Arc::clone(&certificates), &stop).await?;
     peers::start(&conf, &home, &remote, &certificates, &stop).await?;
     ticks::start(&home, &stop);

@@ -122,6 +122,9 @@ fn accounts_outlive_the_server_that_made_them() {
         words.starts_with("created alice@a.localhost\npassword: "),
         "{words}"
     );
+    // Reads its certificates again, and goes on.
+    server.signal("HUP");
+    assert_eq!(said(&home.user(&["list"])), "alice@a.localhost\n");
     server.signal("TERM");
     assert!(server.ended());
     let gone = home.user(&["list"]);

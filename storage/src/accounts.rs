@@ -88,27 +88,6 @@ impl Storage {
             })
             .collect())
     }
-
-    /// The hash functions for which every enabled account of the domain has keys: what may be
-    /// offered before anybody has said who they are.
-    pub async fn common_scram_hashes(&self, domain: &str) -> Result<Vec<ScramHash>, Error> {
-        let mut common = Vec::new();
-        for hash in [ScramHash::Sha256, ScramHash::Sha1] {
-            let lacking: bool = sqlx::query_scalar(
-                "SELECT EXISTS (SELECT 1 FROM accounts a WHERE a.domain = ? AND a.enabled
-                 AND NOT EXISTS
-                 (SELECT 1 FROM scram_keys k WHERE k.account = a.account AND k.hash = ?))",
-            )
-            .bind(domain)
-            .bind(hash.column())
-            .fetch_one(&mut *self.read().await?)
-            .await?;
-            if !lacking {
-                common.push(hash);
-            }
-        }
-        Ok(common)
-    }
 }
 
 fn read_account(row: &sqlx::sqlite::SqliteRow) -> Account {

@@ -4,8 +4,29 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use comity_conf::Conf;
+use comity_net::stop::Stop;
 use comity_net::tls::{CertificateFiles, Certificates, TlsError, local};
-use tracing::warn;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{info, warn};
+
+/// Reads the certificates again at SIGHUP, as `certbot --deploy-hook` and habit ask for it; they
+/// are also read when their files change.
+pub(super) async fn reload_at_hangup(certificates: Arc<Certificates>, mut stop: Stop) {
+    let mut hangup = match signal(SignalKind::hangup()) {
+        Ok(hangup) => hangup,
+        Err(error) => return warn!(%error, "SIGHUP is not heard"),
+    };
+    loop {
+        tokio::select! {
+            told = hangup.recv() => if told.is_none() { return },
+            () = stop.wait() => return,
+        }
+        match certificates.reload() {
+            Ok(()) => info!("SIGHUP: the certificates were read again"),
+            Err(error) => warn!(%error, "SIGHUP: the old certificates stay in use"),
+        }
+    }
+}
 
 /// Loads what is configured and makes what is missing.
 pub(super) fn certificates(

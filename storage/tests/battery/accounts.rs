@@ -61,35 +61,25 @@ async fn a_new_password_replaces_all_keys() {
 }
 
 #[tokio::test]
-async fn only_hashes_that_every_enabled_account_has_are_common() {
-    let storage = with(&["alice@a.example", "bob@a.example", "carol@b.example"]).await;
-    let both = [ScramHash::Sha256, ScramHash::Sha1];
-    assert_eq!(
-        storage.common_scram_hashes("a.example").await.unwrap(),
-        both
-    );
-    let only = SetScramKeys {
-        account: "bob@a.example".to_owned(),
-        keys: vec![keys(ScramHash::Sha1, 9)],
+async fn a_disabled_account_keeps_its_keys() {
+    let storage = with(&["alice@a.example"]).await;
+    let enable = |account: &str, enabled| EnableAccount {
+        account: account.to_owned(),
+        enabled,
     };
-    storage.write(only).await.unwrap();
-    assert_eq!(
-        storage.common_scram_hashes("a.example").await.unwrap(),
-        [ScramHash::Sha1]
-    );
-    assert_eq!(
-        storage.common_scram_hashes("b.example").await.unwrap(),
-        both
-    );
-    let disable = EnableAccount {
-        account: "bob@a.example".to_owned(),
-        enabled: false,
-    };
-    assert!(storage.write(disable).await.unwrap());
-    assert_eq!(
-        storage.common_scram_hashes("a.example").await.unwrap(),
-        both
-    );
+    for enabled in [false, true] {
+        let known = storage
+            .write(enable("alice@a.example", enabled))
+            .await
+            .unwrap();
+        let alice = storage.account("alice@a.example").await.unwrap().unwrap();
+        assert_eq!((known, alice.enabled), (true, enabled));
+        assert_eq!(
+            storage.scram_keys("alice@a.example").await.unwrap().len(),
+            2
+        );
+    }
+    assert!(!storage.write(enable("bob@a.example", true)).await.unwrap());
 }
 
 #[tokio::test]

@@ -252,6 +252,19 @@ impl Person {
         }
     }
 
+    /// The stream is told to end.
+    pub(crate) async fn is_thrown_out(&mut self) {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            match self.inbox.try_next() {
+                Some(Err(_)) => return,
+                Some(Ok(_)) => {}
+                None if tokio::time::Instant::now() >= deadline => panic!("{} stays", self.jid),
+                None => tokio::time::sleep(Duration::from_millis(2)).await,
+            }
+        }
+    }
+
     /// Leaves unread what has come.
     pub(crate) async fn forget(&mut self) {
         while self.next(QUIET).await.is_some() {}

@@ -1,6 +1,7 @@
 //! Who is bound here: account → resources, with presence, priority and what each has proved.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use comity_c2s::link::{Bound, Outbound};
@@ -12,6 +13,8 @@ use uuid::Uuid;
 /// Every session of this process.
 #[derive(Default)]
 pub struct Sessions {
+    /// Counts sessions becoming ready.
+    moments: AtomicU64,
     accounts: Mutex<HashMap<BareJid, Account>>,
 }
 
@@ -43,6 +46,9 @@ pub struct Session {
     pub challenge: Option<Vec<u8>>,
     /// Gets the entries of its rooms as they come.
     pub syncing: bool,
+    /// When it became ready for messages to the bare address, in the order of all sessions; `None`
+    /// while it is not.
+    pub(crate) ready_since: Option<u64>,
     /// While the session is being given what was kept for its account: messages that came since.
     held: Option<Vec<Arc<Stanza>>>,
 }
@@ -64,12 +70,18 @@ pub struct Available {
     pub jid: Jid,
     pub priority: i8,
     pub presence: Arc<Stanza>,
+    pub(crate) ready_since: Option<u64>,
 }
 
 impl Sessions {
     /// Makes a session. One that had the same address gives way: its client has most likely lost
-    /// its connection and come back (RFC 6120 §7.7.2.2, the third way).
-    pub(crate) fn bind(&self, bound: Bound, jid: &Jid, most: usize) -> Result<(), StanzaError> {
+    /// its connection and come back (RFC 6120 §7.7.2.2, the third way). It is given back.
+    pub(crate) fn bind(
+        &self,
+        bound: Bound,
+        jid: &Jid,
+        most: usize,
+    ) -> Result<Option<Session>, StanzaError> {
         let resource = jid.resource().unwrap_or_default().to_owned();
         let mut accounts = self.lock();
         let account = accounts.entry(bound.account).or_default();
@@ -92,16 +104,18 @@ impl Sessions {
             tls_exporter: bound.tls_exporter,
             challenge: None,
             syncing: false,
+            ready_since: None,
             held: None,
         };
-        if let Some(old) = account.sessions.insert(resource.clone(), session) {
+        let old = account.sessions.insert(resource.clone(), session);
+        if let Some(old) = &old {
             *account.replaced.entry(resource).or_default() += 1;
             old.outbound.close(StreamError::new(
                 StreamCondition::Conflict,
                 "another session has taken this resource",
             ));
         }
-        Ok(())
+        Ok(old)
     }
 
     /// Forgets a session whose stream has ended; `None` if another has taken its place.
@@ -167,6 +181,7 @@ impl Sessions {
                 jid: session.jid.clone(),
                 priority: session.priority,
                 presence: Arc::clone(presence),
+                ready_since: session.ready_since,
             })
         })
     }
@@ -213,7 +228,13 @@ impl Sessions {
         let session = account.sessions.get_mut(resource)?;
         let before = session.presence.replace(presence).map(|_| session.priority);
         session.priority = priority;
-        let drain = !draining && priority >= 0 && before.is_none_or(|before| before < 0);
+        let ready = priority >= 0;
+        let drain = !draining && ready && session.ready_since.is_none();
+        session.ready_since = match session.ready_since {
+            _ if !ready => None,
+            None => Some(self.moments.fetch_add(1, Ordering::Relaxed)),
+            since => since,
+        };
         if drain {
             session.held = Some(Vec::new());
         }
@@ -228,6 +249,7 @@ impl Sessions {
     pub(crate) fn disappear(&self, jid: &Jid) -> Option<(bool, HashSet<Jid>)> {
         self.with(jid, |session| {
             session.priority = 0;
+            session.ready_since = None;
             (
                 session.presence.take().is_some(),
                 std::mem::take(&mut session.directed),
@@ -255,6 +277,11 @@ impl Sessions {
             .unwrap_or(Err(stanza))
     }
 
+    /// Ends a session that does not read; what it has not got comes back with its end.
+    pub(crate) fn drop_slow(&self, jid: &Jid) {
+        self.with(jid, |session| session.drop_slow());
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<BareJid, Account>> {
         // Nothing panics while it holds the lock; if something did, the table is still whole.
         self.accounts.lock().unwrap_or_else(PoisonError::into_inner)
@@ -272,13 +299,17 @@ impl Session {
                 Ok(())
             }
             _ => self.outbound.send(stanza).map_err(|refused| {
-                self.outbound.close(StreamError::new(
-                    StreamCondition::ResourceConstraint,
-                    "the client reads too slowly: its queue is full",
-                ));
+                self.drop_slow();
                 refused.0
             }),
         }
+    }
+
+    fn drop_slow(&self) {
+        self.outbound.close(StreamError::new(
+            StreamCondition::ResourceConstraint,
+            "the client reads too slowly: its queue is full",
+        ));
     }
 
     /// What was held back from a session that has ended.

@@ -11,7 +11,7 @@ use tracing::{debug, error, info};
 use crate::deliver::{self, Deliveries};
 use crate::dispatch;
 use crate::home::Home;
-use crate::module::{Origin, account, message, presence};
+use crate::module::{Origin, account, message};
 use crate::route;
 
 type ForClient<'a, T> = comity_c2s::link::Later<'a, T>;
@@ -27,7 +27,7 @@ impl comity_c2s::link::Server for Home {
     }
 
     fn bind<'a>(&'a self, bound: Bound) -> ForClient<'a, Result<Jid, StanzaError>> {
-        Box::pin(async move { account::bind(self, bound) })
+        Box::pin(account::bind(self, bound))
     }
 
     fn stanza<'a>(&'a self, session: &'a Jid, stanza: Stanza) -> ForClient<'a, ()> {
@@ -41,26 +41,22 @@ impl comity_c2s::link::Server for Home {
 }
 
 /// The session is over: its contacts are told, and what its client has not got goes another way.
-async fn end(home: &Home, jid: &Jid, mut unacked: Vec<Stanza>) {
+async fn end(home: &Home, jid: &Jid, unacked: Vec<Stanza>) {
     info!(session = %jid, unacked = unacked.len(), "the session is over");
+    let account = jid.to_bare();
+    let ended = home.sessions.unbind(jid);
+    let since = ended.as_ref().and_then(|session| session.ready_since);
     let mut deliveries = Deliveries::none();
-    home.services.rooms.feeds.gone(jid, &jid.to_bare());
-    if let Some(mut session) = home.sessions.unbind(jid) {
-        unacked.extend(
-            session
-                .held()
-                .into_iter()
-                .map(std::sync::Arc::unwrap_or_clone),
-        );
-        deliveries.extend(presence::gone(home, session).await);
-    }
     for stanza in unacked {
         deliveries.extend(match stanza.kind {
-            Kind::Message(_) => message::returned(home, jid, stanza).await,
+            Kind::Message(_) => message::unacknowledged(home, &account, since, stanza).await,
             // RFC 6120 §8.2.3: whoever has asked gets an answer.
             kind if route::is_request(kind) => Deliveries::refuse(&stanza, &route::unavailable()),
             _ => Deliveries::none(),
         });
+    }
+    if let Some(session) = ended {
+        deliveries.extend(account::farewell(home, session).await);
     }
     deliver::deliver(home, deliveries).await;
 }

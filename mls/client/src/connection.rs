@@ -163,9 +163,7 @@ async fn reach(
 ) -> Result<(tokio::net::TcpStream, Start), ConnectError> {
     let dns: Arc<dyn Lookup> = match endpoint {
         Some(endpoint) if endpoint.host.parse::<std::net::IpAddr>().is_ok() => Arc::new(NoDns),
-        _ => {
-            Arc::new(SystemDns::new())
-        }
+        _ => Arc::new(SystemDns::new()),
     };
     let candidates = match endpoint {
         Some(Endpoint { host, port, start }) => {

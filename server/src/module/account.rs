@@ -1,6 +1,7 @@
 //! Accounts as streams see them: what authenticates them, and how they are bound.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use comity_c2s::link::{Bound, Credentials};
 use comity_storage::{HostSecret, KeptScramKeys, ScramHash, Storage};
@@ -13,9 +14,10 @@ use ring::hmac;
 use ring::rand::{SecureRandom, SystemRandom};
 use tracing::{error, info};
 
-use super::{Context, Handles, Later, Module, Request, Target, What};
-use crate::deliver::Deliveries;
+use super::{Context, Handles, Later, Module, Request, Target, What, message, presence};
+use crate::deliver::{self, Deliveries};
 use crate::home::Home;
+use crate::sessions::Session;
 
 pub const MODULE: Module = Module {
     name: "account",
@@ -42,7 +44,7 @@ fn handle(_: Context, request: Request) -> Later<Deliveries> {
 }
 
 /// Makes a session of an authenticated client.
-pub(crate) fn bind(home: &Home, bound: Bound) -> Result<Jid, StanzaError> {
+pub(crate) async fn bind(home: &Home, bound: Bound) -> Result<Jid, StanzaError> {
     let resource = match &bound.resource {
         Some(resource) => resource.clone(),
         None => generated()?,
@@ -52,9 +54,25 @@ pub(crate) fn bind(home: &Home, bound: Bound) -> Result<Jid, StanzaError> {
         StanzaError::new(ErrorType::Modify, StanzaCondition::BadRequest)
             .with_text(format!("the resource cannot be used: {fault}"))
     })?;
-    home.sessions.bind(bound, &jid, home.limits.resources)?;
+    let replaced = home.sessions.bind(bound, &jid, home.limits.resources)?;
     info!(session = %jid, "bound");
+    if let Some(old) = replaced {
+        let deliveries = farewell(home, old).await;
+        deliver::deliver(home, deliveries).await;
+    }
     Ok(jid)
+}
+
+/// The session is over: its contacts are told, and what was held back from it goes another way.
+pub(crate) async fn farewell(home: &Home, mut session: Session) -> Deliveries {
+    let held = session.held();
+    let (account, since) = (session.jid.to_bare(), session.ready_since);
+    let mut deliveries = presence::gone(home, session).await;
+    for stanza in held {
+        let stanza = Arc::unwrap_or_clone(stanza);
+        deliveries.extend(message::unacknowledged(home, &account, since, stanza).await);
+    }
+    deliveries
 }
 
 /// RFC 6120 §7.6: a resource that nobody can guess.

@@ -20,6 +20,7 @@ use crate::deliver::{self, Deliveries};
 use crate::dispatch;
 use crate::home::Home;
 use crate::route::{self, Hop, Verdict, unavailable};
+use crate::sessions::Available;
 
 /// What a sender says of keeping a message (XEP-0334).
 const HINTS: &str = "urn:xmpp:hints";
@@ -60,22 +61,59 @@ pub(crate) async fn take(
     }
 }
 
-/// A message that could not be given to a session, or that its client has not acknowledged, goes
-/// back to its account: nothing is lost with a connection.
+/// A message that a session's queue did not take goes back to its account: nothing is lost with a
+/// connection.
 pub(crate) async fn returned(home: &Home, session: &Jid, stanza: Stanza) -> Deliveries {
+    let others: Vec<_> = home
+        .sessions
+        .available(&session.to_bare())
+        .into_iter()
+        .filter(|other| other.jid != *session)
+        .collect();
+    if is_to_bare(&stanza) && others.iter().any(|other| other.ready_since.is_some()) {
+        // They have been given it at the same moment.
+        return Deliveries::none();
+    }
+    again(home, &session.to_bare(), stanza, &others).await
+}
+
+/// A message that a session has been given, and its client has not acknowledged, goes back to its
+/// account. `since` says when the session had become ready for messages.
+pub(crate) async fn unacknowledged(
+    home: &Home,
+    account: &BareJid,
+    since: Option<u64>,
+    stanza: Stanza,
+) -> Deliveries {
+    let others = home.sessions.available(account);
+    let had_it = |other: &Available| match (other.ready_since, since) {
+        // Whoever was ready before has been given all that was for the bare address.
+        (Some(theirs), Some(since)) => theirs < since,
+        _ => false,
+    };
+    if is_to_bare(&stanza) && others.iter().any(had_it) {
+        return Deliveries::none();
+    }
+    again(home, account, stanza, &others).await
+}
+
+fn is_to_bare(stanza: &Stanza) -> bool {
+    stanza.to.as_ref().is_none_or(Jid::is_bare)
+}
+
+async fn again(home: &Home, account: &BareJid, stanza: Stanza, others: &[Available]) -> Deliveries {
     let Kind::Message(kind) = stanza.kind else {
         return Deliveries::none();
     };
     if !matches!(kind, MessageType::Normal | MessageType::Chat) || is_of_a_room(&stanza) {
         return Deliveries::none();
     }
-    let account = session.to_bare();
-    let others: Vec<(Jid, i8)> = ready(home, &account)
-        .into_iter()
-        .filter(|(other, _)| other != session)
+    let others: Vec<_> = others
+        .iter()
+        .map(|other| (other.jid.clone(), other.priority))
         .collect();
     let verdict = route::at_bare(kind, &others);
-    carry_out(home, &account, stanza, verdict).await
+    carry_out(home, account, stanza, verdict).await
 }
 
 /// The log keeps what rooms send; a device asks for it when it is back.

@@ -20,13 +20,19 @@ use crate::time;
 /// Messages read, handed on and forgotten at a time.
 const BATCH: usize = 64;
 /// How long a client may take to make room in its queue.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long it may take to read everything; the rest waits for its next login.
+const ALL_PATIENCE: Duration = Duration::from_secs(300);
 
 /// Hands a session what was kept while the account was away. Messages that come meanwhile are held
 /// back by the session's table until this is done (see `Sessions::appear`), so that they stay behind.
 pub(crate) async fn drain(home: Home, session: Jid) -> Deliveries {
-    if let Err(fault) = hand_over(&home, &session).await {
-        error!(%session, %fault, "kept messages could not be read: they stay kept");
+    match tokio::time::timeout(ALL_PATIENCE, hand_over(&home, &session)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(fault)) => error!(%session, %fault, "kept messages cannot be read: they stay kept"),
+        Err(_) => {
+            home.sessions.drop_slow(&session);
+        }
     }
     let mut deliveries = Deliveries::none();
     for stanza in home.sessions.release(&session) {
@@ -52,6 +58,9 @@ async fn hand_over(home: &Home, session: &Jid) -> Result<(), comity_storage::Err
             handed.push(message.id);
         }
         let all = handed.len() == batch.len();
+        if handed.is_empty() {
+            return Ok(());
+        }
         // Only now: what was handed over and is not acknowledged comes back when the session ends.
         home.storage
             .write(DeleteOffline {
@@ -82,7 +91,13 @@ async fn hand(home: &Home, session: &Jid, message: &OfflineMessage) -> bool {
         return false;
     };
     let sent = outbound.send_when_free(Arc::new(stanza));
-    matches!(tokio::time::timeout(PATIENCE, sent).await, Ok(Ok(())))
+    match tokio::time::timeout(PATIENCE, sent).await {
+        Ok(sent) => sent.is_ok(),
+        Err(_) => {
+            home.sessions.drop_slow(session);
+            false
+        }
+    }
 }
 
 /// A stanza as storage keeps it.

@@ -128,13 +128,40 @@ async fn what_a_client_has_not_acknowledged_comes_again() {
     // With somebody else there, it goes there at once.
     let other = play.login("juliet@a.example/balcony").await;
     juliet.forget().await;
-    other.leaves(&[&unacked]).await;
+    let to_all = chat("romeo@a.example/orchard", "juliet@a.example", "had it");
+    // She has been there longer than the other, and so has had what was for both.
+    other.leaves(&[&unacked, &to_all]).await;
+    juliet.gets(&unacked).await;
     juliet
         .gets(
             "<presence type='unavailable' from='juliet@a.example/balcony' to='juliet@a.example'/>",
         )
         .await;
-    juliet.gets(&unacked).await;
+    juliet.gets_nothing().await;
+}
+
+/// A client that has lost its connection comes back before the server has noticed.
+#[tokio::test]
+async fn a_session_gives_way_to_its_successor() {
+    let play = Play::of(&[ROMEO, JULIET]).await;
+    let romeo = play.login("romeo@a.example/orchard").await;
+    let mut old = play.login("juliet@a.example/balcony").await;
+    let mut new = play.login("juliet@a.example/balcony").await;
+    old.is_thrown_out().await;
+    let lost = chat("romeo@a.example/orchard", "juliet@a.example", "lost?");
+    old.leaves(&[&lost]).await;
+    new.gets(&lost).await;
+    romeo
+        .send("<message type='chat' to='juliet@a.example'><body>x</body></message>")
+        .await;
+    new.gets(&chat("romeo@a.example/orchard", "juliet@a.example", "x"))
+        .await;
+    new.leaves(&[]).await;
+    assert!(play.home.sessions.with(&again_jid(), |_| ()).is_none());
+}
+
+fn again_jid() -> comity_xmpp::jid::Jid {
+    "juliet@a.example/balcony".parse().unwrap()
 }
 
 #[tokio::test]

@@ -93,7 +93,7 @@ mod tests {
     #[tokio::test]
     async fn other_domains_are_told() {
         let play = Play::of(&[ALICE]).await;
-        let mut alice = play.login("alice@a.example/1").await;
+        let alice = play.login("alice@a.example/1").await;
         alice
             .send("<presence type='subscribe' to='carol@b.example'/>")
             .await;

@@ -20,6 +20,7 @@ use comity_mls_credential::provider::Provider;
 use comity_mls_wire::refusal::Refusal;
 use comity_storage::Storage;
 use mls_rs_core::crypto::CipherSuite;
+use tokio::sync::Semaphore;
 
 use ca::{Ca, CaError, Hub};
 
@@ -28,6 +29,9 @@ pub use peers::ShownError;
 
 /// Requests in one batch.
 pub const MAX_BATCH: usize = comity_mls_wire::limits::ENROL;
+
+/// Batches that are read or signed at a time: one keeps a core busy for a tenth of a second.
+const COMPUTING: usize = 2;
 
 /// How the AS of a domain is kept.
 #[derive(Clone, Debug)]
@@ -115,6 +119,8 @@ struct Inner {
     tls: Mutex<TlsKey>,
     trust: Trust,
     statement: RwLock<Bytes>,
+    /// Who may compute at a time; the others wait their turn.
+    computing: Semaphore,
     /// One judgement of another domain at a time, so that the first of two first uses is the one
     /// that is pinned.
     judging: tokio::sync::Mutex<()>,
@@ -140,6 +146,7 @@ impl Authority {
                 ca: RwLock::new(Arc::new(ca)),
                 tls: Mutex::new(tls),
                 statement: RwLock::default(),
+                computing: Semaphore::new(COMPUTING),
                 judging: tokio::sync::Mutex::default(),
                 storage,
                 options,
@@ -196,6 +203,19 @@ impl Authority {
         self.publish(now).await
     }
 
+    /// Runs what takes milliseconds of computing where it holds nobody up.
+    async fn computed<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let permit = self.inner.computing.acquire().await;
+        let _permit = permit.map_err(|error| internal(&error))?;
+        match tokio::task::spawn_blocking(work).await {
+            Ok(result) => result,
+            Err(error) => Err(internal(&error)),
+        }
+    }
+
     fn ca(&self) -> Arc<Ca> {
         Arc::clone(&self.inner.ca.read().unwrap_or_else(PoisonError::into_inner))
     }
@@ -205,16 +225,6 @@ impl Authority {
 pub(crate) fn internal(error: &dyn std::error::Error) -> Refusal {
     tracing::error!(%error, "a request to the authentication service failed");
     Refusal::Internal
-}
-
-/// Runs what takes milliseconds of computing where it holds nobody up.
-async fn computed<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
-) -> Result<T, Refusal> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(error) => Err(internal(&error)),
-    }
 }
 
 #[cfg(test)]

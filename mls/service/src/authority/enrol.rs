@@ -16,7 +16,7 @@ use comity_xmpp::jid::BareJid;
 use uuid::Uuid;
 
 use super::ca::Ca;
-use super::{Authority, MAX_BATCH, computed, internal};
+use super::{Authority, MAX_BATCH, internal};
 
 const DAY_S: u64 = 24 * 60 * 60;
 /// A batch whose answer was lost comes again and meets its own certificates; a race of the two is
@@ -55,7 +55,8 @@ impl Authority {
         }
         let batch = {
             let (account, requests) = (account.clone(), requests.to_vec());
-            computed(move || read(&requests, &account, device, &device_key)).await?
+            self.computed(move || read(&requests, &account, device, &device_key))
+                .await?
         };
         let batch = Arc::new(batch);
         for _ in 0..ATTEMPTS {
@@ -83,8 +84,9 @@ impl Authority {
         if !missing.is_empty() {
             let lifetime = self.inner.options.certificate_lifetime_s;
             let (ca, owner) = (self.ca(), account.clone());
-            let made =
-                computed(move || issue_all(&ca, &owner, device, &missing, lifetime, now)).await?;
+            let made = self
+                .computed(move || issue_all(&ca, &owner, device, &missing, lifetime, now))
+                .await?;
             if !self
                 .record(account.as_str(), device, made.clone(), now)
                 .await?

@@ -244,3 +244,21 @@ fn init_writes_what_serve_reads() {
     let text = std::fs::read_to_string(home.directory.join("b.toml")).unwrap();
     assert!(text.contains("domains = [\"b.localhost\"]"));
 }
+
+#[test]
+fn a_port_in_use_is_named() {
+    let home = Home::new("port");
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let conf =
+        format!("[c2s]\nlisten = [\"{address}\"]\nlisten_tls = []\n[tls]\nsystem_roots = false\n");
+    std::fs::write(home.directory.join("homeserver.toml"), conf).unwrap();
+    let refused = home
+        .comity(&["serve", "-c", "homeserver.toml"])
+        .output()
+        .unwrap();
+    assert!(!refused.status.success());
+    let words = said(&refused);
+    assert!(words.contains(&address), "{words}");
+    assert!(words.contains("is another server running?"), "{words}");
+}

@@ -24,6 +24,8 @@ pub(super) enum Unreadable {
     Empty,
     #[error("the two passwords differ: nothing was changed")]
     Differ,
+    #[error("interrupted: nothing was changed")]
+    Interrupted,
 }
 
 pub(super) async fn read(jid: &str, source: Source) -> Result<String, Unreadable> {
@@ -35,7 +37,15 @@ pub(super) async fn read(jid: &str, source: Source) -> Result<String, Unreadable
         Source::Asked if io::stdin().is_terminal() => ask(&jid),
         Source::Asked => Ok(line(io::stdin().lock())?),
     });
-    let password = read.await.map_err(io::Error::other)??;
+    let password = tokio::select! {
+        password = read => password.map_err(io::Error::other)??,
+        // The thread that reads cannot be called off; the terminal is put right for it.
+        interrupted = tokio::signal::ctrl_c() => {
+            interrupted?;
+            stty("echo");
+            return Err(Unreadable::Interrupted);
+        }
+    };
     match password.is_empty() {
         true => Err(Unreadable::Empty),
         false => Ok(password),
@@ -83,6 +93,9 @@ impl Drop for Silence {
 
 /// Every Unix has stty; without it the password is shown, which is better than no account.
 fn stty(mode: &str) {
+    if !io::stdin().is_terminal() {
+        return;
+    }
     let _ = Command::new("stty")
         .arg(mode)
         .stdin(Stdio::inherit())

@@ -103,7 +103,13 @@ fn discovery(query: &Element) -> Result<Element, Malformed> {
         .filter(|e| e.name == "feature")
         .filter_map(|e| e.attr("var"))
         .collect();
-    if !features.is_empty() {
+    if features.len() == disco::ROOM_FEATURES.len() {
+        assert_eq!(features, disco::ROOM_FEATURES);
+        let (category, kind) = disco::ROOM_IDENTITY;
+        let identity = query.elements().next().expect("an identity comes first");
+        assert_eq!(identity.attr("category"), Some(category));
+        assert_eq!(identity.attr("type"), Some(kind));
+    } else if !features.is_empty() {
         assert_eq!(features, disco::DOMAIN_FEATURES);
         again.children.retain(|child| match child {
             Node::Element(e) => e.name != "x",

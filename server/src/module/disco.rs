@@ -1,5 +1,6 @@
-//! XEP-0030: Service Discovery, of the domain and of accounts.
+//! XEP-0030: Service Discovery, of the domain, of accounts and of rooms.
 
+use comity_mls_wire::disco::ROOM_IDENTITY;
 use comity_xmpp::element::Element;
 use comity_xmpp::error::{ErrorType, StanzaCondition, StanzaError};
 use comity_xmpp::ns;
@@ -19,6 +20,9 @@ pub const MODULE: Module = Module {
         about(ns::DISCO_ITEMS, Target::Domain),
         about(ns::DISCO_ITEMS, Target::OwnAccount),
         about(ns::DISCO_ITEMS, Target::OtherAccount),
+        // The same for rooms that exist and rooms that do not.
+        about(ns::DISCO_INFO, Target::Room),
+        about(ns::DISCO_ITEMS, Target::Room),
     ],
     features: &[
         (Entity::Domain, ns::DISCO_INFO),
@@ -79,7 +83,7 @@ pub fn info(home: &Home, entity: Entity) -> Element {
     let (category, kind) = match entity {
         Entity::Domain => ("server", "im"),
         Entity::Account => ("account", "registered"),
-        Entity::Room => ("conference", "mls"),
+        Entity::Room => ROOM_IDENTITY,
     };
     let mut identity = Element::new(ns::DISCO_INFO, "identity")
         .with_attr("category", category)

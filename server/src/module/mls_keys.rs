@@ -28,6 +28,7 @@ pub const MODULE: Module = Module {
     ],
     features: &[
         (Entity::Domain, disco::DOMAIN_FEATURES[2]),
+        (Entity::Account, disco::ACCOUNT_FEATURES[0]),
         (Entity::Account, disco::ACCOUNT_FEATURES[1]),
     ],
     info,

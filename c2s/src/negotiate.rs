@@ -58,7 +58,7 @@ pub enum Event {
         account: BareJid,
         resource: Option<String>,
     },
-    /// The session stands, and its machine takes over ([`crate::session::Session::new`]).
+    /// The session stands, and its machine takes over ([`crate::session::Session::begin`]).
     Done,
     /// The stream is over. Flush and leave. `Some`: because of this error, ours or theirs.
     Closed(Option<StreamError>),

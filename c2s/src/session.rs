@@ -16,7 +16,7 @@ use comity_xmpp::speaker::Speaker;
 use comity_xmpp::stanza::{IqType, Kind, Stanza, TopLevel, Unacceptable};
 use comity_xmpp::stream::Header;
 
-use crate::negotiate::Negotiated;
+use crate::negotiate::{Negotiate, Negotiated};
 
 /// Stanzas read while earlier ones are being committed.
 pub const WINDOW: usize = 64;
@@ -80,13 +80,15 @@ enum State {
 }
 
 impl Session {
-    pub(crate) fn new(negotiated: Negotiated, settings: Settings, now: Now) -> Self {
+    /// Goes on where negotiation has ended; None where it has not ([`crate::negotiate::Event::Done`]).
+    #[must_use]
+    pub fn begin(negotiate: Negotiate, settings: Settings, now: Now) -> Option<Self> {
         let Negotiated {
             speaker,
             header,
             session,
-        } = negotiated;
-        Self {
+        } = negotiate.finish()?;
+        Some(Self {
             settings,
             jid: session,
             header,
@@ -98,7 +100,7 @@ impl Session {
             unwritten: VecDeque::new(),
             deadline: now.instant + settings.silence,
             events: VecDeque::new(),
-        }
+        })
     }
 
     #[must_use]

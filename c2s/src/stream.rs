@@ -168,10 +168,7 @@ fn begin(pump: Bare, shared: &Shared) -> Result<Full, NoSession> {
         unacked: shared.options.queue,
     };
     let mut pump = pump
-        .try_with_machine(|machine| {
-            let negotiated = machine.finish()?;
-            Some(Session::new(negotiated, settings, now()))
-        })
+        .try_with_machine(|machine| Session::begin(machine, settings, now()))
         .ok_or(NoSession::Left)?;
     pump.set_limits(shared.options.limits());
     Ok(pump)

@@ -17,4 +17,5 @@ pub mod sasl;
 pub mod speaker;
 pub mod stanza;
 pub mod stream;
+pub mod transcript;
 pub mod xml;

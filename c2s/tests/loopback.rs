@@ -221,6 +221,46 @@ async fn a_client_logs_in_sends_and_receives() {
     }
 }
 
+/// RFC 6120 §5.4.3.3: whoever sits in between must not be able to put words before the client's.
+#[tokio::test]
+async fn bytes_in_clear_behind_starttls_are_never_read() {
+    let home = Home::start(Start::StartTls, Options::default()).await;
+    let socket = TcpStream::connect(home.address).await.unwrap();
+    let mut client = Client {
+        stream: Transport::Plain(socket),
+        read: String::new(),
+    };
+    client.open().await;
+    client.until("</stream:features>").await;
+    // One write, so that the server reads both at once.
+    client
+        .say(
+            "<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/><stream:stream to='a.localhost' \
+             version='1.0' xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>\
+             <auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>\
+             AG5vYm9keQB3cm9uZw==</auth>",
+        )
+        .await;
+    client.until("<proceed").await;
+    client.until(">").await;
+    let Transport::Plain(socket) = client.stream else {
+        unreachable!()
+    };
+    let secured = home
+        .connector
+        .connect(socket, DOMAIN, Start::StartTls, PATIENCE)
+        .await;
+    let mut client = Client {
+        stream: secured.unwrap(),
+        read: String::new(),
+    };
+    client.open().await;
+    client.until("</stream:features>").await;
+    client.plain("alice", "sesame").await;
+    let answer = client.until("/>").await;
+    assert!(answer.contains("<success"), "{answer}");
+}
+
 #[tokio::test]
 async fn the_wrong_password_and_the_unknown_account_are_one() {
     let home = Home::start(Start::Direct, Options::default()).await;

@@ -56,6 +56,8 @@ pub enum Event {
     /// The peer has proved to be this domain.
     Trusted(String),
     Stanza(Stanza),
+    /// An error for the peer, to be sent on a stream of ours.
+    Answer(Stanza),
     /// The stream is over. Flush and leave. `Some`: because of this error, ours or theirs.
     Closed(Option<StreamError>),
 }
@@ -316,11 +318,11 @@ impl Incoming {
             Ok(stanza) => stanza,
             Err(Unacceptable::Stream(error)) => return Err(error),
             Err(Unacceptable::Stanza(refused)) => {
-                // Its addresses could not be trusted even if they could be read, and on a stream
-                // of one direction there is no way back: it ends here, counted as handled.
-                tracing::debug!(peer = %self.claimed, error = %refused.error, "dropped a stanza");
                 self.acks.received_and_handled();
                 self.acknowledge();
+                if let Some(reply) = refused.reply {
+                    self.answer(reply);
+                }
                 return Ok(());
             }
         };
@@ -350,6 +352,23 @@ impl Incoming {
         self.acks.received();
         self.events.push_back(Event::Stanza(stanza));
         Ok(())
+    }
+
+    /// The error for a stanza that is none, to its sender: if that is who the stream is for.
+    fn answer(&mut self, mut reply: Stanza) {
+        if reply
+            .to
+            .as_ref()
+            .is_none_or(|to| to.domain() != self.claimed)
+        {
+            return;
+        }
+        let ours = reply.from.as_ref().map(Jid::domain);
+        if !ours.is_some_and(|domain| (self.settings.domains.serves)(domain)) {
+            // Whom it was for could not be read, so the domain that was asked for answers.
+            reply.from = Jid::parse(&self.ours).ok();
+        }
+        self.events.push_back(Event::Answer(reply));
     }
 
     /// After our own close the peer may still be saying what it had begun to say. A peer that

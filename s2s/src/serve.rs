@@ -60,7 +60,7 @@ async fn run(
         Ok((pump, peer)) => {
             tracing::info!(%peer, %address, "a peer has come");
             federation.peers().seen(&peer);
-            let why = carry(pump, &peer, &*federation.0.server, &mut stop).await;
+            let why = carry(pump, &peer, federation, &mut stop).await;
             tracing::info!(%peer, %address, %why, "a peer has gone");
         }
         Err(why) => tracing::info!(%address, %why, "no peer came of a connection"),
@@ -124,7 +124,7 @@ async fn negotiate(
                 return Ok((pump, peer));
             }
             // Before the peer is trusted there are none.
-            Event::Stanza(_) => {}
+            Event::Stanza(_) | Event::Answer(_) => {}
             Event::Closed(error) => {
                 pump.shutdown(LAST_WORDS).await;
                 return Err(error.map_or(Gone::Orderly, Gone::Stream));
@@ -161,7 +161,9 @@ async fn secure(
 
 /// Hands stanzas to the server one by one until the stream is over; what was received is
 /// committed in any case.
-async fn carry(mut pump: Stream, peer: &str, server: &dyn Server, stop: &mut Stop) -> Gone {
+async fn carry(mut pump: Stream, peer: &str, federation: &Federation, stop: &mut Stop) -> Gone {
+    let server: &dyn Server = &*federation.0.server;
+    let peers = federation.peers();
     let mut queue: VecDeque<Stanza> = VecDeque::new();
     let mut current: Option<Later<'_, ()>> = None;
     let mut stopping = false;
@@ -176,6 +178,10 @@ async fn carry(mut pump: Stream, peer: &str, server: &dyn Server, stop: &mut Sto
             }
             step = pump.step() => match step {
                 Ok(Step::Event(Event::Stanza(stanza))) => queue.push_back(stanza),
+                Ok(Step::Event(Event::Answer(error))) => {
+                    // An error that finds no place is not worth another.
+                    let _ = peers.send(peer, error);
+                }
                 Ok(Step::Event(Event::Closed(None))) => break Gone::Orderly,
                 Ok(Step::Event(Event::Closed(Some(error)))) => break Gone::Stream(error),
                 Ok(Step::Written | Step::Event(_)) => {}

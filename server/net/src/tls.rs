@@ -79,6 +79,8 @@ pub enum TlsError {
     Make(#[from] openssl::error::ErrorStack),
     #[error("{0:?} is no name a certificate could be for")]
     Name(String),
+    #[error(transparent)]
+    Unproven(verdict::Unproven),
     #[error("the TLS handshake failed: {0}")]
     Handshake(io::Error),
     #[error("the TLS handshake took too long")]

@@ -1,6 +1,7 @@
 //! Our end of the handshake where we go to others.
 
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -95,7 +96,7 @@ impl Connector {
         let handshake = Box::pin(connector.connect(name, stream));
         match tokio::time::timeout(patience, handshake).await {
             Ok(Ok(stream)) => Ok(Transport::Tls(Box::new(TlsStream::Client(stream)))),
-            Ok(Err(error)) => Err(TlsError::Handshake(error)),
+            Ok(Err(error)) => Err(failure(error)),
             Err(_) => Err(TlsError::Slow),
         }
     }
@@ -184,6 +185,17 @@ impl ServerCertVerifier for Verifier {
 /// Keeps our words for the person, where rustls would have its own.
 fn refusal(why: Unproven) -> Error {
     Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(why))))
+}
+
+/// Finds them again in what comes out of the handshake.
+fn failure(error: io::Error) -> TlsError {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
+    if let Some(Error::InvalidCertificate(CertificateError::Other(OtherError(why)))) = inner
+        && let Some(why) = why.downcast_ref::<Unproven>()
+    {
+        return TlsError::Unproven(why.clone());
+    }
+    TlsError::Handshake(error)
 }
 
 impl fmt::Debug for Verifier {

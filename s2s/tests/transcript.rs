@@ -1,0 +1,635 @@
+//! Transcripts of streams with peers. S: is what our side says, C: what the peer does.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use comity_net::tls::verdict::Unproven;
+use comity_s2s::certificate::Proof;
+use comity_s2s::incoming::{self, Domains, Incoming, WINDOW};
+use comity_s2s::outgoing::{self, Outgoing, Parcel};
+use comity_xmpp::error::{StreamCondition, StreamError};
+use comity_xmpp::frame::Limits;
+use comity_xmpp::transcript::Transcript;
+
+const LIMITS: Limits = Limits {
+    element_bytes: 16 * 1024,
+    depth: 16,
+    attributes: 32,
+    name_bytes: 256,
+};
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// A certificate for these domains.
+struct For(&'static [&'static str]);
+
+impl Proof for For {
+    fn speaks_for(&self, domain: &str, _: SystemTime) -> Result<(), Unproven> {
+        if self.0.contains(&domain) {
+            return Ok(());
+        }
+        Err(Unproven::OtherName {
+            wanted: domain.to_owned(),
+            found: self.0.iter().map(|&name| name.to_owned()).collect(),
+        })
+    }
+}
+
+fn header(from: &str, to: &str) -> String {
+    format!(
+        "C: <?xml version='1.0'?><stream:stream {from} {to} version='1.0' xmlns='jabber:server' \
+         xmlns:stream='http://etherx.jabber.org/streams'>"
+    )
+}
+
+fn from_b() -> String {
+    header("from='b.example'", "to='a.example'")
+}
+
+fn incoming(proof: Option<&'static [&'static str]>) -> Transcript<Incoming> {
+    let settings = incoming::Settings {
+        domains: Domains {
+            serves: Arc::new(|domain| domain == "a.example" || domain == "rooms.a.example"),
+            federates: Arc::new(|domain| domain != "evil.example"),
+        },
+        ids: ["one".to_owned(), "two".to_owned(), "three".to_owned()],
+        negotiation: MINUTE,
+        idle: 10 * MINUTE,
+    };
+    let proof = proof.map(|names| Box::new(For(names)) as Box<dyn Proof>);
+    Transcript::new(LIMITS, |now| Incoming::new(settings, proof, now))
+}
+
+#[track_caller]
+fn receive(stage: &mut Transcript<Incoming>, script: &str) {
+    use incoming::Command;
+    stage.play(script, |words| match words {
+        "tls" => Command::TlsStarted(Box::new(For(&["b.example"]))),
+        "committed" => Command::Committed,
+        "close" => Command::Close(None),
+        _ => Command::Close(Some(StreamError::new(
+            StreamCondition::SystemShutdown,
+            "bye",
+        ))),
+    });
+}
+
+fn trusted() -> Transcript<Incoming> {
+    let mut stage = incoming(Some(&["b.example"]));
+    let open = from_b();
+    receive(
+        &mut stage,
+        &format!(
+            "{open}
+            S: <stream:stream *from='a.example' to='b.example' id='one'*
+            S: <stream:features*<mechanism>EXTERNAL</mechanism>*
+            C: <auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='EXTERNAL'>=</auth>
+            S: <success*
+            E: Restart
+            {open}
+            S: <stream:stream *id='two'*
+            S: <stream:features*<sm xmlns='urn:xmpp:sm:3'/>*
+            E: Trusted(\"b.example\")"
+        ),
+    );
+    stage
+}
+
+#[test]
+fn a_peer_proves_itself_by_its_certificate() {
+    let mut stage = incoming(None);
+    let open = from_b();
+    receive(
+        &mut stage,
+        &format!(
+            "{open}
+            S: <stream:stream *
+            S: <stream:features*<starttls*<required/>*
+            C: <starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/><auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='EXTERNAL'>=</auth>
+            S: <proceed*
+            E: StartTls
+            !: tls
+            {open}
+            S: <stream:stream *id='two'*
+            S: <stream:features*<mechanism>EXTERNAL</mechanism>*
+            C: <auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='EXTERNAL'>Yi5leGFtcGxl</auth>
+            S: <success*
+            E: Restart
+            {open}
+            S: <stream:stream *id='three'*
+            S: <stream:features*
+            E: Trusted(\"b.example\")"
+        ),
+    );
+    trusted();
+}
+
+#[test]
+fn a_certificate_for_another_proves_nothing() {
+    let mut stage = incoming(Some(&["c.example"]));
+    let open = from_b();
+    receive(
+        &mut stage,
+        &format!(
+            "{open}
+            S: <stream:stream *
+            S: <stream:error*<not-authorized *c.example, not for b.example*
+            S: </stream:stream>
+            E: Closed(Some(*"
+        ),
+    );
+}
+
+#[test]
+fn headers_that_cannot_be_served() {
+    let b = "from='b.example'";
+    let a = "to='a.example'";
+    for (from, to, condition) in [
+        (b, "to='c.example'", "host-unknown"),
+        (b, "", "host-unknown"),
+        (b, "to='x@a.example'", "host-unknown"),
+        ("", a, "improper-addressing"),
+        ("from='x@b.example'", a, "improper-addressing"),
+        ("from='evil.example'", a, "policy-violation"),
+        ("from='a.example'", a, "policy-violation"),
+    ] {
+        let mut stage = incoming(None);
+        let open = header(from, to);
+        receive(
+            &mut stage,
+            &format!(
+                "{open}
+                S: <stream:stream *
+                S: <stream:error*<{condition} *<text *
+                S: </stream:stream>
+                E: Closed(Some(*"
+            ),
+        );
+    }
+    for (wrong, condition) in [
+        (
+            from_b().replace("jabber:server", "jabber:client"),
+            "invalid-namespace",
+        ),
+        (
+            from_b().replace("version='1.0' x", "x"),
+            "unsupported-version",
+        ),
+    ] {
+        let mut stage = incoming(None);
+        receive(
+            &mut stage,
+            &format!(
+                "{wrong}
+                S: <stream:stream *
+                S: <stream:error*<{condition} *
+                S: </stream:stream>
+                E: Closed(Some(*"
+            ),
+        );
+    }
+}
+
+#[test]
+fn external_is_for_the_domain_of_the_header() {
+    let mut stage = incoming(Some(&["b.example"]));
+    let open = from_b();
+    receive(
+        &mut stage,
+        &format!(
+            "{open}
+            S: <stream:stream *
+            S: <stream:features*
+            C: <auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>=</auth>
+            S: <failure*<invalid-mechanism/>*
+            C: <auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='EXTERNAL'>Yy5leGFtcGxl</auth>
+            S: <failure*<invalid-authzid/>*
+            C: <auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='EXTERNAL'/>
+            S: <challenge xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>
+            C: <response xmlns='urn:ietf:params:xml:ns:xmpp-sasl'>?</response>
+            S: <failure*<incorrect-encoding/>*
+            S: <stream:error*<policy-violation *
+            S: </stream:stream>
+            E: Closed(Some(*"
+        ),
+    );
+}
+
+#[test]
+fn after_authentication_the_domain_stays() {
+    let mut stage = incoming(Some(&["b.example", "c.example"]));
+    let (open, other) = (from_b(), header("from='c.example'", "to='a.example'"));
+    receive(
+        &mut stage,
+        &format!(
+            "{open}
+            S: <stream:stream *
+            S: <stream:features*
+            C: <auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='EXTERNAL'/>
+            S: <challenge*
+            C: <response xmlns='urn:ietf:params:xml:ns:xmpp-sasl'>=</response>
+            S: <success*
+            E: Restart
+            {other}
+            S: <stream:stream *
+            S: <stream:error*<invalid-from *
+            S: </stream:stream>
+            E: Closed(Some(*"
+        ),
+    );
+}
+
+#[test]
+fn nothing_comes_before_its_time() {
+    let open = from_b();
+    for (proof, sent, condition) in [
+        (
+            None,
+            "<message from='b.example' to='a.example'/>",
+            "policy-violation",
+        ),
+        (
+            None,
+            "<db:result xmlns:db='jabber:server:dialback'>x</db:result>",
+            "policy-violation",
+        ),
+        (
+            Some(&["b.example"][..]),
+            "<message from='b.example' to='a.example'/>",
+            "not-authorized",
+        ),
+        (
+            Some(&["b.example"][..]),
+            "<enable xmlns='urn:xmpp:sm:3'/>",
+            "not-authorized",
+        ),
+    ] {
+        let mut stage = incoming(proof);
+        receive(
+            &mut stage,
+            &format!(
+                "{open}
+                S: <stream:stream *
+                S: <stream:features*
+                C: {sent}
+                S: <stream:error*<{condition} *
+                S: </stream:stream>
+                E: Closed(Some(*"
+            ),
+        );
+    }
+}
+
+#[test]
+fn stanzas_come_from_the_proved_domain_and_go_to_ours() {
+    let mut stage = trusted();
+    receive(
+        &mut stage,
+        "C: <message from='bob@b.example/x' to='alice@a.example'/>
+        E: Stanza(*bob@b.example/x*
+        !: committed
+        C: <message from='b.example' to='rooms.a.example'/>
+        E: Stanza(*",
+    );
+    for (sent, condition) in [
+        (
+            "<message from='bob@c.example' to='alice@a.example'/>",
+            "invalid-from",
+        ),
+        (
+            "<message from='bob@sub.b.example' to='alice@a.example'/>",
+            "invalid-from",
+        ),
+        ("<message to='alice@a.example'/>", "improper-addressing"),
+        ("<message from='bob@b.example'/>", "improper-addressing"),
+        (
+            "<message from='bob@b.example' to='x@c.example'/>",
+            "host-unknown",
+        ),
+        (
+            "<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>",
+            "unsupported-stanza-type",
+        ),
+        ("<a xmlns='urn:xmpp:sm:3' h='0'/>", "policy-violation"),
+    ] {
+        let mut stage = trusted();
+        receive(
+            &mut stage,
+            &format!(
+                "C: {sent}
+                S: <stream:error*<{condition} *
+                S: </stream:stream>
+                E: Closed(Some(*"
+            ),
+        );
+    }
+}
+
+#[test]
+fn acknowledgements_count_what_is_committed() {
+    let mut stage = trusted();
+    receive(
+        &mut stage,
+        "C: <enable xmlns='urn:xmpp:sm:3'/>
+        S: <enabled xmlns='urn:xmpp:sm:3'/>
+        C: <message from='b.example' to='a.example'/><r xmlns='urn:xmpp:sm:3'/>
+        E: Stanza(*
+        !: committed
+        S: <a xmlns='urn:xmpp:sm:3' h='1'/>
+        C: <iq from='bob@b.example' to='a.example' type='fetch' id='q'/>
+        E: Answer(*to: Some(bob@b.example)*
+        C: <iq from='bob@c.example' to='a.example' type='fetch' id='q'/>
+        C: <resume xmlns='urn:xmpp:sm:3' h='1' previd='x'/>
+        S: <failed*<item-not-found *
+        !: stop
+        S: <a xmlns='urn:xmpp:sm:3' h='3'/>
+        S: <stream:error*<system-shutdown *
+        S: </stream:stream>
+        E: Closed(Some(*",
+    );
+}
+
+#[test]
+fn the_window_of_uncommitted_stanzas_is_bounded() {
+    let mut stage = trusted();
+    for _ in 0..WINDOW {
+        receive(
+            &mut stage,
+            "C: <message from='b.example' to='a.example'/>
+            E: Stanza(*",
+        );
+    }
+    receive(
+        &mut stage,
+        "C: <message from='b.example' to='a.example' id='beyond'/>
+        !: committed
+        E: Stanza(*beyond*",
+    );
+}
+
+#[test]
+fn silence_ends_in_good_order_and_what_was_on_its_way_is_taken() {
+    let mut stage = trusted();
+    receive(
+        &mut stage,
+        "T: 599
+        T: 1
+        S: </stream:stream>
+        C: <message from='b.example' to='a.example'/>
+        E: Stanza(*
+        C: </stream:stream>
+        E: Closed(None)",
+    );
+    let mut stage = incoming(None);
+    receive(
+        &mut stage,
+        "T: 60
+        S: <stream:stream *
+        S: <stream:error*<connection-timeout *
+        S: </stream:stream>
+        E: Closed(Some(*",
+    );
+}
+
+fn outgoing(proof: Option<&'static [&'static str]>) -> Transcript<Outgoing> {
+    let settings = outgoing::Settings {
+        ours: "a.example".to_owned(),
+        theirs: "b.example".to_owned(),
+        negotiation: MINUTE,
+    };
+    let proof = proof.map(|names| Box::new(For(names)) as Box<dyn Proof>);
+    Transcript::new(LIMITS, |now| Outgoing::new(settings, proof, now))
+}
+
+#[track_caller]
+fn send(stage: &mut Transcript<Outgoing>, script: &str) {
+    use outgoing::Command;
+    stage.play(script, |words| match words {
+        "tls" => Command::TlsStarted(Box::new(For(&["b.example"]))),
+        "tls of another" => Command::TlsStarted(Box::new(For(&["c.example"]))),
+        "flushed" => Command::Flushed,
+        "close" => Command::Close(None),
+        row => Command::Send(
+            Parcel::Row(row.parse().unwrap()),
+            format!("<message id='{row}'/>").into(),
+        ),
+    });
+}
+
+fn answer() -> String {
+    header("from='b.example'", "to='a.example' id='x'")
+}
+
+const OURS: &str = "S: <stream:stream *from='a.example' to='b.example'*";
+
+/// A stream that is ready, to a peer with or without acknowledgements.
+fn ready(acknowledges: bool) -> Transcript<Outgoing> {
+    let mut stage = outgoing(Some(&["b.example"]));
+    let open = answer();
+    let (offer, rest) = if acknowledges {
+        (
+            "<sm xmlns='urn:xmpp:sm:3'/>",
+            "S: <enable xmlns='urn:xmpp:sm:3'/>
+            C: <enabled xmlns='urn:xmpp:sm:3'/>",
+        )
+    } else {
+        ("", "")
+    };
+    send(
+        &mut stage,
+        &format!(
+            "{OURS}
+            {open}
+            C: <stream:features><mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><mechanism>EXTERNAL</mechanism></mechanisms></stream:features>
+            S: <auth*mechanism='EXTERNAL'>YS5leGFtcGxl</auth>
+            C: <success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>
+            E: Restart
+            {OURS}
+            {open}
+            C: <stream:features>{offer}</stream:features>
+            {rest}
+            E: Ready"
+        ),
+    );
+    stage
+}
+
+#[test]
+fn we_go_to_a_peer() {
+    let mut stage = outgoing(None);
+    let open = answer();
+    send(
+        &mut stage,
+        &format!(
+            "{OURS}
+            {open}
+            C: <stream:features><starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/></stream:features>
+            S: <starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>
+            C: <proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'/><stream:features/>
+            E: StartTls
+            !: tls
+            {OURS}
+            {open}
+            C: <stream:features><mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><mechanism>EXTERNAL</mechanism></mechanisms></stream:features>
+            S: <auth*"
+        ),
+    );
+    ready(true);
+    ready(false);
+}
+
+#[test]
+fn a_peer_that_cannot_prove_itself_hears_nothing() {
+    let mut stage = outgoing(None);
+    let open = answer();
+    send(
+        &mut stage,
+        &format!(
+            "{OURS}
+            {open}
+            C: <stream:features><starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/></stream:features>
+            S: <starttls*
+            C: <proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>
+            E: StartTls
+            !: tls of another
+            E: Closed(Unproven*c.example*"
+        ),
+    );
+    let mut direct = outgoing(Some(&["c.example"]));
+    send(&mut direct, "E: Closed(Unproven*");
+}
+
+#[test]
+fn peers_that_offer_too_little() {
+    let open = answer();
+    let mut stage = outgoing(None);
+    send(
+        &mut stage,
+        &format!(
+            "{OURS}
+            {open}
+            C: <stream:features><dialback xmlns='urn:xmpp:features:dialback'/></stream:features>
+            S: </stream:stream>
+            E: Closed(NoTls(*"
+        ),
+    );
+    let mut stage = outgoing(Some(&["b.example"]));
+    send(
+        &mut stage,
+        &format!(
+            "{OURS}
+            {open}
+            C: <stream:features><dialback xmlns='urn:xmpp:features:dialback'/></stream:features>
+            S: </stream:stream>
+            E: Closed(NoExternal(*"
+        ),
+    );
+    let mut stage = outgoing(Some(&["b.example"]));
+    send(
+        &mut stage,
+        &format!(
+            "{OURS}
+            {open}
+            C: <stream:features><mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><mechanism>EXTERNAL</mechanism></mechanisms></stream:features>
+            S: <auth*
+            C: <failure xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><not-authorized/></failure>
+            S: </stream:stream>
+            E: Closed(Refused*"
+        ),
+    );
+}
+
+#[test]
+fn delivered_is_what_is_acknowledged() {
+    let mut stage = ready(true);
+    send(
+        &mut stage,
+        "!: 1
+        S: <message id='1'/>
+        S: <r xmlns='urn:xmpp:sm:3'/>
+        !: 2
+        S: <message id='2'/>
+        !: flushed
+        C: <r xmlns='urn:xmpp:sm:3'/>
+        S: <a xmlns='urn:xmpp:sm:3' h='0'/>
+        C: <a xmlns='urn:xmpp:sm:3' h='1'/>
+        S: <r xmlns='urn:xmpp:sm:3'/>
+        E: Delivered([Row(1)])
+        C: <stream:error><system-shutdown xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></stream:error></stream:stream>
+        S: </stream:stream>
+        E: Closed(Stream(*SystemShutdown*",
+    );
+    assert_eq!(stage.machine.into_unacked(), [Parcel::Row(2)]);
+}
+
+#[test]
+fn without_acknowledgements_delivered_is_what_is_written() {
+    let mut stage = ready(false);
+    send(
+        &mut stage,
+        "!: 1
+        S: <message id='1'/>
+        !: flushed
+        E: Delivered([Row(1)])
+        !: 2
+        S: <message id='2'/>",
+    );
+    assert_eq!(stage.machine.into_unacked(), [Parcel::Row(2)]);
+}
+
+#[test]
+fn a_peer_that_acknowledges_nothing_or_too_much() {
+    let mut stage = ready(true);
+    send(
+        &mut stage,
+        "T: 3600
+        !: 1
+        S: <message id='1'/>
+        S: <r *
+        T: 59
+        !: 2
+        S: <message id='2'/>
+        T: 1
+        S: <stream:error*<connection-timeout *
+        S: </stream:stream>
+        E: Closed(Stream(*",
+    );
+    let mut stage = ready(true);
+    send(
+        &mut stage,
+        "C: <a xmlns='urn:xmpp:sm:3' h='1'/>
+        S: <stream:error*<undefined-condition *<handled-count-too-high *
+        S: </stream:stream>
+        E: Closed(Stream(*",
+    );
+}
+
+#[test]
+fn stanzas_have_no_way_back_on_our_stream() {
+    let mut stage = ready(true);
+    send(
+        &mut stage,
+        "C: <message from='bob@b.example' to='alice@a.example'/>
+        S: <stream:error*<policy-violation *
+        S: </stream:stream>
+        E: Closed(Stream(*",
+    );
+}
+
+#[test]
+fn our_close_waits_for_theirs_but_not_for_ever() {
+    let mut stage = ready(true);
+    send(
+        &mut stage,
+        "!: 1
+        S: <message id='1'/>
+        S: <r *
+        !: close
+        S: </stream:stream>
+        C: <a xmlns='urn:xmpp:sm:3' h='1'/>
+        E: Delivered([Row(1)])
+        !: 2
+        T: 5
+        E: Closed(Orderly)",
+    );
+    assert_eq!(stage.machine.into_unacked(), [Parcel::Row(2)]);
+}

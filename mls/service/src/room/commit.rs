@@ -294,74 +294,44 @@ fn decide(
     bundle: &Bundle,
     next: Next,
 ) -> Result<Decided, Refused> {
-    let came = |leaf: &u32, member: &Member| state.members.get(leaf) != Some(member);
-    let went: BTreeMap<u32, Member> = state
-        .members
-        .iter()
-        .filter(|(leaf, member)| next.members.get(leaf) != Some(member))
-        .map(|(leaf, member)| (*leaf, member.clone()))
-        .collect();
-    let new: Vec<&Member> = next
-        .members
-        .iter()
-        .filter(|(leaf, member)| came(leaf, member))
-        .map(|(_, member)| member)
-        .collect();
+    let Moves { went, came } = Moves::between(&state.members, &next.members);
     let draft = Draft {
         kind: EntryKind::Commit,
         epoch: bundle.epoch,
         sender,
         payload: &bundle.commit,
         now: deciding.now,
-        changes: fanout::changes(went.values(), new),
+        changes: fanout::changes(went.values(), came.values()),
     };
     let entry = End::of(state).append(&state.room, deciding.hub, draft)?;
-    let tree = next.tree.tree().map_err(invalid)?;
-    let epoch = next.tree.context().epoch();
-    let welcome = welcome(deciding, &entry, epoch, bundle, &tree);
+    let begin = Begin {
+        group_id: state.group_id.to_vec(),
+        epoch: next.tree.context().epoch(),
+        state: next.tree.state().map_err(invalid)?,
+        tree: next.tree.tree().map_err(invalid)?,
+        group_info: bundle.group_info.to_vec(),
+        direct: None,
+    };
+    let epoch = begin.epoch;
+    let welcome = welcome(deciding, &entry, epoch, bundle, &begin.tree);
     let audience = Audience {
         before: state.domains(),
         after: domains(next.members.values()),
     };
-    let plan = fanout::plan(
-        &entry,
-        welcome.as_ref(),
-        &audience,
-        deciding.surroundings,
-        deciding.limits,
-        deciding.now,
-    )?;
+    let plan = fanout::plan(deciding, &entry, welcome.as_ref(), &audience)?;
     let accepted = accepted(&entry, epoch);
-    let begin = Begin {
-        group_id: state.group_id.to_vec(),
-        epoch,
-        state: next.tree.state().map_err(invalid)?,
-        tree,
-        group_info: bundle.group_info.to_vec(),
-        direct: None,
+    let at = At::Seq {
+        epoch: state.epoch,
+        seq: state.seq,
+        state: None,
+        next: Some(Box::new(begin)),
     };
     let append = Append {
-        room: state.room.as_str().to_owned(),
-        at: At::Seq {
-            epoch: state.epoch,
-            seq: state.seq,
-            state: None,
-            next: Some(Box::new(begin)),
-        },
-        entry: rows::entry_row(&entry),
-        now: deciding.now,
         pending: PendingChange::Clear,
         gone: went.keys().copied().collect(),
-        come: leaves(&next.members, |leaf| {
-            next.members.get(leaf) != state.members.get(leaf)
-        }),
-        changes: rows::change_rows(&entry.changes, &|domain| {
-            deciding.surroundings.serves(domain)
-        }),
-        domains: plan.domains,
+        come: leaves(&came),
         welcome: welcome.as_ref().map(rows::welcome_row),
-        answer: Some(deciding.answer(sender, bundle.key, &accepted)),
-        outbox: plan.outbox,
+        ..deciding.append(at, &entry, sender, bundle.key, &accepted, plan)
     };
     let state = State {
         epoch,
@@ -372,15 +342,34 @@ fn decide(
         group_info: Arc::from(&bundle.group_info[..]),
         ..advanced(state, &entry)
     };
+    let tree = Arc::new(next.tree);
     Ok(Decided {
         append,
-        next: Room {
-            state,
-            tree: Arc::new(next.tree),
-        },
+        next: Room { state, tree },
         entry,
         accepted,
     })
+}
+
+/// Leaves that went and leaves that came; a leaf may do both, with another device in it.
+struct Moves {
+    went: BTreeMap<u32, Member>,
+    came: BTreeMap<u32, Member>,
+}
+
+impl Moves {
+    fn between(before: &BTreeMap<u32, Member>, after: &BTreeMap<u32, Member>) -> Self {
+        let only = |of: &BTreeMap<u32, Member>, other: &BTreeMap<u32, Member>| {
+            of.iter()
+                .filter(|(leaf, member)| other.get(leaf) != Some(member))
+                .map(|(leaf, member)| (*leaf, member.clone()))
+                .collect()
+        };
+        Self {
+            went: only(before, after),
+            came: only(after, before),
+        }
+    }
 }
 
 fn welcome(
@@ -403,14 +392,10 @@ fn welcome(
     })
 }
 
-/// Rows for the leaves that `which` picks.
-pub(super) fn leaves(
-    members: &BTreeMap<u32, Member>,
-    which: impl Fn(&u32) -> bool,
-) -> Vec<rows_of::Leaf> {
+/// Leaves as rows.
+pub(super) fn leaves(members: &BTreeMap<u32, Member>) -> Vec<rows_of::Leaf> {
     members
         .iter()
-        .filter(|(leaf, _)| which(leaf))
         .map(|(leaf, member)| rows_of::Leaf {
             leaf: *leaf,
             account: member.account.as_str().to_owned(),

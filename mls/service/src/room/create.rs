@@ -6,7 +6,7 @@ use std::sync::Arc;
 use comity_mls_wire::policy::{Policy, Role};
 use comity_mls_wire::refusal::Refusal;
 use comity_mls_wire::room::{self, Create, EntryKind, Member, direct, direct_domain, is_room};
-use comity_storage::rooms::{Append, At, Begin, PendingChange};
+use comity_storage::rooms::{Append, At, Begin};
 use comity_xmpp::jid::BareJid;
 use mls_rs::{MlsMessage, WireFormat};
 
@@ -14,7 +14,6 @@ use super::fanout::{self, Audience};
 use super::hub::{Decided, Deciding};
 use super::log::{Draft, End, accepted};
 use super::public_tree::{Fault, PublicTree};
-use super::rows;
 use super::state::{Room, State, domains};
 use crate::error::Refused;
 
@@ -148,14 +147,7 @@ fn decide(
         before: BTreeSet::new(),
         after: domains(members.values()),
     };
-    let plan = fanout::plan(
-        &entry,
-        None,
-        &audience,
-        deciding.surroundings,
-        deciding.limits,
-        deciding.now,
-    )?;
+    let plan = fanout::plan(deciding, &entry, None, &audience)?;
     let accepted = accepted(&entry, 0);
     let begin = Begin {
         group_id: tree.context().group_id().to_vec(),
@@ -181,21 +173,10 @@ fn decide(
         policy: Arc::new(policy),
         group_info: begin.group_info.as_slice().into(),
     };
+    let at = At::Nowhere(Box::new(begin));
     let append = Append {
-        room: room.as_str().to_owned(),
-        at: At::Nowhere(Box::new(begin)),
-        entry: rows::entry_row(&entry),
-        now: deciding.now,
-        pending: PendingChange::Keep,
-        gone: Vec::new(),
-        come: super::commit::leaves(&state.members, |_| true),
-        changes: rows::change_rows(&entry.changes, &|domain| {
-            deciding.surroundings.serves(domain)
-        }),
-        domains: plan.domains,
-        welcome: None,
-        answer: Some(deciding.answer(sender, request.key, &accepted)),
-        outbox: plan.outbox,
+        come: super::commit::leaves(&state.members),
+        ..deciding.append(at, &entry, sender, request.key, &accepted, plan)
     };
     Ok(Decided {
         append,

@@ -11,7 +11,7 @@ use comity_xmpp::jid::BareJid;
 use openssl::sha::sha256;
 use uuid::Uuid;
 
-use super::hub::{HubKey, Surroundings};
+use super::hub::{Deciding, HubKey, Surroundings};
 use super::limits::{Limits, STANZA_BYTES};
 
 /// What leaves with an entry, once it is in the log.
@@ -30,13 +30,12 @@ pub struct Audience {
 
 /// Makes the stanzas of an entry, before it is written: what is sent is stored with it.
 pub fn plan(
+    deciding: &Deciding<'_>,
     entry: &Entry,
     welcome: Option<&Welcome>,
     audience: &Audience,
-    surroundings: &dyn Surroundings,
-    limits: &Limits,
-    now: u64,
 ) -> Result<Plan, Refusal> {
+    let surroundings = deciding.surroundings;
     let mut plan = Plan::default();
     for domain in audience.before.union(&audience.after) {
         // Our own devices read the log itself.
@@ -44,13 +43,13 @@ pub fn plan(
             continue;
         }
         let fanout = for_domain(entry, welcome, domain);
+        let limits = deciding.limits;
         plan.outbox.push(outgoing(
-            &entry.room,
             domain,
             &fanout,
             surroundings,
             limits,
-            now,
+            deciding.now,
         )?);
         let present = audience.after.contains(domain);
         if present != audience.before.contains(domain) {
@@ -82,14 +81,13 @@ pub fn for_domain(entry: &Entry, welcome: Option<&Welcome>, domain: &str) -> Fan
 
 /// A stanza on its way to a domain.
 pub fn outgoing(
-    room: &BareJid,
     domain: &str,
     fanout: &Fanout,
     surroundings: &dyn Surroundings,
     limits: &Limits,
     now: u64,
 ) -> Result<Outgoing, Refusal> {
-    let stanza = surroundings.stanza(room, domain, fanout);
+    let stanza = surroundings.stanza(&fanout.entry.room, domain, fanout);
     if stanza.len() > STANZA_BYTES {
         return Err(Refusal::LimitReached {
             limit: format!(

@@ -19,16 +19,17 @@ use comity_mls_wire::room::{
     Accepted, Answer, Entry, Fanout, IdempotencyKey, Info, Member, Request, Stamped,
 };
 use comity_storage::Storage;
-use comity_storage::rooms::{self as rows_of, Append, Appended};
+use comity_storage::rooms::{self as rows_of, Append, Appended, At, PendingChange};
 use comity_xmpp::jid::BareJid;
 use mls_rs_core::crypto::CipherSuite;
 use tokio::sync::OwnedMutexGuard;
 
+use super::fanout::Plan;
 use super::limits::Limits;
 use super::public_tree::Observer;
 use super::rates::{Kind, Rates};
 use super::state::Room;
-use super::{commit, create, propose, send};
+use super::{commit, create, propose, rows, send};
 use crate::authority::Authority;
 use crate::error::{Refused, internal};
 use cache::Cache;
@@ -104,14 +105,35 @@ impl Deciding<'_> {
         self.now / 1000 + CLOCK_TOLERANCE_S
     }
 
-    /// The row under which the answer is found again.
+    /// The change that puts an entry into the log, with what every such change carries.
     #[must_use]
-    pub fn answer(
+    pub fn append(
         &self,
+        at: At,
+        entry: &Entry,
         sender: &Member,
         key: IdempotencyKey,
         accepted: &Accepted,
-    ) -> rows_of::Answer {
+        plan: Plan,
+    ) -> Append {
+        Append {
+            room: entry.room.as_str().to_owned(),
+            at,
+            entry: rows::entry_row(entry),
+            now: self.now,
+            pending: PendingChange::Keep,
+            gone: Vec::new(),
+            come: Vec::new(),
+            changes: rows::change_rows(&entry.changes, &|domain| self.surroundings.serves(domain)),
+            domains: plan.domains,
+            welcome: None,
+            answer: Some(self.answer(sender, key, accepted)),
+            outbox: plan.outbox,
+        }
+    }
+
+    /// The row under which the answer is found again.
+    fn answer(&self, sender: &Member, key: IdempotencyKey, accepted: &Accepted) -> rows_of::Answer {
         rows_of::Answer {
             account: sender.account.as_str().to_owned(),
             device: sender.device.into_bytes(),

@@ -13,10 +13,10 @@ use bytes::Bytes;
 use super::fanout::{self, Audience};
 use super::hub::{Decided, Deciding};
 use super::log::{Draft, End, accepted, advanced};
+use super::order;
 use super::policy::{self, Deed};
 use super::public_tree::{Fault, PublicTree};
 use super::state::{Pending, Room, State};
-use super::{order, rows};
 use crate::error::Refused;
 use crate::framing::{self, Content, Framing};
 
@@ -185,38 +185,22 @@ fn decide(
         before: domains.clone(),
         after: domains,
     };
-    let plan = fanout::plan(
-        &entry,
-        None,
-        &audience,
-        deciding.surroundings,
-        deciding.limits,
-        deciding.now,
-    )?;
+    let plan = fanout::plan(deciding, &entry, None, &audience)?;
     let accepted = accepted(&entry, state.epoch);
+    let at = At::Seq {
+        epoch: state.epoch,
+        seq: state.seq,
+        state: Some(tree.state().map_err(invalid)?),
+        next: None,
+    };
     let append = Append {
-        room: state.room.as_str().to_owned(),
-        at: At::Seq {
-            epoch: state.epoch,
-            seq: state.seq,
-            state: Some(tree.state().map_err(invalid)?),
-            next: None,
-        },
-        entry: rows::entry_row(&entry),
-        now: deciding.now,
         pending: PendingChange::Add(rows_of::Pending {
             seq: pending.seq,
             leaf: pending.leaf,
             removes: pending.removes,
             reference: pending.reference.clone(),
         }),
-        gone: Vec::new(),
-        come: Vec::new(),
-        changes: Vec::new(),
-        domains: plan.domains,
-        welcome: None,
-        answer: Some(deciding.answer(sender, key, &accepted)),
-        outbox: plan.outbox,
+        ..deciding.append(at, &entry, sender, key, &accepted, plan)
     };
     let mut all = Vec::clone(&state.pending);
     all.push(pending);

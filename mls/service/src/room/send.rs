@@ -5,13 +5,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use comity_mls_wire::refusal::Refusal;
 use comity_mls_wire::room::{EntryKind, IdempotencyKey, Member};
-use comity_storage::rooms::{Append, At, PendingChange};
+use comity_storage::rooms::At;
 
 use super::fanout::{self, Audience};
 use super::hub::{Decided, Deciding};
 use super::log::{Draft, End, accepted, advanced};
+use super::order;
 use super::state::{Room, State};
-use super::{order, rows};
 use crate::error::Refused;
 use crate::framing::{Content, Framing};
 
@@ -41,34 +41,15 @@ pub fn send(
         before: domains.clone(),
         after: domains,
     };
-    let plan = fanout::plan(
-        &entry,
-        None,
-        &audience,
-        deciding.surroundings,
-        deciding.limits,
-        deciding.now,
-    )?;
+    let plan = fanout::plan(deciding, &entry, None, &audience)?;
     let accepted = accepted(&entry, state.epoch);
-    let append = Append {
-        room: state.room.as_str().to_owned(),
-        at: At::Seq {
-            epoch: state.epoch,
-            seq: state.seq,
-            state: None,
-            next: None,
-        },
-        entry: rows::entry_row(&entry),
-        now: deciding.now,
-        pending: PendingChange::Keep,
-        gone: Vec::new(),
-        come: Vec::new(),
-        changes: Vec::new(),
-        domains: plan.domains,
-        welcome: None,
-        answer: Some(deciding.answer(sender, key, &accepted)),
-        outbox: plan.outbox,
+    let at = At::Seq {
+        epoch: state.epoch,
+        seq: state.seq,
+        state: None,
+        next: None,
     };
+    let append = deciding.append(at, &entry, sender, key, &accepted, plan);
     Ok(Decided {
         append,
         next: Room {

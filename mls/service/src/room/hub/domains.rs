@@ -101,7 +101,6 @@ impl<P: Pool> Hub<P> {
                 welcome: Some(welcome),
             };
             outbox.push(fanout::outgoing(
-                &entry.room,
                 domain.domain(),
                 &fanout,
                 self.shared.surroundings.as_ref(),

@@ -68,10 +68,13 @@ fn validity() -> Validity {
     }
 }
 
+/// DER.
+type Certificate = Arc<[u8]>;
+
 /// The CAs of all domains, as everybody believes them; those hidden are not known yet.
 #[derive(Default)]
 pub(super) struct Cas {
-    issuers: Mutex<HashMap<(String, IssuerId), Arc<[u8]>>>,
+    issuers: Mutex<HashMap<(String, IssuerId), Certificate>>,
     pub(super) hidden: Mutex<Vec<String>>,
 }
 

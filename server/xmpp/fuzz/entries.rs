@@ -1,6 +1,7 @@
 //! What is fuzzed: each function takes any bytes, as a stranger might send them, and panics when
 //! something that must always hold does not. The corpus runs through the same functions as an
-//! ordinary test (`tests/corpus.rs`).
+//! ordinary test (`tests/corpus.rs`). To fuzz: `cargo +nightly fuzz run frames`, from this directory's
+//! parent.
 
 #![allow(dead_code, reason = "each fuzz target uses one of these")]
 

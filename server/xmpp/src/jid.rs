@@ -1,6 +1,7 @@
 //! Addresses (RFC 7622): localpart@domainpart/resourcepart, enforced by PRECIS and IDNA2008 when
 //! parsed, so that equal addresses are equal strings.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -44,11 +45,23 @@ impl Jid {
             Some((local, domain)) => (Some(part::local(local)?), part::domain(domain)?),
             None => (None, part::domain(bare)?),
         };
-        Ok(Self::assemble(
-            local.as_deref(),
-            &domain,
-            resource.as_deref(),
-        ))
+        let changed = |part: &Cow<'_, str>| matches!(part, Cow::Owned(_));
+        let stripped =
+            text.len() != length(local.as_deref()) + domain.len() + length(resource.as_deref());
+        if stripped || changed(&domain) || local.iter().chain(&resource).any(changed) {
+            return Ok(Self::assemble(
+                local.as_deref(),
+                &domain,
+                resource.as_deref(),
+            ));
+        }
+        // Most addresses are canonical already, and each part is within its limit.
+        let mark = |at: usize| u16::try_from(at).ok();
+        Ok(Self {
+            text: text.into(),
+            at: local.and_then(|local| mark(local.len())),
+            slash: resource.and_then(|_| mark(bare.len())),
+        })
     }
 
     /// Makes an address of parts as somebody typed them, each brought into its canonical form.
@@ -69,7 +82,6 @@ impl Jid {
 
     /// Joins parts that are canonical already.
     fn assemble(local: Option<&str>, domain: &str, resource: Option<&str>) -> Self {
-        let length = |part: Option<&str>| part.map_or(0, |part| part.len() + 1);
         let mut text = String::with_capacity(length(local) + domain.len() + length(resource));
         let mark = |text: &String| u16::try_from(text.len()).ok();
         let mut at = None;
@@ -131,6 +143,11 @@ impl Jid {
             slash: None,
         })
     }
+}
+
+/// Bytes of a part with the mark that sets it apart.
+fn length(part: Option<&str>) -> usize {
+    part.map_or(0, |part| part.len() + 1)
 }
 
 impl BareJid {

@@ -1,5 +1,7 @@
 //! Stream errors (RFC 6120 §4.9) and stanza errors (§8.3), with the advice they carry.
 
+use std::fmt;
+
 use crate::element::Element;
 use crate::ns;
 
@@ -119,6 +121,30 @@ impl StreamError {
     pub fn with_application(mut self, element: Element) -> Self {
         self.application = Some(Box::new(element));
         self
+    }
+
+    /// RFC 6120 §4.9.3.13: against XML 1.0 or Namespaces in XML.
+    pub(crate) fn not_well_formed(what: impl fmt::Display) -> Self {
+        Self::new(
+            StreamCondition::NotWellFormed,
+            format!("not well-formed: {what}"),
+        )
+    }
+
+    /// RFC 6120 §4.9.3.18: well-formed, and forbidden all the same.
+    pub(crate) fn restricted_xml(what: &str) -> Self {
+        Self::new(
+            StreamCondition::RestrictedXml,
+            format!("XMPP forbids {what} (RFC 6120, section 11.1)"),
+        )
+    }
+
+    /// RFC 6120 §4.9.3.14: beyond a limit.
+    pub(crate) fn too_much(what: impl fmt::Display) -> Self {
+        Self::new(
+            StreamCondition::PolicyViolation,
+            format!("{what} is more than is accepted here"),
+        )
     }
 
     /// `<stream:error>` and its content.

@@ -3,7 +3,7 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use crate::error::{StreamCondition, StreamError};
+use crate::error::StreamError;
 use crate::machine::Frame;
 use crate::stream::Header;
 
@@ -127,9 +127,8 @@ impl TcpFraming {
                 Found::End { start, end } => {
                     let name = tag_name(&self.buffer[start + 1..end]);
                     if self.stream.as_ref() != Some(&name) {
-                        return Err(StreamError::new(
-                            StreamCondition::NotWellFormed,
-                            "not well-formed: the end tag is not that of the stream",
+                        return Err(StreamError::not_well_formed(
+                            "the end tag is not that of the stream",
                         ));
                     }
                     self.pass(end);

@@ -18,6 +18,7 @@ use crate::stream::Header;
 use crate::{ns, xml};
 
 mod kind;
+mod payload;
 mod read;
 
 pub use kind::{IqType, Kind, MessageType, PresenceType};
@@ -178,7 +179,7 @@ impl Stanza {
         let start = bytes.len();
         xml::content(payload, &mut bytes);
         self.children.push(Child {
-            ns: read::content_ns(&payload.ns).into(),
+            ns: payload::content_ns(&payload.ns).into(),
             name: payload.name.as_str().into(),
             range: start..bytes.len(),
         });
@@ -295,7 +296,7 @@ impl Stanza {
     }
 
     fn find(&self, ns: &str, name: &str) -> Option<&Child> {
-        let ns = read::content_ns(ns);
+        let ns = payload::content_ns(ns);
         self.children
             .iter()
             .find(|c| &*c.ns == ns && &*c.name == name)

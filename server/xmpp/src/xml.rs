@@ -4,6 +4,7 @@
 mod chars;
 mod reader;
 mod scope;
+mod text;
 mod tree;
 mod write;
 

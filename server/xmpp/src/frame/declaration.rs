@@ -75,10 +75,7 @@ fn pseudo_attribute<'t>(
 }
 
 fn ill() -> StreamError {
-    StreamError::new(
-        StreamCondition::NotWellFormed,
-        "not well-formed: the XML declaration; send <?xml version='1.0'?> or none",
-    )
+    StreamError::not_well_formed("the XML declaration; send <?xml version='1.0'?> or none")
 }
 
 #[cfg(test)]

@@ -139,11 +139,13 @@ impl Scanner {
             },
             State::Slash => match byte {
                 b'>' => return self.emptied(opened, limits),
-                _ => return Err(ill("`/` inside a tag")),
+                _ => return Err(StreamError::not_well_formed("`/` inside a tag")),
             },
             State::Attribute => match byte {
                 b'"' | b'\'' => self.state = State::Value(byte),
-                b'>' | b'<' => return Err(ill("an attribute without a value")),
+                b'>' | b'<' => {
+                    return Err(StreamError::not_well_formed("an attribute without a value"));
+                }
                 _ => self.named(limits)?,
             },
             State::Value(quote) if byte == quote => self.state = State::Tag,
@@ -196,12 +198,16 @@ impl Scanner {
         self.attributes = 0;
         self.state = match byte {
             b'/' if opened => State::Close,
-            b'/' => return Err(ill("an end tag before the stream's start")),
+            b'/' => {
+                return Err(StreamError::not_well_formed(
+                    "an end tag before the stream's start",
+                ));
+            }
             b'!' => State::Bang(0),
             b'?' if self.pristine && !opened => State::Question(0),
-            b'?' => return Err(restricted("a processing instruction")),
+            b'?' => return Err(StreamError::restricted_xml("a processing instruction")),
             b' ' | b'\t' | b'\r' | b'\n' | b'>' | b'<' | b'=' | b'"' | b'\'' => {
-                return Err(ill("a tag without a name"));
+                return Err(StreamError::not_well_formed("a tag without a name"));
             }
             _ => {
                 self.state = State::Name;
@@ -215,7 +221,7 @@ impl Scanner {
     fn named(&mut self, limits: &Limits) -> Result<(), StreamError> {
         self.name += 1;
         if self.name > limits.name_bytes {
-            return Err(policy(format!(
+            return Err(StreamError::too_much(format!(
                 "a name of more than {} bytes",
                 limits.name_bytes
             )));
@@ -226,7 +232,7 @@ impl Scanner {
     fn attribute(&mut self, limits: &Limits) -> Result<(), StreamError> {
         self.attributes += 1;
         if self.attributes > limits.attributes {
-            return Err(policy(format!(
+            return Err(StreamError::too_much(format!(
                 "more than {} attributes",
                 limits.attributes
             )));
@@ -283,13 +289,15 @@ impl Scanner {
     fn bang(&mut self, seen: u8, byte: u8) -> Result<(), StreamError> {
         const START: &[u8] = b"[CDATA[";
         if seen == 0 && byte == b'-' {
-            return Err(restricted("a comment"));
+            return Err(StreamError::restricted_xml("a comment"));
         }
         if seen == 0 && byte.eq_ignore_ascii_case(&b'd') {
-            return Err(restricted("a document type declaration"));
+            return Err(StreamError::restricted_xml("a document type declaration"));
         }
         if START.get(usize::from(seen)) != Some(&byte) || self.depth == 0 {
-            return Err(ill("`<!` that starts nothing known"));
+            return Err(StreamError::not_well_formed(
+                "`<!` that starts nothing known",
+            ));
         }
         self.state = if usize::from(seen) + 1 == START.len() {
             State::Cdata(0)
@@ -314,14 +322,14 @@ impl Scanner {
             (1, b'm') => State::Question(2),
             (2, b'l') => State::Question(3),
             (3, b' ' | b'\t' | b'\r' | b'\n') => State::Declaration(false),
-            _ => return Err(restricted("a processing instruction")),
+            _ => return Err(StreamError::restricted_xml("a processing instruction")),
         };
         Ok(())
     }
 
     fn check_depth(&self, depth: usize, limits: &Limits) -> Result<(), StreamError> {
         if depth > limits.depth {
-            return Err(policy(format!(
+            return Err(StreamError::too_much(format!(
                 "elements nested deeper than {}",
                 limits.depth
             )));
@@ -331,33 +339,11 @@ impl Scanner {
 
     fn check_size(&self, limits: &Limits) -> Result<(), StreamError> {
         if self.at - self.start > limits.element_bytes {
-            return Err(policy(format!(
+            return Err(StreamError::too_much(format!(
                 "an element of more than {} bytes",
                 limits.element_bytes
             )));
         }
         Ok(())
     }
-}
-
-fn ill(what: &str) -> StreamError {
-    StreamError::new(
-        StreamCondition::NotWellFormed,
-        format!("not well-formed: {what}"),
-    )
-}
-
-fn restricted(what: &str) -> StreamError {
-    StreamError::new(
-        StreamCondition::RestrictedXml,
-        format!("XMPP forbids {what} (RFC 6120, section 11.1)"),
-    )
-}
-
-fn policy(what: String) -> StreamError {
-    // RFC 6120 §4.9.3.14.
-    StreamError::new(
-        StreamCondition::PolicyViolation,
-        format!("{what} is more than is accepted here"),
-    )
 }

@@ -5,10 +5,11 @@ use std::borrow::Cow;
 
 use quick_xml::events::Event;
 
-use super::chars::{all_chars, is_char, is_nc_name, is_space};
+use super::chars::{all_chars, is_nc_name, is_space};
 use super::scope::{Binding, Scope};
+use super::text::{attribute_value, cdata, character_data, newlines, reference};
 use super::{MAX_BINDINGS, MAX_DEPTH};
-use crate::error::{StreamCondition, StreamError};
+use crate::error::StreamError;
 use crate::ns;
 use crate::stream::Header;
 
@@ -57,16 +58,15 @@ impl<'a> Reader<'a> {
     pub(crate) fn new(bytes: &'a [u8], header: &'a Header) -> Result<Self, StreamError> {
         // RFC 6120 §11.6: only UTF-8.
         let text = std::str::from_utf8(bytes).map_err(|_| {
-            StreamError::new(
-                StreamCondition::NotWellFormed,
-                "the bytes are not UTF-8: send XML in UTF-8 only",
-            )
+            StreamError::not_well_formed("the bytes are not UTF-8: send XML in UTF-8 only")
         })?;
         if !text.starts_with('<') {
-            return Err(ill("an element was expected"));
+            return Err(StreamError::not_well_formed("an element was expected"));
         }
         if !all_chars(text) {
-            return Err(ill("a character that XML 1.0 does not allow"));
+            return Err(StreamError::not_well_formed(
+                "a character that XML 1.0 does not allow",
+            ));
         }
         let mut inner = quick_xml::Reader::from_str(text);
         inner.config_mut().check_end_names = true;
@@ -91,7 +91,7 @@ impl<'a> Reader<'a> {
     pub(crate) fn open(&mut self) -> Result<(), StreamError> {
         match self.next()? {
             Some(Token::Start) => Ok(()),
-            _ => Err(ill("an element was expected")),
+            _ => Err(StreamError::not_well_formed("an element was expected")),
         }
     }
 
@@ -100,7 +100,9 @@ impl<'a> Reader<'a> {
         if self.depth == 0 && self.next()?.is_none() {
             Ok(())
         } else {
-            Err(ill("one whole element was expected, and nothing after it"))
+            Err(StreamError::not_well_formed(
+                "one whole element was expected, and nothing after it",
+            ))
         }
     }
 
@@ -116,13 +118,16 @@ impl<'a> Reader<'a> {
             return Ok(Some(self.leave()));
         }
         let begin = self.span.1;
-        let event = self.inner.read_event().map_err(|e| ill(e.to_string()))?;
+        let event = self
+            .inner
+            .read_event()
+            .map_err(|e| StreamError::not_well_formed(e.to_string()))?;
         let end = usize::try_from(self.inner.buffer_position()).unwrap_or(usize::MAX);
         self.span = (begin, end);
         let raw = self
             .text
             .get(begin..end)
-            .ok_or_else(|| ill("markup that cannot be told apart"))?;
+            .ok_or_else(|| StreamError::not_well_formed("markup that cannot be told apart"))?;
         let token = match event {
             Event::Start(_) => self.start(raw, false)?,
             Event::Empty(_) => self.start(raw, true)?,
@@ -136,11 +141,15 @@ impl<'a> Reader<'a> {
             }
             Event::Eof => return Ok(None),
             // RFC 6120 §11.1.
-            Event::Comment(_) => return Err(restricted("a comment")),
-            Event::PI(_) | Event::Decl(_) => return Err(restricted("a processing instruction")),
-            Event::DocType(_) => return Err(restricted("a document type declaration")),
+            Event::Comment(_) => return Err(StreamError::restricted_xml("a comment")),
+            Event::PI(_) | Event::Decl(_) => {
+                return Err(StreamError::restricted_xml("a processing instruction"));
+            }
+            Event::DocType(_) => {
+                return Err(StreamError::restricted_xml("a document type declaration"));
+            }
             Event::End(_) | Event::Text(_) | Event::CData(_) | Event::GeneralRef(_) => {
-                return Err(ill("content outside the element"));
+                return Err(StreamError::not_well_formed("content outside the element"));
             }
         };
         Ok(Some(token))
@@ -200,20 +209,21 @@ impl<'a> Reader<'a> {
 
     fn start(&mut self, raw: &'a str, empty: bool) -> Result<Token<'a>, StreamError> {
         if self.depth == 0 && self.span.0 != 0 {
-            return Err(ill("a second element after the first"));
+            return Err(StreamError::not_well_formed(
+                "a second element after the first",
+            ));
         }
         if self.depth >= MAX_DEPTH {
-            return Err(StreamError::new(
-                StreamCondition::PolicyViolation,
-                format!("elements nest deeper than {MAX_DEPTH}"),
-            ));
+            return Err(StreamError::too_much(format!(
+                "a depth of over {MAX_DEPTH} elements"
+            )));
         }
         self.depth += 1;
         self.empty = empty;
         let tail = if empty { 2 } else { 1 };
         let inside = raw
             .get(1..raw.len().saturating_sub(tail))
-            .ok_or_else(|| ill("a tag without a name"))?;
+            .ok_or_else(|| StreamError::not_well_formed("a tag without a name"))?;
         let name_end = inside.bytes().position(is_space).unwrap_or(inside.len());
         let (name, rest) = inside.split_at(name_end);
         let (prefix, local) = split_name(name)?;
@@ -239,21 +249,23 @@ impl<'a> Reader<'a> {
                 return Ok(());
             }
             if trimmed.len() == rest.len() {
-                return Err(ill("attributes without a space between them"));
+                return Err(StreamError::not_well_formed(
+                    "attributes without a space between them",
+                ));
             }
             let (name, after) = trimmed
                 .split_once('=')
-                .ok_or_else(|| ill("an attribute without a value"))?;
+                .ok_or_else(|| StreamError::not_well_formed("an attribute without a value"))?;
             let (prefix, local) = split_name(name.trim_end_matches([' ', '\t', '\r', '\n']))?;
             let after = after.trim_start_matches([' ', '\t', '\r', '\n']);
             let quote = after
                 .chars()
                 .next()
                 .filter(|c| matches!(c, '\'' | '"'))
-                .ok_or_else(|| ill("an attribute value without quotes"))?;
-            let (value, after) = after[1..]
-                .split_once(quote)
-                .ok_or_else(|| ill("an attribute value without its closing quote"))?;
+                .ok_or_else(|| StreamError::not_well_formed("an attribute value without quotes"))?;
+            let (value, after) = after[1..].split_once(quote).ok_or_else(|| {
+                StreamError::not_well_formed("an attribute value without its closing quote")
+            })?;
             rest = after;
             let value = attribute_value(value)?;
             if prefix == "xmlns" {
@@ -281,23 +293,28 @@ impl<'a> Reader<'a> {
             _ => ns == ns::XML || ns == ns::XMLNS,
         };
         if reserved {
-            return Err(ill("a declaration of a reserved prefix or namespace"));
+            return Err(StreamError::not_well_formed(
+                "a declaration of a reserved prefix or namespace",
+            ));
         }
         if ns.is_empty() && !prefix.is_empty() {
-            return Err(ill("a prefix declared as no namespace"));
+            return Err(StreamError::not_well_formed(
+                "a prefix declared as no namespace",
+            ));
         }
         if self
             .scope
             .declared_at(self.depth)
             .any(|binding| binding.prefix == prefix)
         {
-            return Err(ill("a prefix declared twice on one element"));
+            return Err(StreamError::not_well_formed(
+                "a prefix declared twice on one element",
+            ));
         }
         if self.scope.len() >= MAX_BINDINGS {
-            return Err(StreamError::new(
-                StreamCondition::PolicyViolation,
-                format!("more than {MAX_BINDINGS} namespace declarations in force"),
-            ));
+            return Err(StreamError::too_much(format!(
+                "over {MAX_BINDINGS} namespace declarations at once"
+            )));
         }
         self.scope.push(Binding {
             prefix,
@@ -315,7 +332,9 @@ impl<'a> Reader<'a> {
                 binding: Some(index),
             }),
             // RFC 6120 §4.9.3.13 calls this not-well-formed too: XML is namespace-well-formed.
-            None => Err(ill(format!("the undeclared prefix {prefix:?}"))),
+            None => Err(StreamError::not_well_formed(format!(
+                "the undeclared prefix {prefix:?}"
+            ))),
         }
     }
 
@@ -339,7 +358,7 @@ impl<'a> Reader<'a> {
             keys.windows(2).any(|pair| pair[0] == pair[1])
         };
         if double {
-            return Err(ill("an attribute given twice"));
+            return Err(StreamError::not_well_formed("an attribute given twice"));
         }
         Ok(())
     }
@@ -349,121 +368,12 @@ impl<'a> Reader<'a> {
 fn split_name(text: &str) -> Result<(&str, &str), StreamError> {
     let (prefix, local) = match text.split_once(':') {
         Some((prefix, local)) if is_nc_name(prefix) => (prefix, local),
-        Some(_) => return Err(ill("a name that is none")),
+        Some(_) => return Err(StreamError::not_well_formed("a name that is none")),
         None => ("", text),
     };
     if is_nc_name(local) {
         Ok((prefix, local))
     } else {
-        Err(ill("a name that is none"))
+        Err(StreamError::not_well_formed("a name that is none"))
     }
-}
-
-fn character_data(raw: &str) -> Result<Cow<'_, str>, StreamError> {
-    // XML 1.0 §2.4.
-    if raw.contains("]]>") {
-        return Err(ill("`]]>` in text"));
-    }
-    Ok(newlines(raw))
-}
-
-fn cdata(raw: &str) -> Result<&str, StreamError> {
-    raw.strip_prefix("<![CDATA[")
-        .and_then(|raw| raw.strip_suffix("]]>"))
-        .ok_or_else(|| ill("a CDATA section without its end"))
-}
-
-/// XML 1.0 §2.11.
-fn newlines(text: &str) -> Cow<'_, str> {
-    if text.contains('\r') {
-        Cow::Owned(text.replace("\r\n", "\n").replace('\r', "\n"))
-    } else {
-        Cow::Borrowed(text)
-    }
-}
-
-/// XML 1.0 §3.3.3, for attributes without a declared type.
-fn attribute_value(raw: &str) -> Result<Cow<'_, str>, StreamError> {
-    if !raw
-        .bytes()
-        .any(|b| matches!(b, b'<' | b'&' | b'\t' | b'\r' | b'\n'))
-    {
-        return Ok(Cow::Borrowed(raw));
-    }
-    if raw.contains('<') {
-        return Err(ill("`<` in an attribute value"));
-    }
-    let raw = newlines(raw);
-    let mut out = String::with_capacity(raw.len());
-    let mut rest = &*raw;
-    while let Some(at) = rest.find(['&', '\t', '\n']) {
-        out.push_str(&rest[..at]);
-        rest = &rest[at..];
-        if rest.starts_with('&') {
-            let end = rest
-                .find(';')
-                .ok_or_else(|| ill("`&` that starts no reference"))?;
-            reference(&rest[..=end], &mut out)?;
-            rest = &rest[end + 1..];
-        } else {
-            out.push(' ');
-            rest = &rest[1..];
-        }
-    }
-    out.push_str(rest);
-    Ok(Cow::Owned(out))
-}
-
-/// XML 1.0 §4.1 and §4.6: character references and the five predefined entities. RFC 6120 §11.1:
-/// no others.
-fn reference(raw: &str, out: &mut String) -> Result<(), StreamError> {
-    let name = raw
-        .strip_prefix('&')
-        .and_then(|raw| raw.strip_suffix(';'))
-        .ok_or_else(|| ill("`&` that starts no reference"))?;
-    let c = match name {
-        "amp" => '&',
-        "lt" => '<',
-        "gt" => '>',
-        "apos" => '\'',
-        "quot" => '"',
-        _ => match name.strip_prefix('#') {
-            Some(number) => character(number)?,
-            None if is_nc_name(name) => return Err(restricted("an entity reference")),
-            None => return Err(ill("`&` that starts no reference")),
-        },
-    };
-    out.push(c);
-    Ok(())
-}
-
-fn character(number: &str) -> Result<char, StreamError> {
-    let (digits, radix) = match number.strip_prefix('x') {
-        Some(hex) => (hex, 16),
-        None => (number, 10),
-    };
-    // `from_str_radix` would take a sign.
-    let value = if digits.bytes().all(|b| b.is_ascii_alphanumeric()) {
-        u32::from_str_radix(digits, radix).ok()
-    } else {
-        None
-    };
-    value
-        .and_then(char::from_u32)
-        .filter(|&c| is_char(c))
-        .ok_or_else(|| ill("a reference to a character that XML 1.0 does not allow"))
-}
-
-fn ill(what: impl Into<String>) -> StreamError {
-    StreamError::new(
-        StreamCondition::NotWellFormed,
-        format!("not well-formed: {}", what.into()),
-    )
-}
-
-fn restricted(what: &str) -> StreamError {
-    StreamError::new(
-        StreamCondition::RestrictedXml,
-        format!("XMPP forbids {what} (RFC 6120, section 11.1)"),
-    )
 }

@@ -2,7 +2,7 @@
 
 use super::reader::{Name, Reader, Token};
 use crate::element::{Attribute, Element, Node};
-use crate::error::{StreamCondition, StreamError};
+use crate::error::StreamError;
 
 /// Reads from the start tag the reader stands on to its end tag.
 pub(crate) fn finish(reader: &mut Reader<'_>) -> Result<Element, StreamError> {
@@ -55,8 +55,5 @@ fn append_text(element: &mut Element, text: &str) {
 }
 
 fn unfinished() -> StreamError {
-    StreamError::new(
-        StreamCondition::NotWellFormed,
-        "not well-formed: an element without its end",
-    )
+    StreamError::not_well_formed("an element without its end")
 }

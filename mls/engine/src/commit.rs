@@ -13,6 +13,7 @@ use uuid::Uuid;
 use crate::engine::{Engine, seconds};
 use crate::error::Error;
 use crate::event::Refused;
+use crate::flow::TRY_AGAIN_MS;
 use crate::mls::{Config, Group, unknown_issuer};
 use crate::room::{
     AddPlan, Body, ClaimedPackage, CommitBody, Plan, ProposeBody, Record, RemovePlan, StoredJoiner,
@@ -103,7 +104,10 @@ impl Engine {
                 }
                 let what = match number {
                     Some(number) => self.drop_plan(room, number)?,
-                    None => Refused::Proposals,
+                    None => {
+                        self.pause(room, TRY_AGAIN_MS, now);
+                        Refused::Proposals
+                    }
                 };
                 self.refused(Some(room), what, error);
                 Ok(Built::Failed)
@@ -142,7 +146,7 @@ impl Engine {
 
     /// A new key for the leaf, where the old one is shared or a third of its certificate's life is
     /// over. Without a spare key the leaf keeps its own for now.
-    fn reserve_leaf(&mut self, record: &mut Record, now: u64) -> Result<bool, Error> {
+    pub(crate) fn reserve_leaf(&mut self, record: &mut Record, now: u64) -> Result<bool, Error> {
         let Some(leaf) = &record.leaf else {
             return Ok(false);
         };

@@ -88,6 +88,8 @@ pub struct Engine {
     pub(crate) welcomes: Vec<Welcome>,
     /// Entries that must exist because an answer spoke of them.
     pub(crate) known_seq: HashMap<BareJid, u64>,
+    /// Rooms for which nothing new is made before that time.
+    pub(crate) paused: HashMap<BareJid, u64>,
     /// Rooms of which the server sent an entry that does not fit.
     pub(crate) broken: HashSet<BareJid>,
     /// What the directory holds of this device; none until it was asked.
@@ -137,6 +139,7 @@ impl Engine {
             blocked: HashMap::new(),
             welcomes: Vec::new(),
             known_seq: HashMap::new(),
+            paused: HashMap::new(),
             broken: HashSet::new(),
             stock: None,
             unused_keys: Vec::new(),

@@ -73,6 +73,7 @@ impl Engine {
     ) -> Result<(), Error> {
         let room = &entry.room;
         self.clear_timer(&Timer::Proposals(room.clone()));
+        self.paused.remove(room);
         match &description.effect {
             CommitEffect::NewEpoch(new) => {
                 let whats = changes(new, description, &group);

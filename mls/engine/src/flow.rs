@@ -29,7 +29,7 @@ const PROPOSALS_AFTER_MS: u64 = 2_000;
 const PROPOSALS_STEP_MS: u64 = 500;
 const PROPOSALS_STEPS: u64 = 60;
 /// A refused commit of proposals is tried again after this.
-const TRY_AGAIN_MS: u64 = 60_000;
+pub(crate) const TRY_AGAIN_MS: u64 = 60_000;
 /// Changes of one room that wait.
 pub(crate) const MAX_PLANS: usize = 256;
 
@@ -72,7 +72,8 @@ impl Engine {
     }
 
     fn step(&mut self, room: &BareJid, mut record: Record, now: u64) -> Result<(), Error> {
-        if self.send_in_flight(room, now)? || self.is_behind(room, &record) {
+        let paused = self.paused.get(room).is_some_and(|until| now < *until);
+        if self.send_in_flight(room, now)? || self.is_behind(room, &record) || paused {
             return Ok(());
         }
         let mut group = self.take_group(room, &record)?;
@@ -106,7 +107,8 @@ impl Engine {
             false => self.next_waiting(room)?,
         };
         let must_commit = group.commit_required() && waiting.is_some();
-        if must_commit || record.rotate {
+        let renews = record.rotate && self.reserve_leaf(&mut record, now)?;
+        if must_commit || renews {
             let built = self.build(room, &mut record, &mut group, None, now)?;
             if !self.settle(room, &record, group, built, now)? {
                 return Ok(());
@@ -157,11 +159,12 @@ impl Engine {
 
     /// Members wait in the order of their leaves, so that one of them commits.
     fn await_commit(&mut self, room: &BareJid, group: &Group, now: u64) {
-        let place = u64::from(group.current_member_index()).min(PROPOSALS_STEPS);
-        self.set_timer(
-            Timer::Proposals(room.clone()),
-            now + PROPOSALS_AFTER_MS + place * PROPOSALS_STEP_MS,
-        );
+        let timer = Timer::Proposals(room.clone());
+        if !self.has_timer(&timer) {
+            let place = u64::from(group.current_member_index()).min(PROPOSALS_STEPS);
+            let after = PROPOSALS_AFTER_MS + place * PROPOSALS_STEP_MS;
+            self.set_timer(timer, now + after);
+        }
     }
 
     pub(crate) fn commit_proposals(&mut self, room: &BareJid, now: u64) -> Result<(), Error> {
@@ -169,6 +172,7 @@ impl Engine {
             return Ok(());
         };
         let ready = record.stage == Stage::Active
+            && !self.paused.get(room).is_some_and(|until| now < *until)
             && self.in_flight(room)?.is_none()
             && !self.is_behind(room, &record);
         if !ready || !matches!(self.session, Session::Up { .. }) {
@@ -181,6 +185,13 @@ impl Engine {
         }
         let built = self.build(room, &mut record, &mut group, None, now)?;
         self.settle(room, &record, group, built, now).map(drop)
+    }
+
+    /// Nothing new is made for a while.
+    pub(crate) fn pause(&mut self, room: &BareJid, ms: u64, now: u64) {
+        self.paused.insert(room.clone(), now + ms);
+        self.clear_timer(&Timer::Proposals(room.clone()));
+        self.set_timer(Timer::Retry(room.clone()), now + ms);
     }
 
     /// Entries exist that are not held yet: nothing new is made before they are.
@@ -311,7 +322,7 @@ impl Engine {
             Refusal::StaleEpoch { epoch, seq } => {
                 if *seq <= record.seq && *epoch <= record.epoch {
                     // It contradicts what it told us before; ask again, but not at once.
-                    self.set_timer(Timer::Retry(room.clone()), now + ARRIVES_WITHIN_MS);
+                    self.pause(room, ARRIVES_WITHIN_MS, now);
                     return Ok(());
                 }
                 self.tell(Event::Retrying {
@@ -324,12 +335,12 @@ impl Engine {
                 let newest = seqs.iter().copied().max().unwrap_or(0);
                 if newest <= record.seq {
                     // They are held and were left out by rule: nothing changes by itself.
-                    self.give_up(room, &record, &in_flight, refusal, now)?;
+                    self.give_up(room, &in_flight, refusal, now)?;
                 } else {
                     self.expect_seq(room, newest, ARRIVES_WITHIN_MS, now);
                 }
             }
-            _ => self.give_up(room, &record, &in_flight, refusal, now)?,
+            _ => self.give_up(room, &in_flight, refusal, now)?,
         }
         self.touched.insert(room.clone());
         Ok(())
@@ -339,7 +350,6 @@ impl Engine {
     fn give_up(
         &mut self,
         room: &BareJid,
-        _record: &Record,
         in_flight: &InFlight,
         refusal: &Refusal,
         now: u64,
@@ -353,8 +363,7 @@ impl Engine {
                 }
                 None => {
                     self.refused(Some(room), Refused::Proposals, refusal);
-                    self.clear_timer(&Timer::Proposals(room.clone()));
-                    self.set_timer(Timer::Proposals(room.clone()), now + TRY_AGAIN_MS);
+                    self.pause(room, TRY_AGAIN_MS, now);
                 }
             },
             Body::Propose(_) => {

@@ -12,6 +12,7 @@ use mls_rs::error::MlsError;
 use mls_rs::extension::built_in::ExternalSendersExt;
 use mls_rs::group::{CommitSecrets, ReceivedMessage};
 use mls_rs::{CipherSuiteProvider as _, MlsMessage, WireFormat};
+use mls_rs_core::crypto::{CipherSuite, SignaturePublicKey};
 use mls_rs_core::identity::SigningIdentity;
 use uuid::Uuid;
 
@@ -303,7 +304,7 @@ impl Engine {
         }) = own
         {
             let mut group = self.take_group(room, record)?;
-            self.check_head(&group, entry);
+            self.check_head(hub_key(&group).as_ref(), entry);
             let secrets = CommitSecrets::from_bytes(&body.secrets)?;
             let description = group.apply_detached_commit(secrets)?;
             let body = body.clone();
@@ -324,6 +325,7 @@ impl Engine {
                 "every commit of this room has an update path",
             );
         }
+        let hub = hub_key(&group);
         match follow(&mut group, message) {
             Ok(ReceivedMessage::Commit(description)) => {
                 // Another's commit ended the epoch: what was made for it is void.
@@ -334,7 +336,7 @@ impl Engine {
                         epoch: record.epoch.saturating_add(1),
                     });
                 }
-                self.check_head_of(record, entry)?;
+                self.check_head(hub.as_ref(), entry);
                 self.new_epoch(record, entry, group, &description, now)?;
                 Ok(Step::Done)
             }
@@ -389,16 +391,9 @@ impl Engine {
         Ok(Step::Done)
     }
 
-    /// With the group as it stands in the store, before the commit.
-    fn check_head_of(&mut self, record: &Record, entry: &Entry) -> Result<(), Error> {
-        let before = self.mls.load(&record.group_id)?;
-        self.check_head(&before, entry);
-        Ok(())
-    }
-
     /// The hub signs the head at each commit, with the key the epoch before names. A wrong one
     /// makes no commit inapplicable, but the person learns of it.
-    fn check_head(&mut self, before: &Group, entry: &Entry) {
+    fn check_head(&mut self, hub: Option<&HubKey>, entry: &Entry) {
         let room = &entry.room;
         let Some(signature) = &entry.signature else {
             return self.warn(Some(room), Warning::HeadUnsigned { seq: entry.seq });
@@ -411,17 +406,9 @@ impl Engine {
                 &entry.head,
             ],
         );
-        let senders = before.context().extensions.get_as::<ExternalSendersExt>();
-        let hub = match &senders {
-            Ok(Some(senders)) => senders.allowed_senders().first(),
-            _ => None,
-        };
-        let verified = hub.is_some_and(|hub| {
-            self.mls.suite(before.cipher_suite()).is_ok_and(|suite| {
-                suite
-                    .verify(&hub.signature_key, signature, &content)
-                    .is_ok()
-            })
+        let verified = hub.is_some_and(|(suite, key)| {
+            let suite = self.mls.suite(*suite);
+            suite.is_ok_and(|suite| suite.verify(key, signature, &content).is_ok())
         });
         if !verified {
             self.warn(Some(room), Warning::HeadForged { seq: entry.seq });
@@ -472,6 +459,16 @@ impl Engine {
         }
         Ok(())
     }
+}
+
+type HubKey = (CipherSuite, SignaturePublicKey);
+
+/// The key that signs the heads of the log, as the group names it now.
+fn hub_key(group: &Group) -> Option<HubKey> {
+    let senders = group.context().extensions.get_as::<ExternalSendersExt>();
+    let senders = senders.ok().flatten()?;
+    let hub = senders.allowed_senders().first()?;
+    Some((group.cipher_suite(), hub.signature_key.clone()))
 }
 
 fn size(entry: &Entry) -> usize {

@@ -20,7 +20,7 @@ use crate::store::Space;
 
 /// The row of [`Space::Identity`].
 const SELF: &[u8] = b"self";
-const UPKEEP_EVERY_MS: u64 = 60 * 60 * 1_000;
+const UPKEEP_EVERY_MS: u64 = 6 * 60 * 60 * 1_000;
 /// Octets of a device's name.
 pub const MAX_DEVICE_NAME: usize = comity_mls_wire::limits::DEVICE_NAME_BYTES;
 
@@ -160,6 +160,7 @@ impl Engine {
         self.welcomes.clear();
         self.known_seq.clear();
         self.broken.clear();
+        self.paused.clear();
         self.stock = None;
     }
 
@@ -259,6 +260,13 @@ impl Engine {
             exporter: self.session.exporter(),
         };
         self.tell(Event::Online);
+        for (room, mut record) in self.all_rooms()? {
+            // A newer version of this program may know how to go on.
+            if record.stage == Stage::Stopped {
+                record.stage = Stage::Active;
+                self.write_record(&room, &record)?;
+            }
+        }
         self.sync(now)?;
         self.restock(now)?;
         for (room, record) in self.all_rooms()? {

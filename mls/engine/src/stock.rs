@@ -373,7 +373,15 @@ impl Engine {
             }
             self.write_identity(&identity)?;
         }
-        self.on_counts(counts, now)
+        let unserved = |suite: &u16| !counts.iter().any(|count| count.suite == *suite);
+        let another = self.options.suites.iter().any(unserved);
+        self.stock = Some(counts);
+        if another {
+            return self.restock(now);
+        }
+        // If the directory keeps less than wanted, asking at once would go on for ever.
+        self.set_timer(Timer::Stock, now + RETRY_MS);
+        Ok(())
     }
 
     pub(crate) fn on_publish_refused(&mut self, refusal: &Refusal, now: u64) -> Result<(), Error> {
@@ -421,7 +429,7 @@ impl Engine {
         self.restock(now)
     }
 
-    fn spare(&self, suite: u16, now: u64) -> Result<Vec<(Vec<u8>, Certified)>, Error> {
+    pub(crate) fn spare(&self, suite: u16, now: u64) -> Result<Vec<(Vec<u8>, Certified)>, Error> {
         let rows = self.rows.list::<Certified>(
             Space::Certificate,
             &suite.to_be_bytes(),

@@ -17,10 +17,12 @@ impl Engine {
             if record.stage != Stage::Active {
                 continue;
             }
-            let aging = record
-                .leaf
-                .as_ref()
-                .is_some_and(|leaf| is_aging(&leaf.certificate, seconds(now)));
+            let aging = match &record.leaf {
+                Some(leaf) if is_aging(&leaf.certificate, seconds(now)) => {
+                    record.next_leaf.is_some() || !self.spare(leaf.suite, now)?.is_empty()
+                }
+                _ => false,
+            };
             let due = now > record.updated.saturating_add(LEAF_UPDATE_MS);
             if (due || aging) && !self.has_plan(&room, &Plan::Update)? {
                 self.add_plan(&room, &mut record, &Plan::Update)?;

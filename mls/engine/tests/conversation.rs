@@ -4,7 +4,7 @@
 
 mod world;
 
-use comity_mls_engine::{Event, RoomState, What};
+use comity_mls_engine::{Event, Refused, RoomState, What};
 use comity_xmpp::jid::BareJid;
 use world::{World, jid};
 
@@ -239,4 +239,81 @@ fn whoever_came_by_a_last_resort_renews_its_key_first() {
     assert_eq!(world.words(bob, &room), ["with a key of its own"]);
     world.assert_agreement(&room, &[alice, bob, carol]);
     world.assert_unwarned();
+}
+
+#[test]
+fn the_other_cipher_suite_carries_a_conversation_as_well() {
+    let mut world = World::with_suite(&["a.example", "b.example"], 1);
+    let alice = world.enrolled("alice@a.example");
+    let bob = world.enrolled("bob@b.example");
+    let now = world.now;
+    let room = world.input(alice, |e| e.create_room(None, now)).unwrap();
+    world.input(alice, |e| e.invite(&room, &[jid("bob@b.example")], now));
+    world.run();
+    say(&mut world, bob, &room, "over Ed25519");
+    let now = world.now;
+    world.input(alice, |e| e.update(&room, now));
+    world.run();
+    assert_eq!(world.words(alice, &room), ["over Ed25519"]);
+    world.assert_agreement(&room, &[alice, bob]);
+    world.assert_unwarned();
+}
+
+#[test]
+fn what_the_policy_forbids_is_refused_before_it_is_sent() {
+    let (mut world, alice, bob, room) = two();
+    let now = world.now;
+    world.input(bob, |e| e.remove(&room, &jid("alice@a.example"), None, now));
+    world.run();
+    let refused = world.clients[bob].events.iter().any(|e| {
+        matches!(e, Event::Refused { what: Refused::Removal, why, .. } if why.contains("Admin"))
+    });
+    assert!(refused, "{:?}", world.clients[bob].events.last());
+    assert_eq!(world.rooms[&room].members().len(), 2);
+    // Nor does anybody come to a direct room of two.
+    let direct = world
+        .input(alice, |e| e.open_direct(&jid("bob@b.example"), now))
+        .unwrap();
+    world.run();
+    let carol = world.enrolled("carol@b.example");
+    let now = world.now;
+    world.input(alice, |e| e.invite(&direct, &[jid("carol@b.example")], now));
+    world.run();
+    world.assert_agreement(&direct, &[alice, bob]);
+    assert!(world.engine(carol).rooms().unwrap().is_empty());
+    say(&mut world, alice, &direct, "just us");
+    world.run();
+    assert_eq!(world.words(bob, &direct), ["just us"]);
+}
+
+#[test]
+fn history_is_read_in_pages_that_keep_a_commit_whole() {
+    let (mut world, alice, bob, room) = two();
+    let carol = world.enrolled("carol@b.example");
+    let dave = world.enrolled("dave@a.example");
+    let now = world.now;
+    let guests = [jid("carol@b.example"), jid("dave@a.example")];
+    world.input(alice, |e| e.invite(&room, &guests, now));
+    world.run();
+    for n in 0..5 {
+        say(&mut world, bob, &room, &n.to_string());
+    }
+    world.run();
+    let all = world.history(alice, &room);
+    let mut pages = Vec::new();
+    let mut after = 0;
+    loop {
+        let page = world.engine(alice).history(&room, after, 2).unwrap();
+        let Some(last) = page.last() else { break };
+        after = last.seq;
+        pages.extend(page);
+    }
+    assert_eq!(pages, all);
+    let now = world.now;
+    world.input(carol, |e| e.mark_read(&room, 7, now));
+    world.restart(carol);
+    let read = world.engine(carol).rooms().unwrap()[0].read;
+    assert_eq!(read, 7);
+    world.run();
+    world.assert_agreement(&room, &[alice, bob, carol, dave]);
 }

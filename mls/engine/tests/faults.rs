@@ -5,7 +5,8 @@
 
 mod world;
 
-use comity_mls_engine::{Event, RoomState};
+use comity_mls_engine::{Event, Refused, RoomState, Warning};
+use comity_mls_wire::refusal::Refusal;
 use comity_xmpp::jid::BareJid;
 use world::{World, jid};
 
@@ -257,4 +258,95 @@ fn a_session_that_ends_midway_goes_on_with_the_next() {
         world.engine(bob).rooms().unwrap()[0].state,
         RoomState::Active
     );
+}
+
+#[test]
+fn a_hub_that_refuses_is_not_asked_in_a_circle() {
+    let (mut world, [alice, bob, carol], room) = three();
+    let now = world.now;
+    world.input(bob, |e| e.leave(&room, now));
+    world.run();
+    world.refusing = Some(Refusal::InvalidCommit {
+        why: "a test".to_owned(),
+    });
+    say(&mut world, alice, &room, "let me through");
+    world.run_for(10 * 60_000);
+    let refused = world.clients[alice]
+        .events
+        .iter()
+        .filter(|e| matches!(e, Event::Refused { .. }))
+        .count();
+    assert!(
+        (2..=12).contains(&refused),
+        "{refused} times in ten minutes"
+    );
+    world.refusing = None;
+    world.run_for(120_000);
+    assert_eq!(world.words(carol, &room), ["let me through"]);
+    world.assert_agreement(&room, &[alice, carol]);
+}
+
+#[test]
+fn what_is_refused_for_now_is_sent_again_with_the_same_octets() {
+    let (mut world, [alice, bob, carol], room) = three();
+    for refusal in [
+        Refusal::Internal,
+        Refusal::RateLimited { retry_after_s: 20 },
+        Refusal::UnreachableDomain {
+            domain: "a.example".to_owned(),
+        },
+    ] {
+        let before = world.words(bob, &room).len();
+        world.refusing = Some(refusal);
+        say(&mut world, alice, &room, "patience");
+        world.run_for(60_000);
+        assert_eq!(world.words(bob, &room).len(), before);
+        world.refusing = None;
+        world.run_for(10 * 60_000);
+        assert_eq!(world.words(bob, &room).len(), before + 1);
+    }
+    world.assert_agreement(&room, &[alice, bob, carol]);
+}
+
+#[test]
+fn what_is_refused_for_good_is_told_and_the_next_goes_on() {
+    let (mut world, [alice, bob, _], room) = three();
+    world.refusing = Some(Refusal::NotAllowed {
+        rule: "a test".to_owned(),
+    });
+    say(&mut world, alice, &room, "never");
+    let now = world.now;
+    world.input(alice, |e| e.update(&room, now));
+    world.input(alice, |e| e.remove(&room, &jid("bob@b.example"), None, now));
+    world.run();
+    let refused: Vec<_> = world.clients[alice]
+        .events
+        .iter()
+        .filter_map(|event| match event {
+            Event::Refused { what, .. } => Some(what.clone()),
+            _ => None,
+        })
+        .collect();
+    assert!(
+        matches!(
+            refused[..],
+            [Refused::Message(_), Refused::Update, Refused::Removal]
+        ),
+        "{refused:?}"
+    );
+    world.refusing = None;
+    say(&mut world, alice, &room, "but this");
+    world.run();
+    // The refused message left no gap that others could take for a loss.
+    assert_eq!(world.words(bob, &room), ["but this"]);
+    let warned = |e: &Event| {
+        matches!(
+            e,
+            Event::Warning {
+                warning: Warning::Lost { .. },
+                ..
+            }
+        )
+    };
+    assert!(!world.clients[bob].events.iter().any(warned));
 }

@@ -13,6 +13,7 @@ use comity_mls_wire::authority;
 use comity_mls_wire::keys::{self, ClaimResult, Claimed, Count, Published};
 use comity_mls_wire::refusal::Refusal;
 use comity_xmpp::jid::BareJid;
+use mls_rs_codec::MlsEncode as _;
 use openssl::asn1::Asn1Time;
 use openssl::hash::MessageDigest;
 use openssl::pkey::PKey;
@@ -24,13 +25,17 @@ const DAY: u64 = 24 * 60 * 60;
 
 pub struct Domain {
     pub name: String,
+    root: Issuer,
     pub issuing: Issuer,
+    tls: TlsKey,
+    said: Statement,
     pub statement: Bytes,
     pub hub_key: PrivateKey,
     pub hub_certificate: Bytes,
     pub tls_root: Vec<u8>,
     pub devices: HashMap<Uuid, Device>,
     next_nonce: u64,
+    suite: u16,
 }
 
 pub struct Device {
@@ -78,7 +83,7 @@ fn tls(domain: &str) -> (Vec<u8>, TlsKey) {
 }
 
 impl Domain {
-    pub fn new(name: &str, now_s: u64) -> Self {
+    pub fn new(name: &str, algorithm: Algorithm, now_s: u64) -> Self {
         let validity = Validity {
             not_before: now_s - DAY,
             not_after: now_s + 3_650 * DAY,
@@ -92,7 +97,7 @@ impl Domain {
             key: issuing_key,
             certificate,
         };
-        let hub_key = key();
+        let hub_key = PrivateKey::generate(algorithm).unwrap();
         let address = BareJid::parse(name).unwrap();
         let hub_certificate = issue::leaf(
             &address,
@@ -115,17 +120,38 @@ impl Domain {
             handovers: Vec::new(),
             log_head: None,
         };
-        let statement = statement.sign(&root.key, &tls).unwrap().into();
+        let signed = statement.sign(&root.key, &tls).unwrap().into();
         Self {
+            root,
+            tls,
+            said: statement,
             name: name.to_owned(),
             issuing,
-            statement,
+            statement: signed,
             hub_key,
             hub_certificate: hub_certificate.into(),
             tls_root,
             devices: HashMap::new(),
             next_nonce: 0,
+            suite: match algorithm {
+                Algorithm::P256 => 2,
+                Algorithm::Ed25519 => 1,
+            },
         }
+    }
+
+    /// A domain renews its statement every day.
+    pub fn renew(&mut self, now_s: u64) {
+        if self.said.issued + DAY > now_s {
+            return;
+        }
+        let before = self.said.mls_encode_to_vec().unwrap();
+        self.said.predecessor = Some(openssl::sha::sha256(&before));
+        self.said.sequence += 1;
+        self.said.issued = now_s;
+        self.said.expires = now_s + 7 * DAY;
+        let signed = self.said.sign(&self.root.key, &self.tls).unwrap();
+        self.statement = signed.into();
     }
 
     pub fn authority(
@@ -278,7 +304,7 @@ impl Domain {
             let last = device.packages.iter().filter(|p| p.last_resort).count();
             Count {
                 device: *id,
-                suite: 2,
+                suite: self.suite,
                 ordinary: u32::try_from(device.packages.len() - last).unwrap(),
                 last_resort: last > 0,
             }

@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use comity_mls_credential::anchors::TlsRoots;
+use comity_mls_credential::keys::Algorithm;
 use comity_mls_credential::leaf::{IssuerId, Issuers};
 use comity_mls_credential::provider::Provider;
 use comity_mls_engine::{
@@ -26,6 +27,7 @@ use comity_mls_wire::refusal::Refusal;
 use comity_mls_wire::room::{self, Member};
 use comity_mls_wire::{authority, keys, sync};
 use comity_xmpp::jid::BareJid;
+use mls_rs_core::crypto::CipherSuite;
 use uuid::Uuid;
 
 use domain::{Domain, Proof};
@@ -33,7 +35,6 @@ use hub::Room;
 
 /// 2026-01-01.
 pub const START: u64 = 1_767_225_600_000;
-pub const SUITE: u16 = 2;
 
 pub fn jid(text: &str) -> BareJid {
     BareJid::parse(text).unwrap()
@@ -176,6 +177,9 @@ pub struct World {
     pub rooms: HashMap<BareJid, Room>,
     pub clients: Vec<Client>,
     pub stock: u32,
+    suite: u16,
+    /// What rooms answer to every commit and message.
+    pub refusing: Option<Refusal>,
     random: u64,
     /// Of 100 answers, so many are lost with their session.
     pub lossy: u64,
@@ -187,6 +191,11 @@ pub struct World {
 
 impl World {
     pub fn new(domains: &[&str]) -> Self {
+        Self::with_suite(domains, 2)
+    }
+
+    pub fn with_suite(domains: &[&str], suite: u16) -> Self {
+        let algorithm = Algorithm::of_suite(CipherSuite::new(suite)).unwrap();
         let issuers = AllIssuers::default();
         let mut world = Self {
             now: START,
@@ -196,13 +205,15 @@ impl World {
             rooms: HashMap::new(),
             clients: Vec::new(),
             stock: 4,
+            suite,
+            refusing: None,
             random: 0x9e37_79b9_7f4a_7c15,
             lossy: 0,
             leaky: 0,
             shuffle: false,
         };
         for name in domains {
-            let domain = Domain::new(name, START / 1_000);
+            let domain = Domain::new(name, algorithm, START / 1_000);
             let id = comity_mls_credential::certificate::issuer_id(
                 &domain.issuing.key.public().unwrap(),
             )
@@ -253,7 +264,7 @@ impl World {
         let roots = self.domains.values().map(|d| &d.tls_root[..]);
         Options {
             tls_roots: TlsRoots::new(roots),
-            suites: vec![SUITE],
+            suites: vec![self.suite],
             stock: self.stock,
         }
     }
@@ -479,10 +490,12 @@ impl World {
         request: authority::Request,
     ) -> Result<authority::Answer, Refusal> {
         if let authority::Request::Anchors { domain } = &request {
-            let found = self.domains.get(domain);
+            let now_s = self.now / 1_000;
+            let found = self.domains.get_mut(domain);
             let found = found.ok_or_else(|| Refusal::UnreachableDomain {
                 domain: domain.clone(),
             })?;
+            found.renew(now_s);
             return Ok(authority::Answer::Anchors {
                 statement: found.statement.clone(),
             });
@@ -525,7 +538,7 @@ impl World {
         if request == room::Request::Hub {
             return Ok(room::Answer::Hub(room::Hub {
                 certificate: domain.hub_certificate.clone(),
-                suites: vec![SUITE],
+                suites: vec![self.suite],
                 exists: self.rooms.contains_key(address),
             }));
         }
@@ -543,6 +556,9 @@ impl World {
             );
             self.rooms.insert(address.clone(), room);
             return Ok(answer);
+        }
+        if let Some(refusal) = &self.refusing {
+            return Err(refusal.clone());
         }
         let now = self.now;
         let room = self.rooms.get_mut(address).ok_or(Refusal::NoRoom)?;

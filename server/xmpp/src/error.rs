@@ -143,7 +143,7 @@ impl StreamError {
     pub(crate) fn too_much(what: impl fmt::Display) -> Self {
         Self::new(
             StreamCondition::PolicyViolation,
-            format!("{what} is more than is accepted here"),
+            format!("beyond the limits here: {what}"),
         )
     }
 

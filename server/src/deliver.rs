@@ -27,7 +27,7 @@ pub struct Deliveries {
     /// Domains with new rows in the outbox.
     pub(crate) wake: BTreeSet<String>,
     /// What is done after all of this has left, while the sender's next stanza is taken in.
-    pub(crate) afterwards: Vec<Later<Deliveries>>,
+    pub(crate) afterwards: Vec<Later<Self>>,
 }
 
 /// One stanza on its way out.

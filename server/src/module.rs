@@ -15,6 +15,7 @@ use crate::deliver::Deliveries;
 use crate::home::Home;
 
 pub mod account;
+pub mod carbons;
 pub mod disco;
 pub mod message;
 pub mod mls_as;
@@ -30,6 +31,7 @@ pub mod version;
 /// Every feature of this server. A line here is all it takes to add one.
 pub const MODULES: &[Module] = &[
     account::MODULE,
+    carbons::MODULE,
     disco::MODULE,
     message::MODULE,
     mls_as::MODULE,

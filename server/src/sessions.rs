@@ -44,6 +44,8 @@ pub struct Session {
     pub tls_exporter: Option<[u8; 32]>,
     /// The nonce that a proof has to sign; used once.
     pub challenge: Option<Vec<u8>>,
+    /// Gets copies of what the account's other clients send and are sent (XEP-0280).
+    pub(crate) carbons: bool,
     /// Gets the entries of its rooms as they come.
     pub syncing: bool,
     /// When it became ready for messages to the bare address, in the order of all sessions; `None`
@@ -103,6 +105,7 @@ impl Sessions {
             device: None,
             tls_exporter: bound.tls_exporter,
             challenge: None,
+            carbons: false,
             syncing: false,
             ready_since: None,
             held: None,

@@ -67,6 +67,7 @@ pub(crate) async fn bind(home: &Home, bound: Bound) -> Result<Jid, StanzaError> 
 pub(crate) async fn farewell(home: &Home, mut session: Session) -> Deliveries {
     let held = session.held();
     let (account, since) = (session.jid.to_bare(), session.ready_since);
+    home.services.rooms.feeds.gone(&session.jid, &account);
     let mut deliveries = presence::gone(home, session).await;
     for stanza in held {
         let stanza = Arc::unwrap_or_clone(stanza);

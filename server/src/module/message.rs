@@ -15,7 +15,7 @@ use tracing::debug;
 
 pub(crate) use offline::{drain, read};
 
-use super::{Context, Entity, Module, Target};
+use super::{Context, Entity, Module, Target, carbons};
 use crate::deliver::{self, Deliveries};
 use crate::dispatch;
 use crate::home::Home;
@@ -43,11 +43,28 @@ pub(crate) async fn take(
     hop: Hop,
 ) -> Deliveries {
     let home = &context.home;
+    let copies = match context.session() {
+        Some(session) => carbons::sent(home, session, &stanza),
+        None => Deliveries::none(),
+    };
+    let mut deliveries = by_hop(&context, from, stanza, kind, hop).await;
+    deliveries.extend(copies);
+    deliveries
+}
+
+async fn by_hop(
+    context: &Context,
+    from: Jid,
+    stanza: Stanza,
+    kind: MessageType,
+    hop: Hop,
+) -> Deliveries {
+    let home = &context.home;
     match hop {
         Hop::Bounce(error) => Deliveries::refuse(&stanza, &error),
         Hop::Remote(_) => Deliveries::none().with(stanza),
-        Hop::Domain(to) => for_module(&context, &from, &to, stanza, kind, Target::Domain).await,
-        Hop::Room(to) => for_module(&context, &from, &to, stanza, kind, Target::Room).await,
+        Hop::Domain(to) => for_module(context, &from, &to, stanza, kind, Target::Domain).await,
+        Hop::Room(to) => for_module(context, &from, &to, stanza, kind, Target::Room).await,
         Hop::Account(account) => {
             let verdict = route::at_bare(kind, &ready(home, &account));
             carry_out(home, &account, stanza, verdict).await
@@ -105,7 +122,10 @@ async fn again(home: &Home, account: &BareJid, stanza: Stanza, others: &[Availab
     let Kind::Message(kind) = stanza.kind else {
         return Deliveries::none();
     };
-    if !matches!(kind, MessageType::Normal | MessageType::Chat) || is_of_a_room(&stanza) {
+    if !matches!(kind, MessageType::Normal | MessageType::Chat)
+        || is_of_a_room(&stanza)
+        || carbons::is_copy(&stanza)
+    {
         return Deliveries::none();
     }
     let others: Vec<_> = others
@@ -159,9 +179,11 @@ async fn carry_out(home: &Home, account: &BareJid, stanza: Stanza, verdict: Verd
         Verdict::Deliver(sessions) => {
             let stanza = Arc::new(stanza);
             let mut deliveries = Deliveries::none();
+            let copies = carbons::received(home, account, &sessions, &stanza);
             for session in sessions {
                 deliveries.push_kept(session, Arc::clone(&stanza));
             }
+            deliveries.extend(copies);
             deliveries
         }
         Verdict::Store if !worth_keeping(&stanza) => Deliveries::none(),

@@ -63,12 +63,12 @@ fn messages_fare_as_the_table_says() {
     let down = (jid("bob@a.example/down"), -1);
     let one = (jid("bob@a.example/one"), 0);
     let two = (jid("bob@a.example/two"), 5);
-    let rows: &[(&[(Jid, i8)], &str, &str, &str)] = &[
+    let rows = [
         // available, to bare, full match, full without a match: by kind
-        (&[], "OOESS", "DDDDD", "EOESS"),
-        (&[down.clone()], "OOESS", "DDDDD", "EOESS"),
-        (&[one.clone()], "AAEAS", "DDDDD", "EAESS"),
-        (&[down, one, two], "AAEAS", "DDDDD", "EAESS"),
+        (vec![], "OOESS", "DDDDD", "EOESS"),
+        (vec![down.clone()], "OOESS", "DDDDD", "EOESS"),
+        (vec![one.clone()], "AAEAS", "DDDDD", "EAESS"),
+        (vec![down, one, two], "AAEAS", "DDDDD", "EAESS"),
     ];
     let to = jid("bob@a.example/x");
     for (available, at_the_bare, matched, unmatched) in rows {
@@ -85,14 +85,14 @@ fn messages_fare_as_the_table_says() {
                 b'D' => Verdict::Deliver(vec![to.clone()]),
                 _ => Verdict::Deliver(ready.clone()),
             };
-            assert_eq!(at_bare(kind, available), expected(at_the_bare), "{kind:?}");
+            assert_eq!(at_bare(kind, &available), expected(at_the_bare), "{kind:?}");
             assert_eq!(
-                at_full(kind, &to, true, available),
+                at_full(kind, &to, true, &available),
                 expected(matched),
                 "{kind:?}"
             );
             assert_eq!(
-                at_full(kind, &to, false, available),
+                at_full(kind, &to, false, &available),
                 expected(unmatched),
                 "{kind:?}"
             );

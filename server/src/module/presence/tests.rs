@@ -1,6 +1,6 @@
 //! RFC 6121's own examples, between people of one domain and of two.
 
-use crate::play::Play;
+use crate::play::{Person, Play};
 
 const ROMEO: &str = "romeo@a.example";
 const JULIET: &str = "juliet@a.example";
@@ -263,9 +263,8 @@ async fn strangers_and_absent_accounts_look_alike_to_a_probe() {
     play.sent_away(&[]);
 }
 
-#[tokio::test]
-async fn a_contact_of_another_domain() {
-    let play = Play::of(&[ROMEO]).await;
+/// He and his contact at another domain see each other.
+async fn with_his_nurse(play: &Play) -> Person {
     let mut romeo = play.login("romeo@a.example/orchard").await;
     romeo
         .send("<presence to='nurse@b.example' type='subscribe'/>")
@@ -314,6 +313,14 @@ async fn a_contact_of_another_domain() {
     .await;
     play.sent_away(&["<presence from='romeo@a.example/orchard' to='nurse@b.example'/>"]);
     romeo.forget().await;
+
+    romeo
+}
+
+#[tokio::test]
+async fn a_contact_of_another_domain() {
+    let play = Play::of(&[ROMEO]).await;
+    let mut romeo = with_his_nurse(&play).await;
 
     // Her presence, her probe, and her forgetting that she was subscribed.
     play.arrives("<presence from='nurse@b.example/hall' to='romeo@a.example'/>")

@@ -1,5 +1,7 @@
 //! A client over real sockets and real TLS: log in, send, receive, be told to leave.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};

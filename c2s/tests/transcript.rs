@@ -1,5 +1,7 @@
 //! Transcripts of clients' streams. S: is what our side says.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::sync::Arc;
 use std::time::Duration;
 

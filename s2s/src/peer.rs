@@ -26,6 +26,9 @@ const EARLIEST_RETRY_WHEN_SEEN: Duration = Duration::from_secs(2);
 const WORTH_WAITING: Duration = Duration::from_secs(10);
 /// A stream that ends sooner, having delivered nothing, counts as a failure to connect.
 const LASTING: Duration = Duration::from_secs(10);
+/// A volatile stanza waits until the outbox has been read to its end, but no longer than for so
+/// many readings: a flood of rows must not hold up everybody's presence.
+const OVERTAKEN: u64 = 32;
 /// Without anything to do for so long, the peer is forgotten until it is needed again.
 const FORGOTTEN: Duration = Duration::from_secs(60);
 
@@ -95,6 +98,8 @@ pub struct Peer {
     stale: bool,
     fetches_begun: u64,
     fetches_done: u64,
+    /// The last of them that found the end of the outbox.
+    exhausted: u64,
     /// Rows read, not yet written; and the last row read.
     rows: VecDeque<Queued>,
     last_read: i64,
@@ -130,6 +135,7 @@ impl Peer {
             stale: false,
             fetches_begun: 0,
             fetches_done: 0,
+            exhausted: 0,
             rows: VecDeque::new(),
             last_read: 0,
             on_the_way: 0,
@@ -187,8 +193,9 @@ impl Peer {
                 .with_text("too much is waiting for that domain: try again later");
             return self.actions.push_back(Action::Bounce(stanza, error));
         }
-        let barrier = self.fetches_begun + u64::from(self.dirty);
-        self.volatile.push_back((stanza, barrier));
+        // The first reading that sees all that was there before this stanza.
+        let reading = self.fetches_begun + u64::from(self.dirty);
+        self.volatile.push_back((stanza, reading));
         self.advance(now);
     }
 
@@ -199,8 +206,12 @@ impl Peer {
         if std::mem::take(&mut self.stale) {
             self.dirty = true;
         } else {
-            // A full batch means that there may be more.
-            self.dirty |= rows.len() >= limit;
+            if rows.len() < limit {
+                self.exhausted = self.fetches_done;
+            } else {
+                // A full batch means that there may be more.
+                self.dirty = true;
+            }
             if let Some(last) = rows.last() {
                 self.last_read = last.id;
             }
@@ -364,9 +375,9 @@ impl Peer {
         }
         while self.on_the_way < WINDOW
             && !self.congested
-            && let Some((stanza, _)) = self
-                .volatile
-                .pop_front_if(|(_, barrier)| *barrier <= self.fetches_done)
+            && let Some((stanza, _)) = self.volatile.pop_front_if(|(_, reading)| {
+                *reading <= self.exhausted || *reading + OVERTAKEN <= self.fetches_done
+            })
         {
             self.on_the_way += 1;
             let bytes = stanza.to_bytes(None);

@@ -1,6 +1,8 @@
 //! Both directions of a stream, face to face, without sockets and with a clock that the test
 //! moves.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 

@@ -1,5 +1,7 @@
 //! Transcripts of streams with peers. S: is what our side says, C: what the peer does.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 

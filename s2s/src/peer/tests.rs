@@ -166,6 +166,23 @@ fn volatile_stanzas_stay_behind_the_rows_before_them() {
 }
 
 #[test]
+fn volatile_stanzas_wait_for_the_end_of_the_outbox_but_not_for_ever() {
+    let mut play = Play::up();
+    play.delivered([1]);
+    play.peer.wake(play.now);
+    play.send("patient");
+    let (mut readings, mut next) = (0, 2);
+    while !play.wants().contains(&"stanza patient".to_owned()) {
+        readings += 1;
+        let last = next + 63;
+        play.rows(next..=last, BATCH);
+        play.delivered(next..=last);
+        next = last + 1;
+    }
+    assert_eq!(readings, OVERTAKEN + 1);
+}
+
+#[test]
 fn a_congested_stream_is_given_nothing() {
     let mut play = Play::up();
     play.peer.congested(true, play.now);

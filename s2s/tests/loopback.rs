@@ -1,0 +1,328 @@
+//! Two domains over real sockets and real TLS, each with an outbox in memory.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use comity_net::dns::order::{Start, Target};
+use comity_net::dns::{DnsError, Lookup, Srv};
+use comity_net::listener::Listener;
+use comity_net::stop::{self, Stopper};
+use comity_net::tls::{Certificates, Roots, local};
+use comity_s2s::link::{Later, Queued, Server};
+use comity_s2s::peer::State;
+use comity_s2s::{Federation, Options, Peers, serve};
+use comity_xmpp::error::{StanzaCondition, StanzaError};
+use comity_xmpp::jid::Jid;
+use comity_xmpp::stanza::{Kind, MessageType, PresenceType, Stanza};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A server that remembers everything.
+#[derive(Default)]
+struct Memory {
+    domain: &'static str,
+    outbox: Mutex<BTreeMap<i64, Bytes>>,
+    received: Mutex<Vec<String>>,
+    bounced: Mutex<Vec<(String, StanzaCondition)>>,
+}
+
+impl Server for Memory {
+    fn serves(&self, domain: &str) -> bool {
+        domain == self.domain
+    }
+
+    fn federates(&self, peer: &str) -> bool {
+        peer != "evil.example"
+    }
+
+    fn stanza<'a>(&'a self, _: &'a str, stanza: Stanza) -> Later<'a, ()> {
+        Box::pin(async move {
+            tokio::task::yield_now().await;
+            self.received.lock().unwrap().push(id(&stanza));
+        })
+    }
+
+    fn queued<'a>(&'a self, _: &'a str, after: i64, limit: usize) -> Later<'a, Vec<Queued>> {
+        Box::pin(async move {
+            let outbox = self.outbox.lock().unwrap();
+            let rows = outbox.range(after + 1..).take(limit);
+            rows.map(|(&id, stanza)| Queued {
+                id,
+                stanza: stanza.clone(),
+            })
+            .collect()
+        })
+    }
+
+    fn delivered<'a>(&'a self, _: &'a str, through: i64) -> Later<'a, ()> {
+        Box::pin(async move {
+            self.outbox.lock().unwrap().retain(|&id, _| id > through);
+        })
+    }
+
+    fn undeliverable<'a>(&'a self, _: &'a str, stanza: Stanza, why: StanzaError) -> Later<'a, ()> {
+        Box::pin(async move {
+            self.bounced
+                .lock()
+                .unwrap()
+                .push((id(&stanza), why.condition));
+        })
+    }
+}
+
+fn id(stanza: &Stanza) -> String {
+    stanza.id.as_deref().unwrap_or_default().to_owned()
+}
+
+/// No name is known here: whoever is not configured cannot be found.
+struct NoDns;
+
+impl Lookup for NoDns {
+    fn srv<'a>(&'a self, _: &'a str) -> comity_net::dns::Later<'a, Result<Vec<Srv>, DnsError>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+
+    fn addresses<'a>(
+        &'a self,
+        _: &'a str,
+    ) -> comity_net::dns::Later<'a, Result<Vec<std::net::IpAddr>, DnsError>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+}
+
+struct Domain {
+    name: &'static str,
+    directory: PathBuf,
+    certificates: Arc<Certificates>,
+    authority: PathBuf,
+    port: u16,
+    start: Start,
+    memory: Arc<Memory>,
+}
+
+impl Domain {
+    async fn new(name: &'static str, start: Start) -> Self {
+        let unique = format!("comity-s2s-{}", comity_net::random::id());
+        let directory = std::env::temp_dir().join(unique);
+        let made = local::ensure(&directory, &[name.to_owned()], SystemTime::now()).unwrap();
+        // A port that is free now, and most likely a moment later.
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        Self {
+            name,
+            directory,
+            certificates: Certificates::load(made.certificates).unwrap(),
+            authority: made.authority,
+            port: free.local_addr().unwrap().port(),
+            start,
+            memory: Arc::new(Memory {
+                domain: name,
+                ..Memory::default()
+            }),
+        }
+    }
+
+    /// Begins to serve, and to believe `other`'s authority where `believe` says so.
+    async fn start(&self, other: &Self, believe: bool) -> (Peers, Stopper) {
+        let (stopper, stop) = stop::channel();
+        let mut options = Options::new(self.name);
+        options.retry_first = Duration::from_millis(100);
+        options.retry_most = Duration::from_millis(400);
+        options.targets = HashMap::from([(
+            other.name.to_owned(),
+            Target {
+                host: "127.0.0.1".to_owned(),
+                port: other.port,
+                start: other.start,
+            },
+        )]);
+        let permits = options.permits;
+        let mut authorities = vec![self.authority.clone()];
+        authorities.extend(believe.then(|| other.authority.clone()));
+        let roots = Roots::load(false, &authorities).unwrap();
+        let server = Arc::clone(&self.memory) as Arc<dyn Server>;
+        let lookup = Arc::new(NoDns);
+        let certificates = &self.certificates;
+        let federation = Federation::new(options, certificates, roots, lookup, server, &stop);
+        let federation = federation.unwrap();
+        let address = format!("127.0.0.1:{}", self.port).parse().unwrap();
+        let listener = Listener::bind(address, permits).await.unwrap();
+        tokio::spawn(serve(listener, self.start, federation.clone(), stop));
+        (federation.peers(), stopper)
+    }
+
+    /// Puts a message for `other` into the outbox.
+    fn queue(&self, row: i64, other: &Self) {
+        let stanza = message(self.name, other.name, &row.to_string());
+        let bytes = stanza.to_bytes(None);
+        self.memory.outbox.lock().unwrap().insert(row, bytes);
+    }
+
+    async fn received(&self, count: usize) -> Vec<String> {
+        until(|| self.memory.received.lock().unwrap().len() >= count).await;
+        self.memory.received.lock().unwrap().clone()
+    }
+
+    async fn outbox_is_empty(&self) {
+        until(|| self.memory.outbox.lock().unwrap().is_empty()).await;
+    }
+
+    async fn bounced(&self, count: usize) -> Vec<(String, StanzaCondition)> {
+        until(|| self.memory.bounced.lock().unwrap().len() >= count).await;
+        self.memory.bounced.lock().unwrap().clone()
+    }
+}
+
+impl Drop for Domain {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.directory);
+    }
+}
+
+fn message(from: &str, to: &str, id: &str) -> Stanza {
+    Stanza::new(Kind::Message(MessageType::Chat))
+        .with_from(Jid::parse(from).unwrap())
+        .with_to(Jid::parse(to).unwrap())
+        .with_id(id)
+}
+
+fn presence(from: &str, to: &str, id: &str) -> Stanza {
+    Stanza::new(Kind::Presence(PresenceType::Available))
+        .with_from(Jid::parse(from).unwrap())
+        .with_to(Jid::parse(to).unwrap())
+        .with_id(id)
+}
+
+async fn until(mut holds: impl FnMut() -> bool) {
+    let waiting = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, waiting)
+        .await
+        .expect("in time");
+}
+
+#[tokio::test]
+async fn rows_and_stanzas_arrive_in_order_both_ways() {
+    for start in [Start::StartTls, Start::Direct] {
+        let a = Domain::new("a.example", start).await;
+        let b = Domain::new("b.example", start).await;
+        let (to_b, _stop_a) = a.start(&b, true).await;
+        let (to_a, _stop_b) = b.start(&a, true).await;
+        for row in 1..=200 {
+            a.queue(row, &b);
+        }
+        to_b.wake(b.name);
+        to_b.send(b.name, presence(a.name, b.name, "behind"))
+            .unwrap();
+        let mut expected: Vec<_> = (1..=200).map(|row| row.to_string()).collect();
+        expected.push("behind".to_owned());
+        assert_eq!(b.received(201).await, expected);
+        a.outbox_is_empty().await;
+        b.queue(7, &a);
+        to_a.wake(a.name);
+        assert_eq!(a.received(1).await, ["7"]);
+        let status = to_a.list();
+        assert_eq!((status.len(), status[0].state), (1, State::Up));
+    }
+}
+
+#[tokio::test]
+async fn what_waits_for_an_absent_domain_arrives_when_it_is_back() {
+    let a = Domain::new("a.example", Start::StartTls).await;
+    let b = Domain::new("b.example", Start::StartTls).await;
+    let (to_b, _stop_a) = a.start(&b, true).await;
+    a.queue(1, &b);
+    to_b.wake(b.name);
+    to_b.send(b.name, presence(a.name, b.name, "lost")).unwrap();
+    let bounced = a.bounced(1).await;
+    assert_eq!(
+        bounced[0],
+        ("lost".to_owned(), StanzaCondition::RemoteServerTimeout)
+    );
+
+    let (_, stop_b) = b.start(&a, true).await;
+    assert_eq!(b.received(1).await, ["1"]);
+    a.outbox_is_empty().await;
+
+    // It goes, and comes back, and nothing is lost or doubled.
+    assert!(stop_b.stop(PATIENCE).await);
+    a.queue(2, &b);
+    to_b.wake(b.name);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let (_, _stop_b) = b.start(&a, true).await;
+    assert_eq!(b.received(2).await, ["1", "2"]);
+    a.outbox_is_empty().await;
+}
+
+#[tokio::test]
+async fn a_domain_that_is_not_believed_gets_nothing_and_gives_nothing() {
+    let a = Domain::new("a.example", Start::StartTls).await;
+    let b = Domain::new("b.example", Start::StartTls).await;
+    let (to_b, _stop_a) = a.start(&b, false).await;
+    let (to_a, _stop_b) = b.start(&a, true).await;
+    a.queue(1, &b);
+    to_b.wake(b.name);
+    until(|| {
+        let status = to_b.list();
+        status.iter().any(|s| {
+            s.last_failure
+                .as_ref()
+                .is_some_and(|why| why.contains("believe"))
+        })
+    })
+    .await;
+    b.queue(2, &a);
+    to_a.wake(a.name);
+    until(|| {
+        let status = to_a.list();
+        status.iter().any(|s| {
+            s.last_failure
+                .as_ref()
+                .is_some_and(|why| why.contains("not-authorized"))
+        })
+    })
+    .await;
+    assert!(a.memory.received.lock().unwrap().is_empty());
+    assert!(b.memory.received.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn unknown_and_unwanted_domains() {
+    let a = Domain::new("a.example", Start::StartTls).await;
+    let b = Domain::new("b.example", Start::StartTls).await;
+    let (peers, _stop) = a.start(&b, true).await;
+    let refused = peers.send("evil.example", presence(a.name, "evil.example", "1"));
+    assert_eq!(
+        refused.unwrap_err().1.condition,
+        StanzaCondition::RemoteServerNotFound
+    );
+    peers
+        .send("c.example", presence(a.name, "c.example", "2"))
+        .unwrap();
+    let bounced = a.bounced(1).await;
+    assert_eq!(
+        bounced[0],
+        ("2".to_owned(), StanzaCondition::RemoteServerNotFound)
+    );
+}
+
+#[tokio::test]
+async fn a_stop_leaves_the_outbox_to_the_next_run() {
+    let a = Domain::new("a.example", Start::StartTls).await;
+    let b = Domain::new("b.example", Start::StartTls).await;
+    let (to_b, stop_a) = a.start(&b, true).await;
+    a.queue(1, &b);
+    to_b.wake(b.name);
+    assert!(stop_a.stop(PATIENCE).await);
+    let (to_b, _stop_a) = a.start(&b, true).await;
+    let (_, _stop_b) = b.start(&a, true).await;
+    to_b.wake(b.name);
+    assert_eq!(b.received(1).await, ["1"]);
+}

@@ -95,12 +95,18 @@ pub struct Chat {
     session: tokio::task::JoinHandle<()>,
 }
 
+impl Drop for Chat {
+    fn drop(&mut self) {
+        // An engine busy to the last place in its queue ends when the session's task does.
+        let _ = self.inputs.try_send(Input::Stop);
+    }
+}
+
 impl Chat {
     /// Opens the store and starts; the first session follows by itself.
     pub async fn open(
         opening: Opening,
     ) -> Result<(Self, mpsc::UnboundedReceiver<Update>), ChatError> {
-        let store = SqliteStore::open(&opening.folder, opening.passphrase.as_bytes()).await?;
         let account = opening.connection.login.account.clone();
         let (inputs, from_task) = std::sync::mpsc::sync_channel(INPUTS);
         // Bounded by what the engine has asked for: a request is answered before the next.
@@ -109,7 +115,7 @@ impl Chat {
         let mine = opening.clone();
         std::thread::Builder::new()
             .name("mls-engine".to_owned())
-            .spawn(move || run_engine(&mine, store, &from_task, &outputs, opened))
+            .spawn(move || run_engine(&mine, &from_task, &outputs, opened))
             .map_err(|_| ChatError::Ended)?;
         ready.await.map_err(|_| ChatError::Ended)??;
         let (plain, from_program) = mpsc::channel(64);
@@ -139,10 +145,9 @@ impl Chat {
     }
 
     /// Ends the session as RFC 6120 §4.4 asks, and the engine with it.
-    pub async fn close(self) {
-        // An engine busy to its last place in the queue is ended by the drop instead.
+    pub async fn close(mut self) {
         let _ = self.inputs.try_send(Input::Stop);
-        let _ = tokio::time::timeout(FAREWELL, self.session).await;
+        let _ = tokio::time::timeout(FAREWELL, &mut self.session).await;
     }
 
     /// Runs a verb on the engine's thread and gives what it returned.
@@ -176,12 +181,11 @@ impl Chat {
 /// The engine's thread.
 fn run_engine(
     opening: &Opening,
-    store: SqliteStore,
     inputs: &std::sync::mpsc::Receiver<Input>,
     outputs: &mpsc::UnboundedSender<Output>,
-    opened: oneshot::Sender<Result<(), EngineError>>,
+    opened: oneshot::Sender<Result<(), ChatError>>,
 ) {
-    let mut engine = match open_engine(opening, store) {
+    let mut engine = match open_engine(opening) {
         Ok(engine) => engine,
         Err(error) => {
             let _ = opened.send(Err(error));
@@ -220,7 +224,8 @@ fn run_engine(
     }
 }
 
-fn open_engine(opening: &Opening, store: SqliteStore) -> Result<Engine, EngineError> {
+fn open_engine(opening: &Opening) -> Result<Engine, ChatError> {
+    let store = SqliteStore::open(&opening.folder, opening.passphrase.as_bytes())?;
     let account = opening.connection.login.account.clone();
     let keys = Box::new(store.clone());
     // The session needs the same roots and names what is wrong with them.
@@ -234,7 +239,7 @@ fn open_engine(opening: &Opening, store: SqliteStore) -> Result<Engine, EngineEr
     if engine.device()?.is_none() {
         match engine.enrol(&opening.device_name, now_ms()) {
             Ok(()) | Err(EngineError::Enrolled) => {}
-            Err(error) => return Err(error),
+            Err(error) => return Err(error.into()),
         }
     }
     Ok(engine)

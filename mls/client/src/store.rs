@@ -2,7 +2,8 @@
 //! signature keys in a table of their own.
 //!
 //! The engine is synchronous and runs on a thread of its own; the database is asynchronous. This
-//! is where they meet: calls block that thread, and must never be made from a task.
+//! is where they meet: the store brings a small runtime along, in which that thread waits. It must
+//! never be opened, used or dropped inside a task.
 
 pub mod vault;
 
@@ -14,7 +15,7 @@ use comity_mls_engine::{KeyFault, KeyHandle, SignatureKeys};
 use comity_mls_engine::{Row, Space, Store, StoreError, Transaction};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions as _, Row as _, SqlitePool};
-use tokio::runtime::Handle;
+use tokio::runtime::{Builder, Runtime};
 use vault::{Vault, VaultError};
 
 const SCHEMA: &[&str] = &[
@@ -43,35 +44,21 @@ pub enum OpenError {
 pub struct SqliteStore {
     pool: SqlitePool,
     vault: Arc<Vault>,
-    runtime: Handle,
+    runtime: Arc<Runtime>,
     /// Held while the store is open, so that no second program advances the same ratchets.
     _lock: Arc<std::fs::File>,
 }
 
 impl SqliteStore {
     /// Opens or creates `folder/device.db`; the first passphrase given is the passphrase.
-    pub async fn open(folder: &Path, passphrase: &[u8]) -> Result<Self, OpenError> {
+    pub fn open(folder: &Path, passphrase: &[u8]) -> Result<Self, OpenError> {
         let lock = prepare(folder)?;
-        let options = SqliteConnectOptions::new()
-            .filename(folder.join("device.db"))
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            // What is deleted is overwritten: keys must be gone (RFC 9750 §8.2.2).
-            .pragma("secure_delete", "ON")
-            .disable_statement_logging();
-        let pool = SqlitePoolOptions::new()
-            .max_connections(1)
-            .connect_with(options)
-            .await?;
-        for statement in SCHEMA {
-            sqlx::query(*statement).execute(&pool).await?;
-        }
-        let vault = Arc::new(unlock(&pool, passphrase).await?);
+        let runtime = Builder::new_current_thread().enable_time().build()?;
+        let (pool, vault) = runtime.block_on(open(folder, passphrase))?;
         Ok(Self {
             pool,
-            vault,
-            runtime: Handle::current(),
+            vault: Arc::new(vault),
+            runtime: Arc::new(runtime),
             _lock: Arc::new(lock),
         })
     }
@@ -266,6 +253,26 @@ fn prepare(folder: &Path) -> Result<std::fs::File, OpenError> {
     }
 }
 
+async fn open(folder: &Path, passphrase: &[u8]) -> Result<(SqlitePool, Vault), OpenError> {
+    let options = SqliteConnectOptions::new()
+        .filename(folder.join("device.db"))
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        // What is deleted is overwritten: keys must be gone (RFC 9750 §8.2.2).
+        .pragma("secure_delete", "ON")
+        .disable_statement_logging();
+    let pool = SqlitePoolOptions::new()
+        .max_connections(1)
+        .connect_with(options)
+        .await?;
+    for statement in SCHEMA {
+        sqlx::query(*statement).execute(&pool).await?;
+    }
+    let vault = unlock(&pool, passphrase).await?;
+    Ok((pool, vault))
+}
+
 async fn unlock(pool: &SqlitePool, passphrase: &[u8]) -> Result<Vault, OpenError> {
     let row = sqlx::query("SELECT wrapping FROM vault")
         .fetch_optional(pool)
@@ -297,9 +304,8 @@ mod tests {
 
     #[test]
     fn rows_and_keys_survive_sealed() {
-        let runtime = tokio::runtime::Runtime::new().unwrap();
         let folder = folder();
-        let open = |word: &[u8]| runtime.block_on(SqliteStore::open(&folder, word));
+        let open = |word: &[u8]| SqliteStore::open(&folder, word);
         let mut store = open(b"word").unwrap();
         assert!(matches!(open(b"word"), Err(OpenError::InUse)));
 

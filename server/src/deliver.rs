@@ -145,8 +145,13 @@ impl fmt::Debug for Deliveries {
 }
 
 /// Lets everything out, in the order in which it was decided: what one stanza sets off leaves
-/// before the next.
+/// before the next. For what the server does by itself.
 pub(crate) async fn deliver(home: &Home, deliveries: Deliveries) {
+    deliver_for(home, &Origin::Server, deliveries).await;
+}
+
+/// As [`deliver`], for what this origin has caused.
+pub(crate) async fn deliver_for(home: &Home, origin: &Origin, deliveries: Deliveries) {
     let mut wake = deliveries.wake;
     let mut afterwards = deliveries.afterwards;
     let mut queue = VecDeque::from(deliveries.leaving);
@@ -178,7 +183,7 @@ pub(crate) async fn deliver(home: &Home, deliveries: Deliveries) {
         home.remote.wake(&domain);
     }
     for later in afterwards {
-        start(home, later).await;
+        start(home, origin, later).await;
     }
 }
 
@@ -301,16 +306,14 @@ pub(crate) fn failed(stanza: &Stanza, fault: &comity_storage::Error) -> Deliveri
     )
 }
 
-/// Starts what is done afterwards; waits while too much of it is under way.
-async fn start(home: &Home, later: Later<Deliveries>) {
-    let Ok(permit) = Arc::clone(&home.afterwards).acquire_owned().await else {
-        return;
-    };
+/// Starts what is done afterwards; waits while its cause has too much under way.
+async fn start(home: &Home, origin: &Origin, later: Later<Deliveries>) {
+    let room = home.afterwards.room(origin).await;
     let home = home.clone();
     tokio::spawn(async move {
         let deliveries = later.await;
+        drop(room);
         finish(home, deliveries).await;
-        drop(permit);
     });
 }
 

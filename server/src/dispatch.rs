@@ -22,8 +22,8 @@ pub(crate) async fn take(home: &Home, origin: Origin, stanza: Stanza) {
         id = stanza.id.as_deref(),
     );
     async {
-        let deliveries = decide(home, origin, stanza).await;
-        deliver::deliver(home, deliveries).await;
+        let deliveries = decide(home, origin.clone(), stanza).await;
+        deliver::deliver_for(home, &origin, deliveries).await;
     }
     .instrument(span)
     .await;

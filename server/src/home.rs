@@ -7,8 +7,8 @@ use std::time::SystemTime;
 use comity_storage::Storage;
 use comity_xmpp::error::StanzaError;
 use comity_xmpp::stanza::Stanza;
-use tokio::sync::Semaphore;
 
+use crate::afterwards::Afterwards;
 use crate::requests::Requests;
 use crate::route::Hosts;
 use crate::services::Services;
@@ -56,11 +56,8 @@ pub struct Shared {
     /// From which the salts of unknown users are derived, by domain.
     pub host_secrets: HashMap<String, Vec<u8>>,
     /// Bounds what is done after a stanza (see [`crate::deliver::Deliveries::afterwards`]).
-    pub afterwards: Arc<Semaphore>,
+    pub afterwards: Afterwards,
 }
-
-/// Tasks that may be under way after their stanza has been handled.
-pub const AFTERWARDS: usize = 1024;
 
 /// How much the server keeps for its users.
 #[derive(Clone, Debug)]

@@ -5,6 +5,7 @@
 //! [`deliver::Deliveries`]. [`home`] is what they all share, [`sessions`] who is bound here.
 
 pub mod admin;
+pub mod afterwards;
 pub mod cli;
 pub mod deliver;
 pub mod dispatch;

@@ -16,9 +16,9 @@ use comity_xmpp::ns;
 use comity_xmpp::stanza::Stanza;
 use comity_xmpp::stream::Header;
 use comity_xmpp::xml;
-use tokio::sync::Semaphore;
 
-use crate::home::{AFTERWARDS, Clock, Federation, Home, Limits, Remote, Shared};
+use crate::afterwards::Afterwards;
+use crate::home::{Clock, Federation, Home, Limits, Remote, Shared};
 use crate::requests::Requests;
 use crate::route::Hosts;
 use crate::services::Services;
@@ -136,7 +136,7 @@ impl Play {
             limits,
             federation: Federation::default(),
             host_secrets: std::collections::HashMap::new(),
-            afterwards: Arc::new(Semaphore::new(AFTERWARDS)),
+            afterwards: Afterwards::default(),
         });
         Self {
             home,

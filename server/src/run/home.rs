@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use comity_conf::{Conf, Federation as Policy};
 use comity_storage::Storage;
-use tokio::sync::Semaphore;
 
 use super::RunError;
 use super::clients::size;
-use crate::home::{AFTERWARDS, Clock, Federation, Home, Limits, Remote, Shared};
+use crate::afterwards::Afterwards;
+use crate::home::{Clock, Federation, Home, Limits, Remote, Shared};
 use crate::module::account;
 use crate::requests::Requests;
 use crate::route::Hosts;
@@ -36,7 +36,7 @@ pub(super) async fn home(
         limits: limits(conf),
         federation: federation(conf),
         host_secrets,
-        afterwards: Arc::new(Semaphore::new(AFTERWARDS)),
+        afterwards: Afterwards::default(),
     }))
 }
 

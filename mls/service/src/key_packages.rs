@@ -5,7 +5,7 @@
 //! and may take long: not on a thread that serves sockets), then [`Directory::publish`].
 
 mod examine;
-mod package;
+pub(crate) mod package;
 
 use std::collections::BTreeMap;
 

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use comity_mls_service::room::rows;
 use comity_mls_service::room::sync::Feed;
+use comity_mls_wire::limits;
 use comity_mls_wire::refusal::Refusal;
 use comity_mls_wire::room::Member;
 use comity_mls_wire::sync::{Answer, Request as Asked};
@@ -113,6 +114,8 @@ async fn begin(
     let answer = Answer::Syncing {
         rooms: held
             .into_iter()
+            // What the client may be told; it is fed all of its rooms.
+            .take(limits::ROOMS)
             .map(|(room, seq)| Ok((rows::address(room)?, seq)))
             .collect::<Result<_, rows::Corrupt>>()
             .map_err(|error| failed(&error))?,

@@ -37,20 +37,22 @@ struct Leaf {
 /// LeafNodeSource of a leaf in a KeyPackage.
 const SOURCE_KEY_PACKAGE: u8 = 1;
 
-/// What the directory looks at.
-pub(super) struct Said {
-    pub(super) capabilities: Capabilities,
-    pub(super) not_before: u64,
-    pub(super) not_after: u64,
+/// What directory and Delivery Service look at.
+pub(crate) struct Said {
+    pub(crate) encryption_key: Vec<u8>,
+    pub(crate) capabilities: Capabilities,
+    pub(crate) not_before: u64,
+    pub(crate) not_after: u64,
 }
 
 /// Reads a KeyPackage (without the MLSMessage around it).
-pub(super) fn read(bytes: &[u8]) -> Result<Said, String> {
+pub(crate) fn read(bytes: &[u8]) -> Result<Said, String> {
     let package = KeyPackage::mls_decode_exhaustive(bytes).map_err(|fault| fault.to_string())?;
     if package.leaf.source != SOURCE_KEY_PACKAGE {
         return Err("its leaf is not one of a KeyPackage".to_owned());
     }
     Ok(Said {
+        encryption_key: package.leaf.encryption_key,
         capabilities: package.leaf.capabilities,
         not_before: package.leaf.not_before,
         not_after: package.leaf.not_after,

@@ -43,7 +43,7 @@ pub fn commit(
     if committed.committer != leaf {
         return Err(invalid_commit("another leaf has signed it").into());
     }
-    let next = follow(deciding, state, committed, leaf, bundle)?;
+    let next = follow(deciding, room, committed, leaf, bundle)?;
     decide(deciding, state, sender, bundle, next)
 }
 
@@ -150,7 +150,7 @@ struct Next {
 
 fn follow(
     deciding: &Deciding<'_>,
-    state: &State,
+    room: &Room,
     committed: Committed,
     leaf: u32,
     bundle: &Bundle,
@@ -164,9 +164,10 @@ fn follow(
     let Committed {
         mut tree, applied, ..
     } = committed;
-    let policy = context::check(tree.context(), deciding.hub)?;
+    let before = room.tree.context();
+    let policy = context::check(tree.context(), Some(before), deciding.hub)?;
     let members = tree.members().map_err(invalid)?;
-    if members.get(&leaf) != state.members.get(&leaf) {
+    if members.get(&leaf) != room.state.members.get(&leaf) {
         return Err(invalid_commit("the committer's leaf names another device").into());
     }
     check_unique(&members)?;
@@ -314,6 +315,10 @@ fn decide(
     };
     let epoch = begin.epoch;
     let welcome = welcome(deciding, &entry, epoch, bundle, &begin.tree);
+    if let Some(welcome) = &welcome {
+        // To our own devices it travels without the commit, in a stanza all the same.
+        fanout::check_stanza(welcome.welcome.len() + welcome.tree.len())?;
+    }
     let audience = Audience {
         before: state.domains(),
         after: domains(next.members.values()),

@@ -4,11 +4,18 @@ use comity_mls_wire::policy::{Handshakes, Policy, required_capabilities};
 use comity_mls_wire::refusal::Refusal;
 use mls_rs::extension::built_in::{ExternalSendersExt, RequiredCapabilitiesExt};
 use mls_rs::group::GroupContext;
+use mls_rs_core::extension::MlsExtension as _;
 
 use super::hub::HubKey;
 
 /// Reads the room's policy out of a context that has all that a room needs.
-pub fn check(context: &GroupContext, hub: &HubKey) -> Result<Policy, Refusal> {
+///
+/// `before` is the context it follows, if it is not the room's first.
+pub fn check(
+    context: &GroupContext,
+    before: Option<&GroupContext>,
+    hub: &HubKey,
+) -> Result<Policy, Refusal> {
     let extensions = context.extensions();
     let policy = Policy::of(extensions).map_err(|error| not_allowed(error.to_string()))?;
     if policy.handshakes != Handshakes::Public {
@@ -31,7 +38,13 @@ pub fn check(context: &GroupContext, hub: &HubKey) -> Result<Policy, Refusal> {
             "the policy forbids extension type {forbidden:#06x}"
         )));
     }
-    check_external_senders(context, hub)?;
+    let number = ExternalSendersExt::extension_type();
+    let unchanged =
+        before.is_some_and(|before| before.extensions().get(number) == extensions.get(number));
+    // A room names its hub's former key until an owner commits the new one.
+    if !unchanged {
+        check_external_senders(context, hub)?;
+    }
     check_required_capabilities(context)?;
     Ok(policy)
 }

@@ -39,7 +39,7 @@ pub fn create(
         return Err(bad("a group_id has 1 to 255 octets").into());
     }
     debug_assert_eq!(message.group_id(), Some(context.group_id()));
-    let policy = super::context::check(context, deciding.hub)?;
+    let policy = super::context::check(context, None, deciding.hub)?;
     check_policy(&policy, sender, request)?;
     decide(deciding, room, sender, request, tree, policy)
 }

@@ -24,7 +24,7 @@ use comity_xmpp::jid::BareJid;
 use mls_rs_core::crypto::CipherSuite;
 use tokio::sync::OwnedMutexGuard;
 
-use super::fanout::Plan;
+use super::fanout::{self, Plan};
 use super::limits::Limits;
 use super::public_tree::Observer;
 use super::rates::{Kind, Rates};
@@ -360,6 +360,7 @@ impl<P: Pool> Hub<P> {
             .await
             .ok_or_else(|| internal("the pool is gone", "exporting a tree"))?
             .map_err(|error| internal(error, "exporting a tree"))?;
+        fanout::check_stanza(tree.len() + room.state.group_info.len())?;
         Ok(Answer::GroupInfo {
             group_info: Bytes::copy_from_slice(&room.state.group_info),
             tree: tree.into(),

@@ -13,10 +13,10 @@ use bytes::Bytes;
 use super::fanout::{self, Audience};
 use super::hub::{Decided, Deciding};
 use super::log::{Draft, End, accepted, advanced};
-use super::order;
 use super::policy::{self, Deed};
 use super::public_tree::{Fault, PublicTree};
 use super::state::{Pending, Room, State};
+use super::{additions, order};
 use crate::error::Refused;
 use crate::framing::{self, Content, Framing};
 
@@ -34,7 +34,7 @@ pub fn propose(
     let deed = Deed::of(&described.proposal, &state.members).map_err(invalid)?;
     policy::check_proposal(state, &sender.account, &deed)?;
     check_pending(deciding, state, leaf, &deed)?;
-    check_deed(deciding, state, sender, leaf, &deed, &described.proposal)?;
+    check_deed(deciding, room, sender, leaf, &deed, &described.proposal)?;
     let removes = match &deed {
         Deed::Remove { leaf, .. } => Some(*leaf),
         Deed::SelfRemove => Some(leaf),
@@ -126,7 +126,7 @@ fn check_pending(
 
 fn check_deed(
     deciding: &Deciding<'_>,
-    state: &State,
+    Room { state, tree }: &Room,
     sender: &Member,
     leaf: u32,
     deed: &Deed,
@@ -138,10 +138,13 @@ fn check_deed(
         }
         (Deed::Add(member), Proposal::Add(add)) => {
             policy::check_newcomer(state, &sender.account, member)?;
+            // MLS judges an Add when it is committed; one that can never be would be in the way of
+            // every commit of the epoch.
             let package = add.key_package();
             deciding
                 .observer
                 .check_key_package(package, deciding.at())
+                .and_then(|()| additions::check(tree, package))
                 .map_err(invalid)
         }
         _ => Ok(()),

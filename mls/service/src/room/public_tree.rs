@@ -17,7 +17,8 @@ use mls_rs::external_client::{
 };
 use mls_rs::group::proposal::Proposal;
 use mls_rs::group::{
-    CommitEffect, CommitMessageDescription, ExportedTree, GroupContext, ProposalMessageDescription,
+    CommitEffect, CommitMessageDescription, ExportedTree, GroupContext, Node,
+    ProposalMessageDescription,
 };
 use mls_rs::identity::SigningIdentity;
 use mls_rs::mls_rules::ProposalInfo;
@@ -28,6 +29,7 @@ use mls_rs_core::group::ProposalType;
 use mls_rs_crypto_openssl::OpensslCryptoProvider;
 
 use crate::error::Refused;
+use crate::key_packages::package::Said;
 
 type Config =
     WithCryptoProvider<OpensslCryptoProvider, WithIdentityProvider<Provider, ExternalBaseConfig>>;
@@ -198,6 +200,39 @@ impl PublicTree {
             .collect()
     }
 
+    /// Is this key in a node already, or proposed to be (RFC 9420 §7.3: keys are unique in a tree)?
+    pub fn holds_key(&self, encryption_key: &[u8], signature_key: &[u8]) -> Result<bool, Fault> {
+        let in_tree = self
+            .group
+            .exported_tree()
+            .nodes()
+            .iter()
+            .flatten()
+            .any(|node| match node {
+                Node::Leaf(leaf) => {
+                    leaf.public_key.as_ref() == encryption_key
+                        || leaf.signing_identity.signature_key.as_ref() == signature_key
+                }
+                Node::Parent(parent) => parent.public_key.as_ref() == encryption_key,
+            });
+        if in_tree {
+            return Ok(true);
+        }
+        for (_, proposal) in self.proposals() {
+            let Proposal::Add(add) = proposal else {
+                continue;
+            };
+            let other = add.key_package();
+            let said = said(other)?;
+            if said.encryption_key == encryption_key
+                || other.signing_identity().signature_key.as_ref() == signature_key
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// The proposals that may be committed by reference: reference and proposal.
     #[must_use]
     pub fn proposals(&self) -> Vec<(Vec<u8>, Proposal)> {
@@ -257,6 +292,12 @@ impl PublicTree {
             _ => Err(Fault::Invalid("it is no GroupInfo".to_owned())),
         }
     }
+}
+
+/// What a package's leaf says of itself.
+pub(super) fn said(package: &mls_rs::KeyPackage) -> Result<Said, Fault> {
+    let bytes = package.mls_encode_to_vec().map_err(MlsError::from)?;
+    crate::key_packages::package::read(&bytes).map_err(Fault::Invalid)
 }
 
 /// Account and device that a member's certificate names. That it tells the truth was found out

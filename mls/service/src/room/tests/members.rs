@@ -249,6 +249,31 @@ async fn a_proposal_is_checked_before_everybody_has_to_commit_it() {
 }
 
 #[tokio::test]
+async fn a_package_that_no_commit_could_add_is_not_proposed() {
+    let world = World::new().await;
+    let mut alice = world.room().await;
+    let refuse = async |package: MlsMessage, alice: &mut Device| {
+        alice.group().clear_proposal_cache();
+        let add = alice.group().propose_add(package, Vec::new()).unwrap();
+        let refusal = world.refuse(alice, propose(&add)).await;
+        assert!(
+            matches!(refusal, Refusal::InvalidMessage { .. }),
+            "{refusal:?}"
+        );
+    };
+    // It does not know the policy component.
+    let simple = world.device_without_policy("carol@b.example", 3);
+    refuse(simple.package(), &mut alice).await;
+    // The same package twice, and another one with the same signature key.
+    let carol = world.device("carol@b.example", 4);
+    let bob = world.device("bob@b.example", 2);
+    let mut bob = invite(&world, &mut alice, bob).await;
+    let add = bob.group().propose_add(carol.package(), Vec::new());
+    world.accept(&bob, propose(&add.unwrap())).await;
+    refuse(carol.package(), &mut alice).await;
+}
+
+#[tokio::test]
 async fn a_certificate_of_another_domain_speaks_for_nobody_here() {
     let world = World::new().await;
     let mut alice = world.room().await;

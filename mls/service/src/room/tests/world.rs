@@ -156,6 +156,15 @@ impl World {
         Device::new(member, domain, &self.cas)
     }
 
+    /// A device of b that is no client of the extension.
+    pub(super) fn device_without_policy(&self, account: &str, device: u128) -> Device {
+        let member = Member {
+            account: jid(account),
+            device: Uuid::from_u128(device),
+        };
+        Device::with_extensions(member, &self.b, &self.cas, &[])
+    }
+
     /// A device that b's CA vouches for, in the name of an account of another domain.
     pub(super) fn forged(&self, account: &str, device: u128) -> Device {
         let member = Member {
@@ -347,6 +356,15 @@ pub(super) struct Device {
 
 impl Device {
     fn new(member: Member, domain: &Domain, cas: &Arc<Cas>) -> Self {
+        Self::with_extensions(member, domain, cas, &[EXTENSION_TYPE])
+    }
+
+    fn with_extensions(
+        member: Member,
+        domain: &Domain,
+        cas: &Arc<Cas>,
+        extensions: &[u16],
+    ) -> Self {
         let issuers: Arc<dyn Issuers> = Arc::clone(cas) as _;
         let (identity, key) = domain.identity(&member);
         let crypto = OpensslCryptoProvider::with_enabled_cipher_suites(vec![SUITE]);
@@ -367,7 +385,7 @@ impl Device {
             .identity_provider(Provider::new(issuers))
             .mls_rules(rules)
             .custom_proposal_type(ProposalType::SELF_REMOVE)
-            .extension_type(EXTENSION_TYPE.into())
+            .extension_types(extensions.iter().map(|number| (*number).into()))
             .signing_identity(identity, secret, SUITE)
             .build();
         Self {

@@ -108,6 +108,12 @@ impl Session {
         &self.jid
     }
 
+    /// Bytes said that nobody has taken yet.
+    #[must_use]
+    pub fn waiting_bytes(&self) -> usize {
+        self.speaker.waiting_bytes()
+    }
+
     /// What the client was sent and never acknowledged, or what was never written; oldest first.
     #[must_use]
     pub fn into_unacked(self) -> Vec<Arc<Stanza>> {

@@ -23,8 +23,10 @@ use crate::session::{self, Session};
 
 /// How long a client may take to read our last words.
 const LAST_WORDS: Duration = Duration::from_secs(5);
-/// Stanzas handed to a session in one go, so that they leave in one write.
+/// Stanzas handed to a session in one go, so that they leave in one write; fewer, once they make
+/// so many bytes.
 const BURST: usize = 32;
+const BURST_BYTES: usize = 64 * 1024;
 
 type Bare = Pump<Transport, Negotiate>;
 type Full = Pump<Transport, Session>;
@@ -69,7 +71,7 @@ async fn negotiate(
 ) -> Result<(Full, Inbox), NoSession> {
     let mut transport = Transport::Plain(socket);
     if start == Start::Direct {
-        transport = secure(transport, start, shared).await?;
+        transport = secure(transport, start, shared, stop).await?;
     }
     let secured = transport.is_tls().then(|| Secured {
         exporter: transport.exporter(),
@@ -90,7 +92,7 @@ async fn negotiate(
         };
         let Step::Event(event) = step else { continue };
         match event {
-            negotiate::Event::StartTls => pump = start_tls(pump, shared).await?,
+            negotiate::Event::StartTls => pump = start_tls(pump, shared, stop).await?,
             negotiate::Event::Restart => pump.restart(),
             negotiate::Event::Credentials(account) => {
                 let credentials = shared.server.credentials(&account).await;
@@ -139,20 +141,24 @@ async fn secure(
     transport: Transport,
     start: Start,
     shared: &Shared,
+    stop: &mut Stop,
 ) -> Result<Transport, NoSession> {
     match transport {
         Transport::Plain(socket) => {
             let patience = shared.options.negotiation;
-            Ok(shared.acceptor.accept(socket, start, patience).await?)
+            tokio::select! {
+                accepted = shared.acceptor.accept(socket, start, patience) => Ok(accepted?),
+                () = stop.wait() => Err(NoSession::Left),
+            }
         }
         secured @ Transport::Tls(_) => Ok(secured),
     }
 }
 
-async fn start_tls(mut pump: Bare, shared: &Shared) -> Result<Bare, NoSession> {
+async fn start_tls(mut pump: Bare, shared: &Shared, stop: &mut Stop) -> Result<Bare, NoSession> {
     pump.flush().await?;
     let (transport, machine) = pump.into_parts();
-    let transport = secure(transport, Start::StartTls, shared).await?;
+    let transport = secure(transport, Start::StartTls, shared, stop).await?;
     let secured = Secured {
         exporter: transport.exporter(),
     };
@@ -221,7 +227,7 @@ async fn carry(mut pump: Full, mut inbox: Inbox, jid: &Jid, server: &dyn Server,
 }
 
 fn deliver(pump: &mut Full, inbox: &mut Inbox, first: Option<ToSession>) {
-    let first = match first {
+    let mut given = match first {
         Some(ToSession::Stanza(stanza)) => Ok(stanza),
         Some(ToSession::Close(error)) => Err(error),
         // Nobody can send to this session any more: the server has let go of it.
@@ -230,12 +236,16 @@ fn deliver(pump: &mut Full, inbox: &mut Inbox, first: Option<ToSession>) {
             "the session is gone",
         )),
     };
-    let rest = std::iter::from_fn(|| inbox.try_next()).take(BURST);
-    for given in std::iter::once(first).chain(rest) {
+    for turn in 1.. {
         pump.command(match given {
             Ok(stanza) => session::Command::Deliver(stanza),
             Err(error) => session::Command::Close(Some(error)),
         });
+        if turn == BURST || pump.machine().waiting_bytes() >= BURST_BYTES {
+            return;
+        }
+        let Some(next) = inbox.try_next() else { return };
+        given = next;
     }
 }
 

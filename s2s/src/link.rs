@@ -134,6 +134,10 @@ impl Federation {
 impl Peers {
     /// There are new rows for the domain in the outbox. Never lost, and cheap when repeated.
     pub fn wake(&self, domain: &str) {
+        // Rows for a domain that streams are no longer wanted with expire where they are.
+        if !self.0.server.federates(domain) {
+            return;
+        }
         self.tell(domain, ToPeer::Wake, |desk| {
             desk.woken.store(true, Ordering::Release);
         });

@@ -256,8 +256,11 @@ impl Peer {
     /// There is no stream, or no longer: None where it ended in good order. `unacked` is what was
     /// on its way; its rows are still in the outbox.
     pub fn ended(&mut self, failure: Option<Failure>, unacked: Vec<Parcel>, now: Instant) {
-        let was_up = self.state == State::Up;
-        let lasted = was_up && (self.delivered_something || now >= self.since + LASTING);
+        let lasted = match self.state {
+            State::Closing => true,
+            State::Up => self.delivered_something || now >= self.since + LASTING,
+            State::Idle | State::Connecting | State::Waiting => false,
+        };
         self.stale = self.fetching;
         self.dirty |= !self.rows.is_empty()
             || unacked
@@ -277,7 +280,7 @@ impl Peer {
                     .push_back(Action::Bounce(*stanza, error.clone()));
             }
         }
-        if failure.is_none() || lasted {
+        if lasted {
             // The peer was well and may be again at once: a restart, a cut line, an idle close.
             self.failures = 0;
             self.enter(State::Idle, now);

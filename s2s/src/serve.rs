@@ -92,7 +92,7 @@ async fn negotiate(
             Pump::new(Transport::Plain(socket), machine, EARLY_LIMITS)
         }
         Start::Direct => {
-            let (transport, proof) = secure(shared, socket, start).await?;
+            let (transport, proof) = secure(shared, socket, start, stop).await?;
             let machine = Incoming::new(settings(shared), Some(proof), now());
             Pump::new(transport, machine, EARLY_LIMITS)
         }
@@ -114,7 +114,7 @@ async fn negotiate(
                 let Transport::Plain(socket) = transport else {
                     return Err(Gone::Orderly);
                 };
-                let (transport, proof) = secure(shared, socket, Start::StartTls).await?;
+                let (transport, proof) = secure(shared, socket, Start::StartTls, stop).await?;
                 pump = Pump::new(transport, machine, EARLY_LIMITS);
                 pump.command(Command::TlsStarted(proof));
             }
@@ -150,11 +150,13 @@ async fn secure(
     shared: &Shared,
     socket: TcpStream,
     start: Start,
-) -> Result<(Transport, Box<dyn Proof>), TlsError> {
-    let accepting = shared
-        .acceptor
-        .accept(socket, start, shared.options.negotiation);
-    let transport = accepting.await?;
+    stop: &mut Stop,
+) -> Result<(Transport, Box<dyn Proof>), Gone> {
+    let patience = shared.options.negotiation;
+    let transport = tokio::select! {
+        accepted = shared.acceptor.accept(socket, start, patience) => accepted?,
+        () = stop.wait() => return Err(Gone::Orderly),
+    };
     let shown = Shown::new(transport.peer_chain(), shared.roots.clone());
     Ok((transport, Box::new(shown)))
 }

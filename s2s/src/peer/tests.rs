@@ -328,6 +328,13 @@ fn a_stream_that_ends_at_once_counts_as_a_failure() {
 }
 
 #[test]
+fn a_peer_that_closes_at_once_however_politely_is_no_better() {
+    let mut play = Play::up();
+    play.peer.ended(None, vec![Parcel::Row(1)], play.now);
+    assert_eq!(play.pause().as_secs(), 2);
+}
+
+#[test]
 fn rows_that_were_being_read_for_a_lost_stream_are_read_again() {
     let mut play = Play::up();
     play.peer.wake(play.now);
@@ -354,6 +361,8 @@ fn after_a_long_silence_the_stream_is_closed_and_the_peer_rests() {
     assert_eq!(play.wants(), ["stanza x"]);
     let delivered = vec![Parcel::Volatile(Box::new(stanza("x")))];
     play.peer.delivered(delivered, play.now);
+    play.pass(SETTINGS.idle);
+    assert_eq!(play.wants(), ["close"]);
     play.peer.ended(None, Vec::new(), play.now);
     play.pass(Duration::from_secs(59));
     assert_eq!(play.wants(), [""; 0]);

@@ -17,6 +17,7 @@ pub struct Speaker {
     content_ns: &'static str,
     state: State,
     out: VecDeque<Frame>,
+    bytes: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +34,7 @@ impl Speaker {
             content_ns,
             state: State::Silent,
             out: VecDeque::new(),
+            bytes: 0,
         }
     }
 
@@ -61,6 +63,7 @@ impl Speaker {
     /// namespace.
     pub fn say_bytes(&mut self, element: Bytes) {
         if self.state == State::Open {
+            self.bytes += element.len();
             self.out.push_back(Frame::Element(element));
         }
     }
@@ -98,8 +101,18 @@ impl Speaker {
         self.out.len()
     }
 
+    /// Bytes of their elements.
+    #[must_use]
+    pub fn waiting_bytes(&self) -> usize {
+        self.bytes
+    }
+
     pub fn poll(&mut self) -> Option<Frame> {
-        self.out.pop_front()
+        let frame = self.out.pop_front()?;
+        if let Frame::Element(element) = &frame {
+            self.bytes -= element.len();
+        }
+        Some(frame)
     }
 }
 
@@ -127,6 +140,7 @@ mod tests {
             &said[..],
             [Frame::Open(_), Frame::Element(_), Frame::Close]
         ));
+        assert_eq!((speaker.waiting(), speaker.waiting_bytes()), (0, 0));
     }
 
     #[test]

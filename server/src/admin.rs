@@ -3,6 +3,8 @@
 //! through [`client`].
 
 pub mod client;
+mod device;
+mod peer;
 pub mod protocol;
 mod user;
 
@@ -20,6 +22,7 @@ use comity_xmpp::jid::BareJid;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
+use uuid::Uuid;
 
 use crate::home::Clock;
 use crate::passwords::Passwords;
@@ -40,6 +43,8 @@ pub struct State {
     pub clock: Arc<dyn Clock>,
     pub kick: Arc<Kick>,
     pub leave: Arc<Leave>,
+    pub revoked: Arc<Revoked>,
+    pub trust: Arc<Trust>,
 }
 
 /// Ends the sessions of an account, for the reason given; how many there were.
@@ -48,6 +53,14 @@ pub type Kick = dyn Fn(&BareJid, &str) -> usize + Send + Sync;
 /// Ends the subscriptions of an account that is about to be deleted.
 pub type Leave = dyn Fn(BareJid) -> Leaving + Send + Sync;
 pub type Leaving = Pin<Box<dyn Future<Output = Result<(), comity_storage::Error>> + Send>>;
+
+/// Takes the rights of a device that has been revoked from its sessions, and tells the others.
+pub type Revoked = dyn Fn(BareJid, Uuid) -> Done + Send + Sync;
+pub type Done = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Asks a domain for its anchors and believes the root given; else why not.
+pub type Trust = dyn Fn(String, [u8; 32]) -> Trusting + Send + Sync;
+pub type Trusting = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
 
 /// Where the socket of a data directory is.
 #[must_use]
@@ -139,6 +152,10 @@ async fn carry_out(request: Request, state: &State) -> Answer {
         Request::UserEnable { jid, enabled } => user::enable(state, &jid, enabled).await,
         Request::UserDelete { jid } => user::delete(state, &jid).await,
         Request::UserList { domain, after } => user::list(state, domain, &after).await,
+        Request::DeviceList { jid } => device::list(state, &jid).await,
+        Request::DeviceRevoke { jid, id } => device::revoke(state, &jid, &id).await,
+        Request::PeerList => peer::list(state).await,
+        Request::PeerTrust { domain, root } => peer::trust(state, &domain, &root).await,
     };
     result.unwrap_or_else(|why| Answer::Refused { why })
 }

@@ -1,8 +1,10 @@
 //! The command line.
 
+pub mod device;
 pub mod init;
 pub mod log;
 mod password;
+pub mod peer;
 pub mod serve;
 pub mod user;
 
@@ -31,6 +33,20 @@ pub enum Command {
         file: File,
         #[command(subcommand)]
         command: user::Command,
+    },
+    /// Devices of accounts of the running server.
+    Device {
+        #[command(flatten)]
+        file: File,
+        #[command(subcommand)]
+        command: device::Command,
+    },
+    /// Other domains, as the running server believes them.
+    Peer {
+        #[command(flatten)]
+        file: File,
+        #[command(subcommand)]
+        command: peer::Command,
     },
 }
 

@@ -12,13 +12,12 @@ use comity_storage::Storage;
 
 use crate::admin;
 use crate::home::Clock;
-use crate::module::roster;
-use crate::passwords::Passwords;
 use crate::services::ServicesError;
 
 mod clients;
 mod domains;
 mod home;
+mod operator;
 mod peers;
 mod ticks;
 mod tls;
@@ -75,18 +74,7 @@ pub async fn run(
     )
     .await?;
     let (stopper, stop) = stop::channel();
-    let (sessions, rosters) = (home.clone(), home.clone());
-    let state = admin::State {
-        storage: storage.clone(),
-        domains: domains.clone().into(),
-        passwords: Passwords::new(conf.accounts.scram_iterations),
-        clock,
-        kick: Arc::new(move |account, why| sessions.sessions.kick(account, why)),
-        leave: Arc::new(move |account| {
-            let home = rosters.clone();
-            Box::pin(async move { roster::leave(&home, &account).await })
-        }),
-    };
+    let state = operator::state(&conf, &domains, &home);
     tokio::spawn(admin::serve(listener, state, stop.clone()));
     tokio::spawn(Arc::clone(&certificates).watch(stop.clone()));
     tokio::spawn(tls::reload_at_hangup(

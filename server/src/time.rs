@@ -11,6 +11,12 @@ pub(crate) fn stamp(ms: u64) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hours:02}:{minutes:02}:{seconds:02}.{millis:03}Z")
 }
 
+/// `2002-09-10`, of seconds since 1970.
+pub(crate) fn day(seconds: u64) -> String {
+    let (year, month, day) = date(seconds / (24 * 3600));
+    format!("{year:04}-{month:02}-{day:02}")
+}
+
 /// The proleptic Gregorian date of a day since 1970-01-01. Years are counted from March, so that
 /// the leap day comes last, in cycles of 400 years.
 fn date(day: u64) -> (u64, u64, u64) {
@@ -32,7 +38,7 @@ fn date(day: u64) -> (u64, u64, u64) {
 
 #[cfg(test)]
 mod tests {
-    use super::stamp;
+    use super::{day, stamp};
 
     #[test]
     fn stamps() {
@@ -40,6 +46,7 @@ mod tests {
         assert_eq!(stamp(951_782_399_999), "2000-02-28T23:59:59.999Z");
         assert_eq!(stamp(951_782_400_000), "2000-02-29T00:00:00.000Z");
         assert_eq!(stamp(1_031_699_305_000), "2002-09-10T23:08:25.000Z");
+        assert_eq!(day(951_868_799), "2000-02-29");
         assert_eq!(stamp(4_107_542_400_000), "2100-03-01T00:00:00.000Z");
     }
 }

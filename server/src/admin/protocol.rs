@@ -32,6 +32,23 @@ pub enum Request {
         domain: Option<String>,
         after: String,
     },
+    /// Devices of an account, revoked ones too.
+    DeviceList {
+        jid: String,
+    },
+    DeviceRevoke {
+        jid: String,
+        /// A UUID.
+        id: String,
+    },
+    /// Roots: ours, and those of other domains as they are believed.
+    PeerList,
+    /// The operators have compared a domain's new root.
+    PeerTrust {
+        domain: String,
+        /// SHA-256 of its certificate, in hexadecimal.
+        root: String,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -45,6 +62,12 @@ pub enum Answer {
         users: Vec<User>,
         more: bool,
     },
+    Devices {
+        devices: Vec<Device>,
+    },
+    Peers {
+        peers: Vec<Peer>,
+    },
     /// Nothing was done, because of `why`.
     Refused {
         why: String,
@@ -57,6 +80,27 @@ pub struct User {
     pub enabled: bool,
     /// Milliseconds since 1970.
     pub created: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Device {
+    /// A UUID.
+    pub id: String,
+    pub name: String,
+    /// Seconds since 1970.
+    pub registered: u64,
+    pub revoked: Option<u64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Peer {
+    pub domain: String,
+    /// SHA-256 of the root's certificate, in hexadecimal.
+    pub root: String,
+    /// When its statement ends, in seconds since 1970.
+    pub expires: u64,
+    /// A domain of ours.
+    pub own: bool,
 }
 
 /// Reads a line.

@@ -30,6 +30,7 @@ async fn play(name: &str) -> Play {
     let storage = Storage::open(Path::new(":memory:")).await.unwrap();
     let kicked = Arc::new(Mutex::new(Vec::new()));
     let (seen, left) = (Arc::clone(&kicked), Arc::clone(&kicked));
+    let (ended, trusted) = (Arc::clone(&kicked), Arc::clone(&kicked));
     let state = State {
         storage: storage.clone(),
         domains: vec!["a.example".to_owned(), "b.example".to_owned()].into(),
@@ -41,6 +42,17 @@ async fn play(name: &str) -> Play {
         }),
         leave: Arc::new(move |account| {
             left.lock().unwrap().push(format!("{account} leaves"));
+            Box::pin(async { Ok(()) })
+        }),
+        revoked: Arc::new(move |account, device| {
+            ended.lock().unwrap().push(format!("{account}: {device}"));
+            Box::pin(async {})
+        }),
+        trust: Arc::new(move |domain, root| {
+            trusted
+                .lock()
+                .unwrap()
+                .push(format!("{domain}: {}", root[0]));
             Box::pin(async { Ok(()) })
         }),
     };
@@ -268,5 +280,93 @@ async fn long_lists_come_in_parts() {
         after = users.last().unwrap().jid.clone();
     }
     assert_eq!(counts, [250, 2]);
+    play.end().await;
+}
+
+#[tokio::test]
+async fn a_device_is_listed_and_revoked_once() {
+    let play = play("device").await;
+    let mut client = play.client().await;
+    done(&mut client, add("alice@a.example", "one")).await;
+    let id = Uuid::from_u128(7);
+    let change = comity_storage::RegisterDevice {
+        id: id.into_bytes(),
+        account: "alice@a.example".to_owned(),
+        name: "phone".to_owned(),
+        device_key: vec![1],
+        now: 5,
+        limit: 1,
+    };
+    play.storage.write(change).await.unwrap();
+    let revoke = |jid: &str, id: Uuid| Request::DeviceRevoke {
+        jid: jid.to_owned(),
+        id: id.to_string(),
+    };
+    let nonsense = Request::DeviceRevoke {
+        jid: "alice@a.example".to_owned(),
+        id: "phone".to_owned(),
+    };
+    let nonsense = refused(&mut client, nonsense).await;
+    assert!(nonsense.contains("no device id"), "{nonsense}");
+    let alice = "alice@a.example";
+    let unknown = refused(&mut client, revoke(alice, Uuid::from_u128(8))).await;
+    assert!(unknown.contains("comity device list"), "{unknown}");
+    refused(&mut client, revoke("bob@a.example", id)).await;
+    let first = done(&mut client, revoke(alice, id)).await;
+    assert!(first.starts_with("revoked device"), "{first}");
+    let again = done(&mut client, revoke(alice, id)).await;
+    assert!(again.ends_with("revoked before"), "{again}");
+    let list = Request::DeviceList {
+        jid: alice.to_owned(),
+    };
+    let listed = client.ask(&list).await.unwrap();
+    let device = protocol::Device {
+        id: id.to_string(),
+        name: "phone".to_owned(),
+        registered: 5,
+        revoked: Some(12 * 3600),
+    };
+    assert_eq!(
+        listed,
+        Answer::Devices {
+            devices: vec![device]
+        }
+    );
+    let told = play.kicked.lock().unwrap().join("; ");
+    assert_eq!(told, format!("{alice}: {id}"));
+    play.end().await;
+}
+
+#[tokio::test]
+async fn another_domains_root_is_shown_and_believed_when_compared() {
+    let play = play("peer").await;
+    let mut client = play.client().await;
+    let pinned = comity_storage::PinnedAnchors {
+        domain: "c.example".to_owned(),
+        root: [0xab; 32],
+        sequence: 3,
+        expires: 9,
+        record: Vec::new(),
+    };
+    let change = comity_storage::PinAnchors { pinned, over: None };
+    assert!(play.storage.write(change).await.unwrap());
+    let shown = client.ask(&Request::PeerList).await.unwrap();
+    let peer = protocol::Peer {
+        domain: "c.example".to_owned(),
+        root: "ab".repeat(32),
+        expires: 9,
+        own: false,
+    };
+    assert_eq!(shown, Answer::Peers { peers: vec![peer] });
+    let trust = |domain: &str, root: &str| Request::PeerTrust {
+        domain: domain.to_owned(),
+        root: root.to_owned(),
+    };
+    refused(&mut client, trust("c.example", "ab")).await;
+    refused(&mut client, trust("c.example", &"xy".repeat(32))).await;
+    refused(&mut client, trust("alice@c.example", &"cd".repeat(32))).await;
+    done(&mut client, trust("C.example", &"cd".repeat(32))).await;
+    let told = play.kicked.lock().unwrap().join("; ");
+    assert_eq!(told, format!("c.example: {}", 0xcd));
     play.end().await;
 }

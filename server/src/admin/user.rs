@@ -8,7 +8,7 @@ use super::protocol::{Answer, LIST_LIMIT, User};
 use crate::home::millis;
 
 /// What was done, or why nothing.
-type Result<T = Answer> = std::result::Result<T, String>;
+pub(super) type Result<T = Answer> = std::result::Result<T, String>;
 
 pub(super) async fn add(state: &State, jid: &str, password: &str) -> Result {
     let account = parse(state, jid)?;
@@ -97,7 +97,7 @@ pub(super) async fn list(state: &State, domain: Option<String>, after: &str) -> 
 }
 
 /// An address that an account here can have.
-fn parse(state: &State, jid: &str) -> Result<BareJid> {
+pub(super) fn parse(state: &State, jid: &str) -> Result<BareJid> {
     let account = BareJid::parse(jid).map_err(|error| format!("{jid}: {error}"))?;
     if account.local().is_none() {
         return Err(format!(
@@ -108,7 +108,7 @@ fn parse(state: &State, jid: &str) -> Result<BareJid> {
     Ok(account)
 }
 
-fn served<'a>(state: &'a State, domain: &str) -> Result<&'a str> {
+pub(super) fn served<'a>(state: &'a State, domain: &str) -> Result<&'a str> {
     state
         .domains
         .iter()
@@ -145,10 +145,10 @@ fn user(account: Account) -> User {
     }
 }
 
-fn done(what: String) -> Result {
+pub(super) fn done(what: String) -> Result {
     Ok(Answer::Done { what })
 }
 
-fn text(error: impl std::fmt::Display) -> String {
+pub(super) fn text(error: impl std::fmt::Display) -> String {
     error.to_string()
 }

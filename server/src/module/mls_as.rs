@@ -10,7 +10,7 @@ use comity_mls_service::authority::{Authority, Proof, Registration};
 use comity_mls_wire::authority::{Answer, Notice, Request as Asked};
 use comity_mls_wire::refusal::Refusal;
 use comity_net::random;
-use comity_xmpp::jid::Jid;
+use comity_xmpp::jid::{BareJid, Jid};
 use comity_xmpp::ns;
 use comity_xmpp::stanza::{IqType, Kind, MessageType, Stanza};
 use uuid::Uuid;
@@ -176,7 +176,8 @@ impl Desk {
                     device: done.device.id,
                 });
                 if done.new {
-                    self.tell_others(&mut deliveries, &Notice::DeviceAdded(done.device));
+                    let notice = Notice::DeviceAdded(done.device);
+                    deliveries.extend(tell(&self.context.home, &account, &self.session, &notice));
                 }
                 Ok(deliveries)
             }
@@ -277,43 +278,56 @@ impl Desk {
             .authority
             .revoke(&account, device, revoked, signature, now)
             .await?;
-        let sessions = &self.context.home.sessions;
-        // Sessions that were this device are no device from now on.
-        for session in sessions.of_device(&account, revoked) {
-            sessions.with(&session, |session| {
-                session.device = None;
-                session.syncing = false;
-            });
-        }
         let mut deliveries = self.answer(&Answer::Revoked);
-        if new {
-            self.tell_others(&mut deliveries, &Notice::DeviceRevoked { id: revoked });
-        }
+        let told = new.then_some(&self.session);
+        deliveries.extend(ended(&self.context.home, &account, revoked, told));
         Ok(deliveries)
     }
 
     fn answer(&self, answer: &Answer) -> Deliveries {
         Deliveries::answer(self.stanza.result(Some(&answer.to_element())))
     }
+}
 
-    /// Tells the account's other sessions.
-    fn tell_others(&self, deliveries: &mut Deliveries, notice: &Notice) {
-        let account = self.session.to_bare();
-        let others = self.context.home.sessions.of(&account, |session| {
-            (session.jid != self.session).then(|| session.jid.clone())
+/// A device has been revoked: sessions that were it are no device from now on. The account's
+/// sessions are told, save the one that revoked it; nobody where it was revoked before (`None`).
+fn ended(home: &Home, account: &BareJid, device: Uuid, by: Option<&Jid>) -> Deliveries {
+    for session in home.sessions.of_device(account, device) {
+        home.sessions.with(&session, |session| {
+            session.device = None;
+            session.syncing = false;
         });
-        let payload = notice.to_element();
-        let Ok(domain) = Jid::parse(self.authority.domain()) else {
-            return;
-        };
-        for other in others {
-            let message = Stanza::new(Kind::Message(MessageType::Headline))
-                .with_from(domain.clone())
-                .with_to(other.clone())
-                .with(&payload);
-            deliveries.push_local(other, message.into());
-        }
     }
+    match by {
+        Some(by) => tell(home, account, by, &Notice::DeviceRevoked { id: device }),
+        None => Deliveries::none(),
+    }
+}
+
+/// The operator has revoked a device.
+pub(crate) fn revoked_by_operator(home: &Home, account: &BareJid, device: Uuid) -> Deliveries {
+    // No session is at the bare address: all are told.
+    ended(home, account, device, Some(account.as_jid()))
+}
+
+/// Tells all sessions of an account but one.
+fn tell(home: &Home, account: &BareJid, but: &Jid, notice: &Notice) -> Deliveries {
+    let mut deliveries = Deliveries::none();
+    let Ok(domain) = Jid::parse(account.domain()) else {
+        return deliveries;
+    };
+    let payload = notice.to_element();
+    let others = home.sessions.of(account, |session| {
+        (session.jid != *but).then(|| session.jid.clone())
+    });
+    for other in others {
+        let message = Stanza::new(Kind::Message(MessageType::Headline))
+            .with_from(domain.clone())
+            .with_to(other.clone())
+            .with(&payload);
+        deliveries.push_local(other, message.into());
+    }
+    deliveries
 }
 
 fn random_id() -> Uuid {
@@ -332,20 +346,31 @@ fn maintain(home: Home) -> Later<Deliveries> {
                 );
             }
         }
-        // Any of ours may ask: what it learns, all know.
-        if let Some(authority) = home.services.authorities().next() {
-            match authority.ending(home.now_s(), REFRESHED).await {
-                Ok(domains) => {
-                    for domain in domains {
-                        // What came of it is in the log, and the next round tries again.
-                        let _ = fetch(&home, authority, &domain).await;
-                    }
-                }
-                Err(error) => tracing::error!(%error, "anchors that end soon could not be found"),
+        refresh(&home).await
+    })
+}
+
+/// Asks for the anchors that end soon, afterwards, so that nobody waits for a domain that is away.
+async fn refresh(home: &Home) -> Deliveries {
+    let mut deliveries = Deliveries::none();
+    // Any of ours may ask: what it learns, all know.
+    let Some(authority) = home.services.authorities().next() else {
+        return deliveries;
+    };
+    match authority.ending(home.now_s(), REFRESHED).await {
+        Ok(domains) => {
+            for domain in domains {
+                let (home, authority) = (home.clone(), authority.clone());
+                deliveries.afterwards(async move {
+                    // What came of it is in the log, and the next round tries again.
+                    let _ = fetch(&home, &authority, &domain).await;
+                    Deliveries::none()
+                });
             }
         }
-        Deliveries::none()
-    })
+        Err(error) => tracing::error!(%error, "anchors that end soon could not be found"),
+    }
+    deliveries
 }
 
 #[cfg(test)]

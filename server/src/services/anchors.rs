@@ -62,7 +62,7 @@ pub(crate) async fn fetch(
     let now = home.now_s();
     let news = last.at.is_some_and(|at| now.abs_diff(at) < NEWS_S);
     if !news {
-        let result = ask(home, authority, domain).await;
+        let result = ask(home, authority, domain, None).await;
         *last = Last {
             at: Some(home.now_s()),
             refusal: result.err(),
@@ -83,7 +83,30 @@ pub(crate) async fn fetch(
     }
 }
 
-async fn ask(home: &Home, authority: &Authority, domain: &str) -> Result<(), Refusal> {
+/// Asks a domain and takes its statement although its root is new: `root`, which the operators have
+/// compared.
+pub(crate) async fn accept_root(
+    home: &Home,
+    authority: &Authority,
+    domain: &str,
+    root: [u8; 32],
+) -> Result<(), Refusal> {
+    let slot = home.services.fetches.of(domain)?;
+    let mut last = slot.lock().await;
+    ask(home, authority, domain, Some(root)).await?;
+    *last = Last {
+        at: Some(home.now_s()),
+        refusal: None,
+    };
+    Ok(())
+}
+
+async fn ask(
+    home: &Home,
+    authority: &Authority,
+    domain: &str,
+    compared: Option<[u8; 32]>,
+) -> Result<(), Refusal> {
     let unreachable = |why: &dyn std::fmt::Display| {
         tracing::info!(domain, %why, "the anchors of a domain could not be fetched");
         Refusal::UnreachableDomain {
@@ -102,7 +125,8 @@ async fn ask(home: &Home, authority: &Authority, domain: &str) -> Result<(), Ref
     let Some(Ok(Answer::Anchors { statement })) = read else {
         return Err(unreachable(&"it answered with something else"));
     };
-    match authority.shown(domain, &statement, home.now_s()).await {
+    let now = home.now_s();
+    match authority.shown(domain, &statement, compared, now).await {
         Ok(_) => Ok(()),
         Err(error) => {
             // What this says may be an attack, and is for the operator's eyes.

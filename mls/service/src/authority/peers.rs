@@ -44,11 +44,13 @@ impl Authority {
     }
 
     /// Takes a statement that claims to be `domain`'s: judged by what is known of the domain,
-    /// stored, then believed. An unknown domain's root is pinned.
+    /// stored, then believed. An unknown domain's root is pinned; a known one's new root needs the
+    /// old root's word, or has been `compared` with the domain's operator.
     pub async fn shown(
         &self,
         domain: &str,
         signed: &[u8],
+        compared: Option<[u8; 32]>,
         now: u64,
     ) -> Result<Arc<Pinned>, ShownError> {
         let _one_at_a_time = self.inner.judging.lock().await;
@@ -57,38 +59,39 @@ impl Authority {
             let anchors = Arc::clone(&self.inner.trust.anchors);
             let (domain, signed) = (domain.to_owned(), signed.to_vec());
             // A chain against the whole web PKI takes milliseconds.
-            tokio::task::spawn_blocking(move || anchors.judge(&domain, &signed, now)).await??
+            let judge = move || match compared {
+                Some(root) => anchors.judge_root(&domain, &signed, &root, now),
+                None => anchors.judge(&domain, &signed, now),
+            };
+            tokio::task::spawn_blocking(judge).await??
         };
         if judged.changed {
-            let pinned = &judged.pinned;
-            let change = PinAnchors {
-                pinned: PinnedAnchors {
-                    domain: domain.to_owned(),
-                    root: *pinned.root(),
-                    sequence: pinned.sequence(),
-                    expires: pinned.expires(),
-                    record: pinned.record()?,
-                },
-                over,
-            };
-            if !self.inner.storage.write(change).await? {
-                if let Some(stored) = self.inner.storage.pinned_anchors(domain).await? {
-                    let newer = Pinned::restore(&stored.record)?;
-                    self.inner.trust.anchors.hold(Arc::new(newer));
-                }
-                return Err(ShownError::Contended(domain.to_owned()));
-            }
-            self.inner.trust.anchors.hold(Arc::clone(pinned));
+            self.pin(&judged.pinned, over).await?;
         }
         Ok(judged.pinned)
     }
 
-    /// Whether a newer statement of the domain should be asked for before it is relied on.
-    pub async fn wants(&self, domain: &str, now: u64) -> Result<bool, ShownError> {
-        Ok(self
-            .believed(domain)
-            .await?
-            .is_none_or(|pinned| pinned.expires() <= now))
+    async fn pin(&self, pinned: &Arc<Pinned>, over: Option<[u8; 32]>) -> Result<(), ShownError> {
+        let domain = pinned.domain();
+        let change = PinAnchors {
+            pinned: PinnedAnchors {
+                domain: domain.to_owned(),
+                root: *pinned.root(),
+                sequence: pinned.sequence(),
+                expires: pinned.expires(),
+                record: pinned.record()?,
+            },
+            over,
+        };
+        if self.inner.storage.write(change).await? {
+            self.inner.trust.anchors.hold(Arc::clone(pinned));
+            return Ok(());
+        }
+        if let Some(stored) = self.inner.storage.pinned_anchors(domain).await? {
+            let newer = Pinned::restore(&stored.record)?;
+            self.inner.trust.anchors.hold(Arc::new(newer));
+        }
+        Err(ShownError::Contended(domain.to_owned()))
     }
 
     /// Domains whose statements end soon, at most `limit`: ask them for the next.

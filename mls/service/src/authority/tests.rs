@@ -581,7 +581,7 @@ async fn statements_follow_each_other_day_by_day() {
     observer.restart(&[&stage.tls], NOW).await.unwrap();
     let shown = |signed: Bytes| {
         let authority = &observer.authority;
-        async move { authority.shown("a.example", &signed, NOW + DAY).await }
+        async move { authority.shown("a.example", &signed, None, NOW + DAY).await }
     };
     let seen = shown(first.signed().to_vec().into()).await.unwrap();
     assert_eq!(seen.sequence(), 0);
@@ -639,7 +639,7 @@ async fn another_domain_is_pinned_and_speaks_for_itself_alone() {
     let statement = b.authority.statement();
 
     // Its TLS certificate is nobody's that a believes.
-    let refused = a.authority.shown("b.example", &statement, NOW).await;
+    let refused = a.authority.shown("b.example", &statement, None, NOW).await;
     assert!(matches!(
         refused,
         Err(ShownError::Anchors(AnchorsError::Tls { .. }))
@@ -648,13 +648,13 @@ async fn another_domain_is_pinned_and_speaks_for_itself_alone() {
 
     a.restart(&[&b.tls], NOW).await.unwrap();
     a.authority
-        .shown("b.example", &statement, NOW)
+        .shown("b.example", &statement, None, NOW)
         .await
         .unwrap();
     let anchors = Arc::clone(a.authority.anchors());
     verify(&certificate, anchors.as_ref(), Some(NOW)).unwrap();
     // It says nothing about a domain it is not.
-    let refused = a.authority.shown("c.example", &statement, NOW).await;
+    let refused = a.authority.shown("c.example", &statement, None, NOW).await;
     assert!(matches!(
         refused,
         Err(ShownError::Anchors(AnchorsError::OtherDomain { .. }))
@@ -678,18 +678,31 @@ async fn another_domain_is_pinned_and_speaks_for_itself_alone() {
     let usurper = Stage::new("b.example").await;
     usurper.authority.maintain(NOW + DAY).await.unwrap();
     a.restart(&[&b.tls, &usurper.tls], NOW + DAY).await.unwrap();
+    let shown = usurper.authority.statement();
     let refused = a
         .authority
-        .shown("b.example", &usurper.authority.statement(), NOW + DAY)
+        .shown("b.example", &shown, None, NOW + DAY)
         .await;
     assert!(matches!(
         refused,
         Err(ShownError::Anchors(AnchorsError::RootChanged { .. }))
     ));
-    assert!(a.authority.wants("b.example", NOW + 8 * DAY).await.unwrap());
-    assert!(!a.authority.wants("b.example", NOW + DAY).await.unwrap());
     let ending = |now| a.authority.ending(now, 10);
     assert!(ending(NOW + DAY).await.unwrap().is_empty());
     assert_eq!(ending(NOW + 3 * DAY).await.unwrap(), ["b.example"]);
     assert!(ending(NOW + 60 * DAY).await.unwrap().is_empty());
+
+    // The operators have compared it, and it is their new root after all.
+    let root = *Pinned::own(&shown, &[]).unwrap().root();
+    let accept = |root| {
+        a.authority
+            .shown("b.example", &shown, Some(root), NOW + DAY)
+    };
+    accept([7; 32]).await.unwrap_err();
+    let accepted = accept(root).await.unwrap();
+    assert_eq!(accepted.root(), &root);
+    let known = a.authority.believed("b.example").await.unwrap().unwrap();
+    assert_eq!(known.root(), &root);
+    let stored = a.storage.pinned_anchors("b.example").await.unwrap();
+    assert_eq!(stored.unwrap().root, root);
 }

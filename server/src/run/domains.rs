@@ -67,7 +67,9 @@ mod tests {
             address: ([127, 0, 0, 1], 1).into(),
             tls: comity_conf::TargetTls::Direct,
         };
-        let text = refused(|conf| drop(conf.s2s.targets.insert("B.example".to_owned(), target)));
+        let text = refused(|conf| {
+            conf.s2s.targets.insert("B.example".to_owned(), target);
+        });
         assert_eq!(text, "s2s.targets: B.example: write it as b.example");
     }
 }

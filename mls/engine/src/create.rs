@@ -11,9 +11,10 @@ use mls_rs::time::MlsTime;
 use mls_rs_core::crypto::CipherSuite;
 use mls_rs_core::identity::SigningIdentity;
 
-use crate::engine::{Engine, MAX_ROOMS, seconds};
+use crate::engine::{Engine, seconds};
 use crate::error::Error;
 use crate::event::{Device, Event, Refused, Warning, What};
+use crate::memory::MAX_ROOMS;
 use crate::outgoing::{Destination, Request};
 use crate::requests::Purpose;
 use crate::room::{AddPlan, Body, CreateBody, InFlight, Invited, Plan, Record, Stage};

@@ -16,15 +16,10 @@ use crate::keys::{KeyHandle, SignatureKeys};
 use crate::mls::{Group, Mls};
 use crate::outgoing::{Answered, Destination, Notice, Outgoing, Request, RequestId};
 use crate::requests::{Purpose, Requests};
-use crate::room::Record;
 use crate::rows::Rows;
 use crate::session::Session;
 use crate::store::{Space, Store};
 
-/// Rooms one engine follows.
-pub const MAX_ROOMS: usize = 2_000;
-/// Groups kept decoded; others are read from the store when needed.
-const CACHED_GROUPS: usize = 64;
 /// Domains whose anchors are read from the store at start.
 const MAX_DOMAINS: usize = 4_096;
 
@@ -79,7 +74,7 @@ pub struct Engine {
     pub(crate) mls: Mls,
     pub(crate) session: Session,
     pub(crate) requests: Requests,
-    groups: HashMap<BareJid, Group>,
+    pub(crate) groups: HashMap<BareJid, Group>,
     /// Entries that came before their turn, by room.
     pub(crate) early: HashMap<BareJid, VecDeque<Entry>>,
     /// Rooms whose next entry waits for the anchors of that domain.
@@ -354,57 +349,6 @@ impl Engine {
     /// Forgets what was to be sent on a session that is gone.
     pub(crate) fn drop_outgoing(&mut self) {
         self.outgoing.clear();
-    }
-
-    pub(crate) fn record(&self, room: &BareJid) -> Result<Option<Record>, Error> {
-        self.rows.read(Space::Room, room.as_str().as_bytes())
-    }
-
-    pub(crate) fn write_record(&self, room: &BareJid, record: &Record) -> Result<(), Error> {
-        self.rows
-            .write(Space::Room, room.as_str().as_bytes(), record)
-    }
-
-    pub(crate) fn known_room(&self, room: &BareJid) -> Result<Record, Error> {
-        self.record(room)?
-            .ok_or_else(|| Error::UnknownRoom(room.clone()))
-    }
-
-    /// Every room this device has a record of.
-    pub(crate) fn all_rooms(&self) -> Result<Vec<(BareJid, Record)>, Error> {
-        let rows = self.rows.list::<Record>(Space::Room, b"", MAX_ROOMS)?;
-        rows.into_iter()
-            .map(|(key, record)| {
-                let room = std::str::from_utf8(&key)
-                    .ok()
-                    .and_then(|text| BareJid::parse(text).ok())
-                    .ok_or(Error::Corrupt { space: "room" })?;
-                Ok((room, record))
-            })
-            .collect()
-    }
-
-    /// Takes a room's group out of the cache, or reads it. Give it back with [`Self::keep_group`]
-    /// only if what it went through is written; drop it otherwise.
-    pub(crate) fn take_group(&mut self, room: &BareJid, record: &Record) -> Result<Group, Error> {
-        match self.groups.remove(room) {
-            Some(group) => Ok(group),
-            None => self.mls.load(&record.group_id),
-        }
-    }
-
-    pub(crate) fn keep_group(&mut self, room: &BareJid, group: Group) {
-        if self.groups.len() >= CACHED_GROUPS {
-            let victim = self.groups.keys().next().cloned();
-            if let Some(victim) = victim {
-                self.groups.remove(&victim);
-            }
-        }
-        self.groups.insert(room.clone(), group);
-    }
-
-    pub(crate) fn forget_group(&mut self, room: &BareJid) {
-        self.groups.remove(room);
     }
 }
 

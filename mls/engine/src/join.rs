@@ -14,13 +14,14 @@ use uuid::Uuid;
 
 use crate::anchoring::MAX_WELCOMES;
 use crate::commit::members;
-use crate::engine::{Engine, MAX_ROOMS};
+use crate::engine::Engine;
 use crate::epoch::nobody;
 use crate::error::Error;
 use crate::event::{Device, Event, Warning, What};
+use crate::follow::device;
+use crate::memory::MAX_ROOMS;
 use crate::mls::{Group, OwnPackage, unknown_issuer};
 use crate::outgoing::{Destination, Request};
-use crate::receive::device;
 use crate::requests::Purpose;
 use crate::room::{Record, Stage};
 use crate::rows;

@@ -45,6 +45,8 @@
 //! messages outside the log.
 
 mod anchoring;
+mod answers;
+mod certify;
 mod commit;
 mod content;
 mod create;
@@ -54,13 +56,19 @@ mod epoch;
 mod error;
 mod event;
 mod flow;
+mod follow;
 mod history;
+mod identity;
+mod in_flight;
 mod join;
+mod joining;
 mod keys;
+mod memory;
 mod messages;
 mod mls;
 mod outgoing;
 mod plan;
+mod publish;
 mod random;
 mod receive;
 mod requests;
@@ -76,13 +84,15 @@ mod upkeep;
 pub use content::{MAX_CONTENT, MAX_CONTENT_TYPE, MessageId, ROOM_STATE};
 pub use create::MAX_ROOM_NAME;
 pub use crypto::SUITES;
-pub use engine::{Engine, MAX_ROOMS, Options};
+pub use engine::{Engine, Options};
 pub use error::Error;
 pub use event::{Change, Device, Event, Item, Message, Name, Refused, Unreadable, Warning, What};
 pub use history::{MAX_HISTORY, RoomInfo, RoomState};
+pub use identity::MAX_DEVICE_NAME;
 pub use keys::{FileKeys, KeyFault, KeyHandle, MemoryKeys, SignatureKeys};
+pub use memory::MAX_ROOMS;
 pub use outgoing::{Answer, Answered, Destination, Notice, Outgoing, Request, RequestId};
 pub use plan::MAX_INVITED;
 pub use send::MAX_OUTBOX;
-pub use session::MAX_DEVICE_NAME;
+
 pub use store::{MemoryStore, Row, Space, Store, StoreError, Transaction};

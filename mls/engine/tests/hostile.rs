@@ -5,7 +5,7 @@
 
 mod world;
 
-use comity_mls_engine::{Engine, Event, Notice, Warning, What};
+use comity_mls_engine::{Engine, Event, Notice, Row, Warning, What};
 use comity_mls_wire::room::{Entry, EntryKind, Hash, Payload, Welcome};
 use comity_mls_wire::sync;
 use comity_xmpp::jid::BareJid;
@@ -86,7 +86,7 @@ fn check_refused(scene: &Scene, lie: impl Fn(&mut Entry), expected: &Warning) {
     let mut lying = scene.next[0].clone();
     lie(&mut lying);
     engine.notice(entry(lying), scene.world.now).unwrap();
-    assert_eq!(warnings(&mut engine), [expected.clone()]);
+    assert_eq!(warnings(&mut engine), std::slice::from_ref(expected));
     assert_eq!(store.rows(), before);
     engine
         .notice(entry(scene.next[0].clone()), scene.world.now)
@@ -229,7 +229,7 @@ fn a_commit_that_cannot_be_applied_stops_the_room_where_it_stands() {
     }
 }
 
-fn group_rows(store: &FaultyStore) -> Vec<(&'static str, (Vec<u8>, Vec<u8>))> {
+fn group_rows(store: &FaultyStore) -> Vec<(&'static str, Row)> {
     let is_group = |name: &str| name == "group" || name == "tree";
     let mut rows = store.rows();
     rows.retain(|(name, _)| is_group(name));

@@ -1,8 +1,6 @@
 //! Simulated months: certificates, packages and leaves are renewed before their time, nothing piles
 //! up, and a device that slept through it all catches up.
 
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
-
 mod world;
 
 use comity_mls_engine::{Space, Store as _, What};

@@ -1,0 +1,126 @@
+//! Answers: each goes to what asked, a refusal is obeyed or told.
+
+use comity_mls_wire::authority;
+use comity_mls_wire::refusal::Refusal;
+use comity_mls_wire::sync;
+
+use crate::engine::{Engine, Timer};
+use crate::error::Error;
+use crate::event::{Refused, Warning};
+use crate::outgoing::{Answer, Answered};
+use crate::requests::{Pending, Purpose, transient};
+use crate::session::{Session, UPKEEP_EVERY_MS};
+
+impl Engine {
+    pub(crate) fn on_answer(
+        &mut self,
+        pending: Pending,
+        answer: Answered,
+        now: u64,
+    ) -> Result<(), Error> {
+        let refusal = match answer {
+            Ok(answer) => return self.on_granted(pending, answer, now),
+            Err(refusal) => refusal,
+        };
+        if let Some(pause) = transient(&refusal) {
+            self.requests.pause(pending, pause, now);
+            return Ok(());
+        }
+        let proves = matches!(
+            pending.purpose,
+            Purpose::Challenge | Purpose::Register | Purpose::Prove
+        );
+        if refusal == Refusal::NoDevice && !proves {
+            // The server forgot which device this is: prove it again, then ask again.
+            self.requests.pause(pending, 0, now);
+            self.session = Session::Unproved {
+                exporter: self.session.exporter(),
+            };
+            self.ask_challenge(now);
+            return Ok(());
+        }
+        self.on_refused(pending, &refusal, now)
+    }
+
+    fn on_granted(&mut self, pending: Pending, answer: Answer, now: u64) -> Result<(), Error> {
+        use comity_mls_wire::{keys, room};
+        match (pending.purpose, answer) {
+            (Purpose::Challenge, Answer::Authority(authority::Answer::Challenge { nonce })) => {
+                self.on_challenge(&nonce, now)
+            }
+            (Purpose::Register, Answer::Authority(authority::Answer::Registered { device })) => {
+                self.on_registered(device, now)
+            }
+            (Purpose::Prove, Answer::Authority(authority::Answer::Proved)) => self.on_proved(now),
+            (Purpose::Enrol, Answer::Authority(authority::Answer::Certificates(certificates))) => {
+                self.on_certificates(&certificates, now)
+            }
+            (
+                Purpose::Anchors(domain),
+                Answer::Authority(authority::Answer::Anchors { statement }),
+            ) => self.on_anchors(&domain, &statement, now),
+            (Purpose::Revoke, Answer::Authority(authority::Answer::Revoked)) => Ok(()),
+            (Purpose::Publish, Answer::Keys(keys::Answer::Published(counts))) => {
+                self.on_published(counts, now)
+            }
+            (Purpose::Count, Answer::Keys(keys::Answer::Counts(counts))) => {
+                self.on_counts(counts, now)
+            }
+            (Purpose::Claim { room, account }, Answer::Keys(keys::Answer::Claimed(claimed))) => {
+                self.on_claimed(&room, &account, claimed)
+            }
+            (Purpose::Sync, Answer::Sync(sync::Answer::Syncing { rooms })) => {
+                self.on_syncing(rooms, now)
+            }
+            (Purpose::Acknowledge(room), Answer::Sync(sync::Answer::Acknowledged)) => {
+                self.on_acknowledged(&room, &pending.request, now)
+            }
+            (Purpose::AcknowledgeWelcome(_), Answer::Sync(sync::Answer::Acknowledged)) => Ok(()),
+            (Purpose::Hub(room), Answer::Room(room::Answer::Hub(hub))) => {
+                self.on_hub(&room, &hub, now)
+            }
+            (Purpose::InFlight(room, key), Answer::Room(room::Answer::Accepted(accepted))) => {
+                self.on_accepted(&room, key, &accepted, now)
+            }
+            _ => {
+                self.warn(
+                    None,
+                    Warning::Unexpected {
+                        what: "an answer that does not fit its request",
+                    },
+                );
+                Ok(())
+            }
+        }
+    }
+
+    fn on_refused(&mut self, pending: Pending, refusal: &Refusal, now: u64) -> Result<(), Error> {
+        match pending.purpose {
+            Purpose::Challenge | Purpose::Register => {
+                self.refused(None, Refused::Enrolment, refusal);
+            }
+            Purpose::Prove => self.refused(None, Refused::Session, refusal),
+            Purpose::Enrol => return self.on_enrol_refused(refusal, now),
+            Purpose::Publish => return self.on_publish_refused(refusal, now),
+            Purpose::Count => {
+                self.set_timer(Timer::Stock, now + UPKEEP_EVERY_MS);
+            }
+            Purpose::Anchors(domain) => self.on_anchors_refused(&domain, refusal, now),
+            Purpose::Hub(room) => return self.on_creation_refused(&room, refusal),
+            Purpose::Claim { room, account } => {
+                return self.on_claim_refused(&room, &account, refusal);
+            }
+            Purpose::InFlight(room, key) => {
+                return self.on_in_flight_refused(&room, key, refusal, now);
+            }
+            Purpose::Sync => {
+                self.refused(None, Refused::Session, refusal);
+                self.set_timer(Timer::Behind, now + 60_000);
+            }
+            Purpose::Revoke => self.refused(None, Refused::Session, refusal),
+            // The server keeps what it holds for us; the next acknowledgement is cumulative.
+            Purpose::Acknowledge(_) | Purpose::AcknowledgeWelcome(_) => {}
+        }
+        Ok(())
+    }
+}

@@ -5,7 +5,7 @@
 
 mod world;
 
-use comity_mls_engine::{Engine, Event, Notice, Row, Warning, What};
+use comity_mls_engine::{Engine, Event, Notice, RoomState, Row, Warning, What};
 use comity_mls_wire::room::{Entry, EntryKind, Hash, Payload, Welcome};
 use comity_mls_wire::sync;
 use comity_xmpp::jid::BareJid;
@@ -462,4 +462,29 @@ fn a_directory_cannot_pass_another_device_off() {
         |e| matches!(e, Event::NotInvited { why, .. } if why.contains("another account or device")),
     );
     assert!(told);
+}
+
+#[test]
+fn a_stopped_room_goes_on_once_its_entry_can_be_applied() {
+    let Scene {
+        mut world,
+        bob,
+        room,
+        next,
+        head,
+    } = scene(&[EntryKind::Commit]);
+    let mut lying = next[0].clone();
+    lying.payload = Payload::Held(b"no commit at all".to_vec().into());
+    lying.head = lying.computed_head(&head);
+    world.deliver(bob, entry(lying));
+    world.run();
+    let state = world.engine(bob).rooms().unwrap()[0].state;
+    assert_eq!(state, RoomState::Stopped);
+    // The next session shows the entry as it is.
+    world.disconnect(bob);
+    world.connect(bob);
+    world.run();
+    let state = world.engine(bob).rooms().unwrap()[0].state;
+    assert_eq!(state, RoomState::Active);
+    world.assert_agreement(&room, &[0, bob]);
 }

@@ -7,14 +7,18 @@ use comity_mls_service::room::Outcome;
 use comity_mls_wire::refusal::Refusal;
 use comity_mls_wire::room::{Answer, Entry, Fanout, Request as Asked};
 use comity_xmpp::jid::BareJid;
+use tokio::task::JoinSet;
 
 use crate::deliver::Deliveries;
 use crate::home::Home;
 use crate::module::{Context, Origin, Request};
 use crate::requests;
+use crate::services::owed::Due;
 
 /// How long further entries of a room are waited for, to acknowledge them together.
 const DEBOUNCE: Duration = Duration::from_millis(200);
+/// Rooms of one hub acknowledged at a time.
+const ACKNOWLEDGED: usize = 32;
 /// Entries fetched at a time.
 const FETCH: u16 = 100;
 /// Fetches one after the other for one gap: beyond, the next entry or hour goes on with it.
@@ -57,19 +61,18 @@ impl Copy {
     async fn take(self, fanout: &Fanout, now: u64) -> Deliveries {
         let mut deliveries = Deliveries::none();
         match self.store(fanout, now).await {
-            Ok(Some(after)) => deliveries.afterwards(self.catch_up(after)),
             Ok(None) => {
                 if self.owes(fanout).await {
                     deliveries.afterwards(self.acknowledge());
                 }
             }
-            // Not stored, though the stream will say that it came: it is fetched.
-            Err(_) => {
-                let after = fanout.entry.seq.saturating_sub(1);
-                deliveries.afterwards(async move {
-                    tokio::time::sleep(DEBOUNCE).await;
-                    self.catch_up(after).await
-                });
+            // A gap; or not stored, though the stream will say that it came. One fetches for all
+            // that come meanwhile.
+            Ok(Some(_)) | Err(_) => {
+                let owed = &self.home.services.rooms.owed;
+                if owed.fetch(&self.domain, &self.room) {
+                    deliveries.afterwards(self.catch_up());
+                }
             }
         }
         deliveries
@@ -105,40 +108,100 @@ impl Copy {
         owed.note(&self.domain, &self.room, held.seq, welcome)
     }
 
+    /// Tells the room's hub what is stored of its rooms, until there is nothing more to tell.
     async fn acknowledge(self) -> Deliveries {
-        tokio::time::sleep(DEBOUNCE).await;
-        self.acknowledge_now().await;
-        Deliveries::none()
+        let owed = &self.home.services.rooms.owed;
+        let hub = self.room.domain();
+        loop {
+            tokio::time::sleep(DEBOUNCE).await;
+            let due = owed.due(&self.domain, hub, ACKNOWLEDGED);
+            if due.is_empty() {
+                return Deliveries::none();
+            }
+            let untold = self.tell_hub(due).await;
+            if !untold.is_empty() {
+                owed.put_back(&self.domain, hub, untold);
+                return Deliveries::none();
+            }
+        }
     }
 
-    async fn acknowledge_now(&self) {
-        let owed = &self.home.services.rooms.owed;
-        let Some(due) = owed.take(&self.domain, &self.room) else {
-            return;
-        };
+    /// Acknowledges for several rooms of one hub at once; gives what it could not be told.
+    async fn tell_hub(&self, due: Vec<(BareJid, Due)>) -> Vec<(BareJid, Due)> {
+        let mut asking = JoinSet::new();
+        for (room, due) in due {
+            let copy = Self {
+                room,
+                ..self.clone()
+            };
+            asking.spawn(async move {
+                let told = copy.acknowledge_one(&due).await;
+                (copy.room, due, told)
+            });
+        }
+        let mut untold = Vec::new();
+        while let Some(asked) = asking.join_next().await {
+            // A task that failed has said nothing; the room's next entry will.
+            let Ok((room, due, told)) = asked else {
+                continue;
+            };
+            if let Err(why) = told {
+                tracing::debug!(%room, why, "a hub was not told what is stored here");
+                untold.push((room, due));
+            }
+        }
+        untold
+    }
+
+    async fn acknowledge_one(&self, due: &Due) -> Result<(), String> {
         let asked = Asked::Acknowledge {
             seq: due.seq,
             welcomes: due.welcomes.clone(),
         };
-        if let Err(why) = self.ask(&asked).await {
-            // The next acknowledgement covers the entries; Welcomes are named one by one.
-            tracing::debug!(room = %self.room, why, "a hub was not told what is stored here");
-            for id in due.welcomes {
-                owed.note(&self.domain, &self.room, due.seq, Some(id));
-            }
-        }
+        self.ask(&asked).await.map(drop)
     }
 
-    /// Fetches what follows `after`, and acknowledges it.
-    async fn catch_up(self, after: u64) -> Deliveries {
-        match self.fetch_all(after).await {
-            Ok(()) => self.say_what_is_held().await,
-            Err(why) => {
-                let room = &self.room;
-                tracing::info!(%room, after, why, "a gap in a room's log is not closed yet");
+    /// Fetches what the copy lacks, and acknowledges it. For whom [`Owed::fetch`] has chosen.
+    ///
+    /// [`Owed::fetch`]: crate::services::owed::Owed::fetch
+    async fn catch_up(self) -> Deliveries {
+        let owed = &self.home.services.rooms.owed;
+        loop {
+            // A moment in which more may come, and in which storage may recover.
+            tokio::time::sleep(DEBOUNCE).await;
+            if let Err(why) = self.fetch_what_follows().await {
+                tracing::info!(room = %self.room, why, "a gap in a room's log is not closed yet");
+                owed.fetch_failed(&self.domain, &self.room);
+                return Deliveries::none();
+            }
+            if !owed.fetched(&self.domain, &self.room) {
+                break;
             }
         }
+        self.say_what_is_held().await;
         Deliveries::none()
+    }
+
+    async fn fetch_what_follows(&self) -> Result<(), String> {
+        let storage = &self.home.storage;
+        let copy = storage.room_copy(self.room.as_str(), &self.domain).await;
+        let copy = copy.map_err(|error| error.to_string())?;
+        self.fetch_all(copy.map_or(0, |copy| copy.seq)).await
+    }
+
+    async fn say_what_is_held(&self) {
+        let storage = &self.home.storage;
+        let held = storage.room_copy(self.room.as_str(), &self.domain).await;
+        if let Ok(Some(held)) = held {
+            let due = Due {
+                seq: held.seq,
+                welcomes: Vec::new(),
+            };
+            if let Err(why) = self.acknowledge_one(&due).await {
+                // The next acknowledgement covers this one.
+                tracing::debug!(room = %self.room, why, "a hub was not told what is stored here");
+            }
+        }
     }
 
     /// Fetches what follows `after`, until there is no more.
@@ -162,16 +225,6 @@ impl Copy {
             after = last;
         }
         Ok(())
-    }
-
-    async fn say_what_is_held(&self) {
-        let storage = &self.home.storage;
-        let held = storage.room_copy(self.room.as_str(), &self.domain).await;
-        if let Ok(Some(held)) = held {
-            let owed = &self.home.services.rooms.owed;
-            owed.note(&self.domain, &self.room, held.seq, None);
-            self.acknowledge_now().await;
-        }
     }
 
     async fn fetch(&self, after: u64) -> Result<Vec<Entry>, String> {

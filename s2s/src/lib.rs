@@ -32,8 +32,9 @@ pub(crate) const EARLY_LIMITS: Limits = Limits {
 /// What the operator decides about federation. The defaults are those of the configuration.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The domain our streams to others speak as.
-    pub domain: String,
+    /// Our domains; each speaks on streams of its own (RFC 6120 §10.3 knows a stream by both its
+    /// domains). The first answers where none is named.
+    pub domains: Vec<String>,
     pub permits: Permits,
     /// Bytes of a stanza from another domain.
     pub stanza_bytes: usize,
@@ -54,9 +55,9 @@ pub struct Options {
 
 impl Options {
     #[must_use]
-    pub fn new(domain: impl Into<String>) -> Self {
+    pub fn new(domains: Vec<String>) -> Self {
         Self {
-            domain: domain.into(),
+            domains,
             permits: Permits {
                 connections: 1_000,
                 per_address: 50,
@@ -70,6 +71,12 @@ impl Options {
             queue: 1024,
             targets: HashMap::new(),
         }
+    }
+
+    /// Which of our domains a stanza goes out for.
+    pub(crate) fn ours<'a>(&'a self, from: Option<&str>) -> &'a str {
+        let named = self.domains.iter().find(|ours| Some(ours.as_str()) == from);
+        named.or(self.domains.first()).map_or("", String::as_str)
     }
 
     pub(crate) fn limits(&self) -> Limits {

@@ -13,6 +13,7 @@ use comity_net::dns::Lookup;
 use comity_net::stop::{Stop, WeakStop};
 use comity_net::tls::{Acceptor, Certificates, Connector, Roots, Service, TlsError};
 use comity_xmpp::error::{ErrorType, StanzaCondition, StanzaError};
+use comity_xmpp::jid::Jid;
 use comity_xmpp::stanza::Stanza;
 use tokio::sync::mpsc;
 
@@ -46,8 +47,8 @@ pub trait Server: Send + Sync + 'static {
     fn stanza<'a>(&'a self, peer: &'a str, stanza: Stanza) -> Later<'a, ()>;
     /// The next rows for a domain with ids above `after`, oldest first, at most `limit`.
     fn queued<'a>(&'a self, peer: &'a str, after: i64, limit: usize) -> Later<'a, Vec<Queued>>;
-    /// The peer has these rows and all before them: forget them.
-    fn delivered<'a>(&'a self, peer: &'a str, through: i64) -> Later<'a, ()>;
+    /// The peer has these rows: forget them.
+    fn delivered<'a>(&'a self, peer: &'a str, rows: Vec<i64>) -> Later<'a, ()>;
     /// The peer cannot be reached: volatile stanzas come back one by one as `stanza`; rows of the
     /// outbox stay until they expire, which the server judges.
     fn undeliverable<'a>(
@@ -65,13 +66,17 @@ pub struct Federation(pub(crate) Arc<Shared>);
 pub(crate) struct Shared {
     pub(crate) options: Options,
     pub(crate) acceptor: Acceptor,
-    pub(crate) connector: Connector,
+    /// For each of our domains.
+    pub(crate) connectors: HashMap<String, Connector>,
     pub(crate) roots: Roots,
     pub(crate) lookup: Arc<dyn Lookup>,
     pub(crate) server: Arc<dyn Server>,
     stop: WeakStop,
-    peers: Mutex<HashMap<String, Desk>>,
+    peers: Mutex<Desks>,
 }
+
+/// By our domain and theirs.
+type Desks = HashMap<(String, String), Desk>;
 
 /// Where a peer's task is reached.
 struct Desk {
@@ -90,6 +95,8 @@ enum ToPeer {
 /// How things stand with one remote domain.
 #[derive(Clone, Debug)]
 pub struct Status {
+    /// Which of our domains it is for.
+    pub ours: String,
     pub domain: String,
     pub state: State,
     /// Stanzas in memory or on their way; the outbox may hold more.
@@ -112,10 +119,14 @@ impl Federation {
         server: Arc<dyn Server>,
         stop: &Stop,
     ) -> Result<Self, TlsError> {
-        let connector = Connector::for_server(Arc::clone(certificates), &options.domain)?;
+        let mut connectors = HashMap::new();
+        for ours in &options.domains {
+            let connector = Connector::for_server(Arc::clone(certificates), ours)?;
+            connectors.insert(ours.clone(), connector);
+        }
         Ok(Self(Arc::new(Shared {
             acceptor: Acceptor::new(Service::Server, Arc::clone(certificates))?,
-            connector,
+            connectors,
             options,
             roots,
             lookup,
@@ -138,17 +149,22 @@ impl Peers {
         if !self.0.server.federates(domain) {
             return;
         }
-        self.tell(domain, ToPeer::Wake, |desk| {
-            desk.woken.store(true, Ordering::Release);
-        });
+        // The outbox does not say which of our domains a row is from: each looks for its own.
+        for ours in &self.0.options.domains {
+            self.tell(ours, domain, ToPeer::Wake, |desk| {
+                desk.woken.store(true, Ordering::Release);
+            });
+        }
     }
 
     /// The domain has proved itself on a stream to us: it is there.
     pub(crate) fn seen(&self, domain: &str) {
         let peers = self.lock();
-        if let Some(desk) = peers.get(domain) {
-            // A full mailbox means that its task is busy: it knows.
-            let _ = desk.mailbox.try_send(ToPeer::Seen);
+        for ours in &self.0.options.domains {
+            if let Some(desk) = peers.get(&(ours.clone(), domain.to_owned())) {
+                // A full mailbox means that its task is busy: it knows.
+                let _ = desk.mailbox.try_send(ToPeer::Seen);
+            }
         }
     }
 
@@ -165,7 +181,9 @@ impl Peers {
                 .with_text(format!("there are no streams with {domain}"));
             return Err(Box::new((stanza, error)));
         }
-        match self.tell(domain, ToPeer::Send(stanza), |_| {}) {
+        let from = stanza.from.as_ref().map(Jid::domain);
+        let ours = self.0.options.ours(from);
+        match self.tell(ours, domain, ToPeer::Send(stanza), |_| {}) {
             Some(ToPeer::Send(stanza)) => {
                 let error = StanzaError::new(ErrorType::Wait, StanzaCondition::ResourceConstraint)
                     .with_text("too much is waiting for that domain: try again later");
@@ -175,7 +193,7 @@ impl Peers {
         }
     }
 
-    /// All domains there is a task for.
+    /// All pairs of domains there is a task for.
     #[must_use]
     pub fn list(&self) -> Vec<Status> {
         let peers = self.lock();
@@ -188,14 +206,20 @@ impl Peers {
 
     /// Puts a word into the mailbox of a domain's task, which is started if there is none.
     /// Returns what did not fit.
-    fn tell(&self, domain: &str, word: ToPeer, full: impl FnOnce(&Desk)) -> Option<ToPeer> {
+    fn tell(
+        &self,
+        ours: &str,
+        domain: &str,
+        word: ToPeer,
+        full: impl FnOnce(&Desk),
+    ) -> Option<ToPeer> {
         let mut peers = self.lock();
         let count = peers.len();
-        let desk = match peers.entry(domain.to_owned()) {
+        let desk = match peers.entry((ours.to_owned(), domain.to_owned())) {
             Entry::Occupied(desk) => desk.into_mut(),
             Entry::Vacant(_) if count >= PEERS => return Some(word),
             Entry::Vacant(place) => match self.0.stop.upgrade() {
-                Some(stop) => place.insert(task::start(domain, self, stop)),
+                Some(stop) => place.insert(task::start(ours, domain, self, stop)),
                 // All streams are closed; rows wait for the next run.
                 None => return Some(word),
             },
@@ -206,7 +230,7 @@ impl Peers {
         Some(refused)
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Desk>> {
+    fn lock(&self) -> MutexGuard<'_, Desks> {
         self.0.peers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -53,13 +53,21 @@ pub enum Action {
         limit: usize,
     },
     Write(Parcel, bytes::Bytes),
-    /// All rows up to this one are delivered.
-    Delivered(i64),
+    /// These rows are delivered.
+    Delivered(Vec<i64>),
     Bounce(Stanza, StanzaError),
     /// Close the stream, in good order.
     Close,
     /// Nothing is left to do: the peer may be dropped.
     Rest,
+}
+
+/// How far the outbox was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Read {
+    pub last: Option<i64>,
+    /// As many rows as were asked for.
+    pub full: bool,
 }
 
 /// Why there is no stream.
@@ -199,22 +207,20 @@ impl Peer {
         self.advance(now);
     }
 
-    /// What [`Action::Fetch`] has found, oldest first.
-    pub fn rows(&mut self, rows: Vec<Queued>, limit: usize, now: Instant) {
+    /// What [`Action::Fetch`] has found, oldest first: of what was read, the rows that are ours.
+    pub fn rows(&mut self, rows: Vec<Queued>, read: Read, now: Instant) {
         self.fetching = false;
         self.fetches_done += 1;
         if std::mem::take(&mut self.stale) {
             self.dirty = true;
         } else {
-            if rows.len() < limit {
-                self.exhausted = self.fetches_done;
-            } else {
+            if read.full {
                 // A full batch means that there may be more.
                 self.dirty = true;
+            } else {
+                self.exhausted = self.fetches_done;
             }
-            if let Some(last) = rows.last() {
-                self.last_read = last.id;
-            }
+            self.last_read = read.last.unwrap_or(self.last_read);
             self.rows.extend(rows);
         }
         self.advance(now);
@@ -242,12 +248,13 @@ impl Peer {
         self.delivered_something = true;
         self.failures = 0;
         self.last_failure = None;
-        let last = parcels.into_iter().filter_map(|parcel| match parcel {
+        let rows = parcels.into_iter().filter_map(|parcel| match parcel {
             Parcel::Row(id) => Some(id),
             Parcel::Volatile(_) => None,
         });
-        if let Some(through) = last.max() {
-            self.actions.push_back(Action::Delivered(through));
+        let rows: Vec<_> = rows.collect();
+        if !rows.is_empty() {
+            self.actions.push_back(Action::Delivered(rows));
         }
         self.active = now;
         self.advance(now);

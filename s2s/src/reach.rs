@@ -30,7 +30,7 @@ enum Fault {
     Over(Over),
 }
 
-pub(crate) async fn reach(shared: &Shared, domain: &str) -> Result<Stream, Failure> {
+pub(crate) async fn reach(shared: &Shared, ours: &str, domain: &str) -> Result<Stream, Failure> {
     let lookup = &*shared.lookup;
     let targets = &shared.options.targets;
     let targets = resolve(lookup, targets, domain, &mut random::up_to).await;
@@ -44,7 +44,7 @@ pub(crate) async fn reach(shared: &Shared, domain: &str) -> Result<Stream, Failu
     };
     for target in targets {
         let Target { host, port, start } = &target;
-        match attempt(shared, domain, &target).await {
+        match attempt(shared, ours, domain, &target).await {
             Ok(stream) => {
                 tracing::info!(peer = %domain, %host, port, ?start, "a stream to the peer is ready");
                 return Ok(stream);
@@ -62,11 +62,16 @@ pub(crate) async fn reach(shared: &Shared, domain: &str) -> Result<Stream, Failu
     Err(failure)
 }
 
-async fn attempt(shared: &Shared, domain: &str, target: &Target) -> Result<Stream, Fault> {
+async fn attempt(
+    shared: &Shared,
+    ours: &str,
+    domain: &str,
+    target: &Target,
+) -> Result<Stream, Fault> {
     let patience = shared.options.connect;
     let socket = connect::tcp(&*shared.lookup, &target.host, target.port, patience).await?;
     let settings = Settings {
-        ours: shared.options.domain.clone(),
+        ours: ours.to_owned(),
         theirs: domain.to_owned(),
         negotiation: shared.options.negotiation,
     };
@@ -76,7 +81,7 @@ async fn attempt(shared: &Shared, domain: &str, target: &Target) -> Result<Strea
             Pump::new(Transport::Plain(socket), machine, EARLY_LIMITS)
         }
         Start::Direct => {
-            let (transport, proof) = secure(shared, socket, domain, Start::Direct).await?;
+            let (transport, proof) = secure(shared, socket, (ours, domain), Start::Direct).await?;
             let machine = Outgoing::new(settings, Some(proof), now());
             Pump::new(transport, machine, EARLY_LIMITS)
         }
@@ -91,7 +96,8 @@ async fn attempt(shared: &Shared, domain: &str, target: &Target) -> Result<Strea
                 let Transport::Plain(socket) = transport else {
                     return Err(Fault::Over(Over::NoTls(domain.to_owned())));
                 };
-                let (transport, proof) = secure(shared, socket, domain, Start::StartTls).await?;
+                let (transport, proof) =
+                    secure(shared, socket, (ours, domain), Start::StartTls).await?;
                 pump = Pump::new(transport, machine, EARLY_LIMITS);
                 pump.command(Command::TlsStarted(proof));
             }
@@ -109,12 +115,14 @@ async fn attempt(shared: &Shared, domain: &str, target: &Target) -> Result<Strea
 async fn secure(
     shared: &Shared,
     socket: TcpStream,
-    domain: &str,
+    (ours, domain): (&str, &str),
     start: Start,
 ) -> Result<(Transport, Box<dyn Proof>), TlsError> {
     let patience = shared.options.negotiation;
-    let connecting = shared.connector.connect(socket, domain, start, patience);
-    let transport = connecting.await?;
+    let Some(connector) = shared.connectors.get(ours) else {
+        return Err(TlsError::NoCertificate);
+    };
+    let transport = connector.connect(socket, domain, start, patience).await?;
     let shown = Shown::new(transport.peer_chain(), shared.roots.clone());
     Ok((transport, Box::new(shown)))
 }

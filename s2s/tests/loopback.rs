@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// A server that remembers everything.
 #[derive(Default)]
 struct Memory {
-    domain: &'static str,
+    domains: Vec<String>,
     outbox: Mutex<BTreeMap<i64, Bytes>>,
     received: Mutex<Vec<String>>,
     bounced: Mutex<Vec<(String, StanzaCondition)>>,
@@ -33,7 +33,7 @@ struct Memory {
 
 impl Server for Memory {
     fn serves(&self, domain: &str) -> bool {
-        domain == self.domain
+        self.domains.iter().any(|ours| ours == domain)
     }
 
     fn federates(&self, peer: &str) -> bool {
@@ -59,9 +59,12 @@ impl Server for Memory {
         })
     }
 
-    fn delivered<'a>(&'a self, _: &'a str, through: i64) -> Later<'a, ()> {
+    fn delivered<'a>(&'a self, _: &'a str, rows: Vec<i64>) -> Later<'a, ()> {
         Box::pin(async move {
-            self.outbox.lock().unwrap().retain(|&id, _| id > through);
+            self.outbox
+                .lock()
+                .unwrap()
+                .retain(|id, _| !rows.contains(id));
         })
     }
 
@@ -107,9 +110,16 @@ struct Domain {
 
 impl Domain {
     async fn new(name: &'static str, start: Start) -> Self {
+        Self::with(name, &[], start).await
+    }
+
+    /// A server with further domains beside its first.
+    async fn with(name: &'static str, further: &[&str], start: Start) -> Self {
+        let mut domains = vec![name.to_owned()];
+        domains.extend(further.iter().map(|&domain| domain.to_owned()));
         let unique = format!("comity-s2s-{}", comity_net::random::id());
         let directory = std::env::temp_dir().join(unique);
-        let made = local::ensure(&directory, &[name.to_owned()], SystemTime::now()).unwrap();
+        let made = local::ensure(&directory, &domains, SystemTime::now()).unwrap();
         // A port that is free now, and most likely a moment later.
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         Self {
@@ -120,7 +130,7 @@ impl Domain {
             port: free.local_addr().unwrap().port(),
             start,
             memory: Arc::new(Memory {
-                domain: name,
+                domains,
                 ..Memory::default()
             }),
         }
@@ -129,7 +139,7 @@ impl Domain {
     /// Begins to serve, and to believe `other`'s authority where `believe` says so.
     async fn start(&self, other: &Self, believe: bool) -> (Peers, Stopper) {
         let (stopper, stop) = stop::channel();
-        let mut options = Options::new(self.name);
+        let mut options = Options::new(self.memory.domains.clone());
         options.retry_first = Duration::from_millis(100);
         options.retry_most = Duration::from_millis(400);
         options.targets = HashMap::from([(
@@ -157,7 +167,11 @@ impl Domain {
 
     /// Puts a message for `other` into the outbox.
     fn queue(&self, row: i64, other: &Self) {
-        let stanza = message(self.name, other.name, &row.to_string());
+        self.queue_from(self.name, row, other);
+    }
+
+    fn queue_from(&self, ours: &str, row: i64, other: &Self) {
+        let stanza = message(ours, other.name, &row.to_string());
         let bytes = stanza.to_bytes(None);
         self.memory.outbox.lock().unwrap().insert(row, bytes);
     }
@@ -291,6 +305,32 @@ async fn a_domain_that_is_not_believed_gets_nothing_and_gives_nothing() {
     .await;
     assert!(a.memory.received.lock().unwrap().is_empty());
     assert!(b.memory.received.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn each_of_our_domains_speaks_on_a_stream_of_its_own() {
+    let a = Domain::with("a.example", &["c.example"], Start::StartTls).await;
+    let b = Domain::new("b.example", Start::StartTls).await;
+    let (to_b, _stop_a) = a.start(&b, true).await;
+    let (_, _stop_b) = b.start(&a, true).await;
+    for row in 1..=150 {
+        let ours = ["a.example", "c.example"][usize::try_from(row).unwrap() % 2];
+        a.queue_from(ours, row, &b);
+    }
+    to_b.wake(b.name);
+    to_b.send(b.name, presence("c.example", b.name, "c"))
+        .unwrap();
+    let received = b.received(151).await;
+    a.outbox_is_empty().await;
+    // Each domain's own in order, and none of them twice.
+    for odd in [0, 1] {
+        let mut rows = received.iter().filter_map(|id| id.parse::<u32>().ok());
+        let rows: Vec<_> = rows.by_ref().filter(|row| row % 2 == odd).collect();
+        assert_eq!(rows.len(), 75);
+        assert!(rows.is_sorted(), "{rows:?}");
+    }
+    assert!(received.contains(&"c".to_owned()));
+    assert_eq!(to_b.list().len(), 2);
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use comity_c2s::link::{Bound, Credentials};
 use comity_s2s::link::Queued;
-use comity_storage::Delivered;
+use comity_storage::RemoveOutgoing;
 use comity_xmpp::error::StanzaError;
 use comity_xmpp::jid::{BareJid, Jid};
 use comity_xmpp::stanza::{Kind, Stanza};
@@ -92,12 +92,9 @@ impl comity_s2s::link::Server for Home {
         })
     }
 
-    fn delivered<'a>(&'a self, peer: &'a str, through: i64) -> ForPeer<'a, ()> {
+    fn delivered<'a>(&'a self, peer: &'a str, rows: Vec<i64>) -> ForPeer<'a, ()> {
         Box::pin(async move {
-            let change = Delivered {
-                destination: peer.to_owned(),
-                through,
-            };
+            let change = RemoveOutgoing { ids: rows };
             if let Err(fault) = self.storage.write(change).await {
                 error!(peer, %fault, "the outbox cannot be changed: stanzas will be sent twice");
             }

@@ -9,12 +9,17 @@ use comity_net::random;
 use comity_net::stop::Stop;
 use comity_net::transport::Transport;
 use comity_xmpp::error::{StreamCondition, StreamError};
+use comity_xmpp::jid::Jid;
+use comity_xmpp::ns;
+use comity_xmpp::stanza::Stanza;
+use comity_xmpp::stream::Header;
 use tokio::sync::mpsc;
 
 use super::MAILBOX;
 use super::{Desk, Later, Peers, Queued, Server, Shared, Status, ToPeer};
+use crate::Options;
 use crate::outgoing::{Command, Event, Outgoing, Over};
-use crate::peer::{Action, Failure, Peer, Settings, State};
+use crate::peer::{Action, Failure, Peer, Read, Settings, State};
 use crate::reach;
 
 /// How long a peer may take to read our last words.
@@ -22,10 +27,11 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 
 type Stream = Pump<Transport, Outgoing>;
 
-pub(super) fn start(domain: &str, peers: &Peers, stop: Stop) -> Desk {
+pub(super) fn start(ours: &str, domain: &str, peers: &Peers, stop: Stop) -> Desk {
     let (mailbox, words) = mpsc::channel(MAILBOX);
     let woken = Arc::new(AtomicBool::new(false));
     let status = Arc::new(Mutex::new(Status {
+        ours: ours.to_owned(),
         domain: domain.to_owned(),
         state: State::Idle,
         waiting: 0,
@@ -39,6 +45,7 @@ pub(super) fn start(domain: &str, peers: &Peers, stop: Stop) -> Desk {
         queue: options.queue,
     };
     let task = Task {
+        ours: ours.to_owned(),
         domain: domain.to_owned(),
         peers: peers.clone(),
         words,
@@ -55,6 +62,7 @@ pub(super) fn start(domain: &str, peers: &Peers, stop: Stop) -> Desk {
 }
 
 struct Task {
+    ours: String,
     domain: String,
     peers: Peers,
     words: mpsc::Receiver<ToPeer>,
@@ -74,10 +82,10 @@ struct Doing<'a> {
 impl Task {
     async fn run(mut self, mut stop: Stop) {
         let shared = Arc::clone(&self.peers.0);
-        let domain = self.domain.clone();
+        let (ours, domain) = (self.ours.clone(), self.domain.clone());
         let mut doing = Doing::default();
         loop {
-            if self.act(&shared, &domain, &mut doing).await {
+            if self.act(&shared, &ours, &domain, &mut doing).await {
                 return;
             }
             self.report();
@@ -97,7 +105,7 @@ impl Task {
                     }
                     Err(failure) => self.lost(Some(failure), Vec::new()),
                 },
-                (rows, limit) = fetched(&mut doing.fetching) => self.peer.rows(rows, limit, instant()),
+                (rows, limit) = fetched(&mut doing.fetching) => self.rows(&shared.options, rows, limit),
                 step = step(&mut doing.stream) => self.step(step, &mut doing).await,
                 () = until(timeout) => self.peer.timeout(instant()),
                 () = stop.wait() => return farewell(doing).await,
@@ -112,6 +120,7 @@ impl Task {
     async fn act<'a>(
         &mut self,
         shared: &'a Arc<Shared>,
+        ours: &'a str,
         domain: &'a str,
         doing: &mut Doing<'a>,
     ) -> bool {
@@ -119,7 +128,7 @@ impl Task {
         while let Some(action) = self.peer.poll() {
             match action {
                 Action::Connect => {
-                    doing.connecting = Some(Box::pin(reach::reach(shared, domain)));
+                    doing.connecting = Some(Box::pin(reach::reach(shared, ours, domain)));
                 }
                 Action::Fetch { after, limit } => {
                     doing.fetching = Some((server.queued(domain, after, limit), limit));
@@ -129,7 +138,7 @@ impl Task {
                         stream.command(Command::Send(parcel, bytes));
                     }
                 }
-                Action::Delivered(through) => server.delivered(domain, through).await,
+                Action::Delivered(rows) => server.delivered(domain, rows).await,
                 Action::Bounce(stanza, why) => server.undeliverable(domain, stanza, why).await,
                 Action::Close => {
                     if let Some(stream) = &mut doing.stream {
@@ -144,6 +153,22 @@ impl Task {
             }
         }
         false
+    }
+
+    /// Keeps of the rows those that are ours to send.
+    fn rows(&mut self, options: &Options, mut rows: Vec<Queued>, limit: usize) {
+        let read = Read {
+            last: rows.last().map(|row| row.id),
+            full: rows.len() >= limit,
+        };
+        if options.domains.len() > 1 {
+            rows.retain(|row| {
+                let stanza = Stanza::parse(&row.stanza, &Header::of(ns::SERVER)).ok();
+                let from = stanza.and_then(|stanza| stanza.from);
+                options.ours(from.as_ref().map(Jid::domain)) == self.ours
+            });
+        }
+        self.peer.rows(rows, read, instant());
     }
 
     fn hear(&mut self, word: Option<ToPeer>) {
@@ -190,7 +215,7 @@ impl Task {
         if !self.words.is_empty() || self.woken.load(Ordering::Acquire) {
             return false;
         }
-        peers.remove(&self.domain);
+        peers.remove(&(self.ours.clone(), self.domain.clone()));
         true
     }
 

@@ -32,7 +32,10 @@ impl Play {
                 Action::Fetch { after, limit } => format!("fetch {limit} after {after}"),
                 Action::Write(Parcel::Row(id), _) => format!("row {id}"),
                 Action::Write(Parcel::Volatile(stanza), _) => format!("stanza {}", name(&stanza)),
-                Action::Delivered(id) => format!("delivered {id}"),
+                Action::Delivered(ids) => {
+                    let ids: Vec<_> = ids.iter().map(ToString::to_string).collect();
+                    format!("delivered {}", ids.join(" "))
+                }
                 Action::Bounce(stanza, error) => {
                     format!("bounce {} {}", name(&stanza), error.condition.as_str())
                 }
@@ -47,11 +50,20 @@ impl Play {
             id,
             stanza: bytes::Bytes::from_static(b"<message/>"),
         });
-        self.peer.rows(rows.collect(), limit, self.now);
+        let rows: Vec<_> = rows.collect();
+        let read = Read {
+            last: rows.last().map(|row| row.id),
+            full: rows.len() >= limit,
+        };
+        self.peer.rows(rows, read, self.now);
     }
 
     fn no_rows(&mut self) {
-        self.peer.rows(Vec::new(), BATCH, self.now);
+        let read = Read {
+            last: None,
+            full: false,
+        };
+        self.peer.rows(Vec::new(), read, self.now);
     }
 
     fn send(&mut self, id: &str) {
@@ -125,7 +137,7 @@ fn rows_go_in_order_and_leave_when_delivered() {
     play.rows(2..=4, BATCH);
     assert_eq!(play.wants(), ["row 2", "row 3", "row 4"]);
     play.delivered([2, 3]);
-    assert_eq!(play.wants(), ["delivered 3"]);
+    assert_eq!(play.wants(), ["delivered 2 3"]);
 }
 
 #[test]
@@ -142,7 +154,10 @@ fn a_full_batch_means_more_and_the_window_is_bounded() {
     play.peer.wake(play.now);
     assert_eq!(play.wants(), [""; 0]);
     play.delivered(1..=10);
-    assert_eq!(play.wants(), ["delivered 10", "fetch 10 after 128"]);
+    assert_eq!(
+        play.wants(),
+        ["delivered 1 2 3 4 5 6 7 8 9 10", "fetch 10 after 128"]
+    );
 }
 
 #[test]
@@ -193,6 +208,21 @@ fn a_congested_stream_is_given_nothing() {
     assert_eq!(play.wants(), ["fetch 64 after 1"]);
     play.no_rows();
     assert_eq!(play.wants(), ["stanza later"]);
+}
+
+#[test]
+fn rows_of_another_of_our_domains_are_passed_over() {
+    let mut play = Play::new();
+    play.peer.wake(play.now);
+    assert_eq!(play.wants(), ["fetch 64 after 0"]);
+    let foreign = Read {
+        last: Some(64),
+        full: true,
+    };
+    play.peer.rows(Vec::new(), foreign, play.now);
+    assert_eq!(play.wants(), ["fetch 64 after 64"]);
+    play.rows(65..=65, BATCH);
+    assert_eq!(play.wants(), ["connect"]);
 }
 
 #[test]

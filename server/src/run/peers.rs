@@ -105,7 +105,7 @@ async fn heal(home: &Home) {
 }
 
 fn options(conf: &S2s, home: &Home) -> Options {
-    let domain = home.hosts.domains().first().cloned().unwrap_or_default();
+    let domains = home.hosts.domains().to_vec();
     Options {
         permits: Permits {
             connections: size(conf.connections),
@@ -123,7 +123,7 @@ fn options(conf: &S2s, home: &Home) -> Options {
             .iter()
             .map(|(domain, target)| (domain.clone(), at(target)))
             .collect(),
-        ..Options::new(domain)
+        ..Options::new(domains)
     }
 }
 

@@ -52,7 +52,10 @@ class Echo(slixmpp.ClientXMPP):
                 self.say = None
                 self.disconnect()
         else:
-            message.reply("echo: " + message["body"]).send()
+            # To the account: whoever only sends has gone by the time the answer comes.
+            reply = message.reply("echo: " + message["body"])
+            reply["to"] = message["from"].bare
+            reply.send()
 
 
 def main():

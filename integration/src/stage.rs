@@ -20,12 +20,22 @@ impl Stage {
     /// When a server does not start.
     #[must_use]
     pub fn set(play: &str, domains: &[&str]) -> Self {
+        Self::set_with(play, domains, "")
+    }
+
+    /// The same, with further lines for every home's configuration.
+    ///
+    /// # Panics
+    /// When a server does not start.
+    #[must_use]
+    pub fn set_with(play: &str, domains: &[&str], extra: &str) -> Self {
         let folder = std::env::temp_dir().join(format!("comity-{play}-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&folder);
         let mut homes: Vec<Home> = domains
             .iter()
             .map(|domain| {
-                let options = Options::new(domain, crate::address());
+                let mut options = Options::new(domain, crate::address());
+                extra.clone_into(&mut options.extra);
                 Home::new(options, &folder.join(domain)).expect("a folder can be made")
             })
             .collect();

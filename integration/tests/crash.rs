@@ -1,6 +1,8 @@
 //! Servers and clients are killed at random moments of a conversation. What was accepted is there
 //! afterwards, once and in order, for both; and the room goes on.
 
+#![expect(clippy::unwrap_used, reason = "a play that cannot go on has failed")]
+
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
@@ -175,7 +177,7 @@ fn fifty_kills_lose_nothing_and_double_nothing() {
     let seed = std::env::var("COMITY_SEED")
         .ok()
         .and_then(|seed| seed.parse().ok());
-    let seed = seed.unwrap_or(0x5eed_0f_c0_417e);
+    let seed = seed.unwrap_or(0x5eed_c017);
     println!("COMITY_SEED={seed}");
     let mut dice = Dice(seed);
     // They talk faster than people do.

@@ -161,10 +161,11 @@ impl Chat {
             let _ = answer.send(verb(engine, now));
         });
         let inputs = self.inputs.clone();
-        let sent = tokio::task::spawn_blocking(move || inputs.send(Input::Verb(verb))).await;
-        if !matches!(sent, Ok(Ok(()))) {
-            return Err(ChatError::Ended);
-        }
+        // A full queue blocks: that must not happen to a thread of the runtime. An engine that has
+        // ended drops the verb, and with it the way of the answer.
+        drop(tokio::task::spawn_blocking(move || {
+            drop(inputs.send(Input::Verb(verb)))
+        }));
         answered.await.map_err(|_| ChatError::Ended)
     }
 

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use args::{Cli, Command, Who};
-use comity_mls_engine::{Event, What};
+use comity_mls_engine::{Engine, Event, What};
 use comity_xmpp::jid::{BareJid, Jid};
 use tokio::sync::mpsc::UnboundedReceiver;
 
@@ -159,6 +159,14 @@ impl Desk {
         }
     }
 
+    /// Runs a verb of the engine.
+    async fn ask<T: Send + 'static>(
+        &self,
+        verb: impl FnOnce(&mut Engine, u64) -> Result<T, comity_mls_engine::Error> + Send + 'static,
+    ) -> Outcome<T> {
+        self.chat.with(verb).await?.map_err(Failed::new)
+    }
+
     /// The next update; shown unless somebody asked for silence.
     async fn next(&mut self) -> Outcome<Update> {
         let Some(update) = self.updates.recv().await else {
@@ -197,11 +205,7 @@ impl Desk {
 
     /// Waits until the device may act: enrolled, and in a session.
     async fn enrolled(&mut self) -> Outcome {
-        let device = self
-            .chat
-            .with(|engine, _| engine.device())
-            .await?
-            .map_err(Failed::new)?;
+        let device = self.ask(|engine, _| engine.device()).await?;
         let (mut known, mut online) = (device.is_some(), false);
         self.until(move |event| {
             match event {
@@ -218,12 +222,7 @@ impl Desk {
     }
 
     async fn rooms(&mut self) -> Outcome {
-        for room in self
-            .chat
-            .with(|engine, _| engine.rooms())
-            .await?
-            .map_err(Failed::new)?
-        {
+        for room in self.ask(|engine, _| engine.rooms()).await? {
             let name = room.name.as_deref().unwrap_or("(no name)");
             print_line(&format!(
                 "{}  {name}  epoch {}, entry {}",
@@ -235,9 +234,8 @@ impl Desk {
 
     async fn create(&mut self, name: String, accounts: Vec<BareJid>) -> Outcome {
         self.enrolled().await?;
-        let create =
-            move |engine: &mut comity_mls_engine::Engine, now| engine.create_room(Some(&name), now);
-        let room = self.chat.with(create).await?.map_err(Failed::new)?;
+        let create = move |engine: &mut Engine, now| engine.create_room(Some(&name), now);
+        let room = self.ask(create).await?;
         let wanted = room.clone();
         self.until(move |event| match event {
             Event::RoomCreated { room } if *room == wanted => Some(Ok(())),
@@ -258,9 +256,8 @@ impl Desk {
 
     async fn open_direct(&mut self, account: BareJid) -> Outcome<BareJid> {
         self.enrolled().await?;
-        let open =
-            move |engine: &mut comity_mls_engine::Engine, now| engine.open_direct(&account, now);
-        let room = self.chat.with(open).await?.map_err(Failed::new)?;
+        let open = move |engine: &mut Engine, now| engine.open_direct(&account, now);
+        let room = self.ask(open).await?;
         let wanted = room.clone();
         // The other is in, or has let us in: either way there is somebody to talk to.
         self.until(move |event| match event {
@@ -283,10 +280,8 @@ impl Desk {
     async fn invite(&mut self, room: BareJid, accounts: Vec<BareJid>) -> Outcome {
         let mut waiting: Vec<BareJid> = accounts.clone();
         let (wanted, place) = (room.clone(), room);
-        self.chat
-            .with(move |engine, now| engine.invite(&place, &accounts, now))
-            .await?
-            .map_err(Failed::new)?;
+        self.ask(move |engine, now| engine.invite(&place, &accounts, now))
+            .await?;
         self.until(move |event| {
             let settled = match event {
                 Event::Item { room, item } if *room == wanted => match &item.what {
@@ -316,10 +311,8 @@ impl Desk {
 
     async fn remove(&mut self, room: BareJid, account: BareJid) -> Outcome {
         let (wanted, name) = (room.clone(), account.to_string());
-        self.chat
-            .with(move |engine, now| engine.remove(&room, &account, None, now))
-            .await?
-            .map_err(Failed::new)?;
+        self.ask(move |engine, now| engine.remove(&room, &account, None, now))
+            .await?;
         self.until(move |event| match event {
             Event::Item { room, item } if *room == wanted => match &item.what {
                 What::Removed(change) if change.who.account == name => Some(Ok(())),
@@ -337,10 +330,8 @@ impl Desk {
 
     async fn update(&mut self, room: BareJid) -> Outcome {
         let (wanted, own) = (room.clone(), self.chat.account().to_string());
-        self.chat
-            .with(move |engine, now| engine.update(&room, now))
-            .await?
-            .map_err(Failed::new)?;
+        self.ask(move |engine, now| engine.update(&room, now))
+            .await?;
         self.until(move |event| match event {
             Event::Item { room, item } if *room == wanted => match &item.what {
                 What::Updated(device) if device.account == own => Some(Ok(())),
@@ -358,10 +349,8 @@ impl Desk {
 
     async fn leave(&mut self, room: BareJid) -> Outcome {
         let wanted = room.clone();
-        self.chat
-            .with(move |engine, now| engine.leave(&room, now))
-            .await?
-            .map_err(Failed::new)?;
+        self.ask(move |engine, now| engine.leave(&room, now))
+            .await?;
         self.until(move |event| match event {
             Event::RoomLeft { room, .. } if *room == wanted => Some(Ok(())),
             Event::Refused {
@@ -376,11 +365,7 @@ impl Desk {
 
     pub(crate) async fn members(&self, room: &BareJid) -> Outcome {
         let room = room.clone();
-        let members = self
-            .chat
-            .with(move |engine, _| engine.members(&room))
-            .await?
-            .map_err(Failed::new)?;
+        let members = self.ask(move |engine, _| engine.members(&room)).await?;
         for member in members {
             print_line(&say::name(&comity_mls_engine::Device::from(&member)));
         }
@@ -398,10 +383,8 @@ impl Desk {
         let padding: [u8; 32] = comity_net::random::bytes();
         let bytes = content.seal(&padding[..usize::from(padding[0] % 32)]);
         let room = room.clone();
-        self.chat
-            .with(move |engine, now| engine.send(&room, CONTENT_TYPE, &bytes, now))
-            .await?
-            .map_err(Failed::new)
+        self.ask(move |engine, now| engine.send(&room, CONTENT_TYPE, &bytes, now))
+            .await
     }
 
     async fn send_all(&mut self, room: BareJid, text: Option<String>) -> Outcome {
@@ -445,21 +428,26 @@ impl Desk {
         let rooms = match &room {
             Some(room) => vec![room.clone()],
             None => {
-                let all = self
-                    .chat
-                    .with(|engine, _| engine.rooms())
-                    .await?
-                    .map_err(Failed::new)?;
+                let all = self.ask(|engine, _| engine.rooms()).await?;
                 all.into_iter().map(|room| room.room).collect()
             }
         };
         for room in &rooms {
             self.read_history(room, json).await?;
         }
-        while follow {
+        if follow {
+            self.follow(room.as_ref(), json).await
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Shows what comes, until the program is ended.
+    async fn follow(&mut self, room: Option<&BareJid>, json: bool) -> Outcome {
+        loop {
             match self.next().await? {
                 Update::Engine(Event::Item { room: at, item })
-                    if room.as_ref().is_none_or(|room| *room == at) =>
+                    if room.is_none_or(|room| *room == at) =>
                 {
                     print_item(&at, &item, json);
                 }
@@ -473,7 +461,6 @@ impl Desk {
                 _ => {}
             }
         }
-        Ok(())
     }
 
     async fn read_history(&self, room: &BareJid, json: bool) -> Outcome {
@@ -481,10 +468,8 @@ impl Desk {
         loop {
             let place = room.clone();
             let page = self
-                .chat
-                .with(move |engine, _| engine.history(&place, after, PAGE))
-                .await?
-                .map_err(Failed::new)?;
+                .ask(move |engine, _| engine.history(&place, after, PAGE))
+                .await?;
             for item in &page {
                 print_item(room, item, json);
             }
@@ -497,11 +482,7 @@ impl Desk {
 
     /// A room by its address or its name.
     pub(crate) async fn room(&self, text: &str) -> Outcome<BareJid> {
-        let rooms = self
-            .chat
-            .with(|engine, _| engine.rooms())
-            .await?
-            .map_err(Failed::new)?;
+        let rooms = self.ask(|engine, _| engine.rooms()).await?;
         let found: Vec<_> = rooms
             .into_iter()
             .filter(|room| {

@@ -1,6 +1,6 @@
 //! The conversation line by line: what is typed goes to the current room, `/help` tells the rest.
 
-use comity_mls_engine::Event;
+use comity_mls_engine::{Engine, Event};
 use comity_xmpp::jid::BareJid;
 use tokio::io::{AsyncBufReadExt, BufReader};
 
@@ -70,18 +70,13 @@ async fn obey(desk: &mut Desk, current: &mut Option<BareJid>, line: &str) -> Out
         "/room" => *current = Some(desk.room(rest).await?),
         "/talk" => {
             let with = account(rest)?;
-            let open = desk
-                .chat
-                .with(move |engine, now| engine.open_direct(&with, now))
-                .await?;
-            *current = Some(open.map_err(Failed::new)?);
+            let open = move |engine: &mut Engine, now| engine.open_direct(&with, now);
+            *current = Some(desk.ask(open).await?);
         }
         "/create" => {
             let name = rest.to_owned();
-            let create = desk
-                .chat
-                .with(move |engine, now| engine.create_room(Some(&name), now));
-            *current = Some(create.await?.map_err(Failed::new)?);
+            let create = move |engine: &mut Engine, now| engine.create_room(Some(&name), now);
+            *current = Some(desk.ask(create).await?);
         }
         "/invite" => {
             let accounts: Vec<_> = rest
@@ -89,28 +84,24 @@ async fn obey(desk: &mut Desk, current: &mut Option<BareJid>, line: &str) -> Out
                 .map(account)
                 .collect::<Result<_, _>>()?;
             let room = here()?;
-            let invite = desk
-                .chat
-                .with(move |engine, now| engine.invite(&room, &accounts, now));
-            invite.await?.map_err(Failed::new)?;
+            desk.ask(move |engine, now| engine.invite(&room, &accounts, now))
+                .await?;
         }
         "/remove" => {
             let (room, account) = (here()?, account(rest)?);
-            let remove = desk
-                .chat
-                .with(move |engine, now| engine.remove(&room, &account, None, now));
-            remove.await?.map_err(Failed::new)?;
+            desk.ask(move |engine, now| engine.remove(&room, &account, None, now))
+                .await?;
         }
         "/members" => desk.members(&here()?).await?,
         "/update" => {
             let room = here()?;
-            let update = desk.chat.with(move |engine, now| engine.update(&room, now));
-            update.await?.map_err(Failed::new)?;
+            desk.ask(move |engine, now| engine.update(&room, now))
+                .await?;
         }
         "/leave" => {
             let room = here()?;
-            let leave = desk.chat.with(move |engine, now| engine.leave(&room, now));
-            leave.await?.map_err(Failed::new)?;
+            desk.ask(move |engine, now| engine.leave(&room, now))
+                .await?;
             *current = None;
         }
         "/plain" => {

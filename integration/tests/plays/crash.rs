@@ -1,8 +1,6 @@
 //! Servers and clients are killed at random moments of a conversation. What was accepted is there
 //! afterwards, once and in order, for both; and the room goes on.
 
-#![expect(clippy::unwrap_used, reason = "a play that cannot go on has failed")]
-
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;

@@ -1,7 +1,5 @@
 //! What the documents point to is there, and they speak of the product alone.
 
-#![expect(clippy::unwrap_used, reason = "a test may panic")]
-
 use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,0 +1,13 @@
+//! Plays with whole servers, one file each. They run in a network namespace of their own, which
+//! `integration/run plays` makes.
+
+#![expect(clippy::unwrap_used, reason = "a play that cannot go on has failed")]
+
+mod commit_race;
+mod crash;
+mod documents;
+mod key_packages;
+mod licences;
+mod outage;
+mod quickstart;
+mod two_domains;

@@ -6,6 +6,7 @@
 
 use std::fmt::Debug;
 
+use comity_mls_wire::authenticated::{AuthenticatedData, AuthenticatedDataError};
 use comity_mls_wire::policy::{Policy, PolicyError};
 use comity_mls_wire::refusal::Refusal;
 use comity_mls_wire::{Malformed, authority, keys, room, sync};
@@ -127,6 +128,17 @@ fn refusal(element: &Element) {
                 Ok(shortened)
             );
         }
+    }
+}
+
+/// What is read as authenticated data is written as the same octets.
+pub(crate) fn authenticated(data: &[u8]) {
+    match AuthenticatedData::from_bytes(data) {
+        Ok(read) => assert_eq!(read.to_bytes().as_deref(), Ok(data)),
+        Err(AuthenticatedDataError::UnknownVersion { found }) => {
+            assert_eq!(data.first_chunk::<2>(), Some(&found.to_be_bytes()));
+        }
+        Err(AuthenticatedDataError::Malformed(_) | AuthenticatedDataError::TooLarge { .. }) => {}
     }
 }
 

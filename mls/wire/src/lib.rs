@@ -1,9 +1,11 @@
 //! The extension's words: every request, answer and notice of `mls/PROTOCOL.md` as a type, and its
-//! XML. Beside them the policy component of the GroupContext ([`policy`]).
+//! XML. Beside them the policy component of the GroupContext ([`policy`]) and what handshakes say in
+//! their authenticated data ([`authenticated`]).
 //!
 //! Whose request goes where: [`authority`] to one's own domain, [`keys`] to the account's bare JID,
 //! [`room`] to the room; [`sync`] to one's own domain.
 
+pub mod authenticated;
 pub mod authority;
 pub mod disco;
 pub mod keys;

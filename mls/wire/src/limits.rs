@@ -14,6 +14,10 @@ pub const KEY_PACKAGE_BYTES: usize = 16 * 1024;
 pub const PUBLIC_KEY_BYTES: usize = 1024;
 /// A signature.
 pub const SIGNATURE_BYTES: usize = 1024;
+/// Authenticated data of a handshake.
+pub const AUTHENTICATED_BYTES: usize = 64 * 1024;
+/// A certificate's serial number (RFC 5280 §4.1.2.2).
+pub const SERIAL_BYTES: usize = 20;
 /// A challenge.
 pub const NONCE_BYTES: usize = 64;
 /// A KeyPackageRef or another hash of a suite.

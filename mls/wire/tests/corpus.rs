@@ -50,3 +50,8 @@ fn payload() {
 fn policy() {
     run("policy", entries::policy);
 }
+
+#[test]
+fn authenticated() {
+    run("authenticated", entries::authenticated);
+}

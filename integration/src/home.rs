@@ -14,6 +14,8 @@ const START_LIMIT: Duration = Duration::from_secs(30);
 #[derive(Clone, Debug)]
 pub struct Options {
     pub domain: String,
+    /// Further domains that the same process serves.
+    pub also: Vec<String>,
     pub address: IpAddr,
     pub c2s_port: u16,
     pub s2s_port: u16,
@@ -36,6 +38,7 @@ impl Options {
     pub fn new(domain: &str, address: Ipv4Addr) -> Self {
         Self {
             domain: domain.to_owned(),
+            also: Vec::new(),
             address: address.into(),
             c2s_port: 5222,
             s2s_port: 5269,
@@ -72,11 +75,10 @@ impl Home {
             home.start()?;
             home.stop()?;
         }
-        let peers: Vec<Peer> = homes.iter().map(Self::as_peer).collect();
+        let peers: Vec<Peer> = homes.iter().flat_map(Self::as_peers).collect();
         for home in homes {
-            let others = peers
-                .iter()
-                .filter(|peer| peer.domain != home.options.domain);
+            let own = home.domains();
+            let others = peers.iter().filter(|peer| !own.contains(&peer.domain));
             home.options.peers = others.cloned().collect();
             home.write_configuration()?;
             home.start()?;
@@ -84,12 +86,21 @@ impl Home {
         Ok(())
     }
 
-    fn as_peer(&self) -> Peer {
-        Peer {
-            domain: self.options.domain.clone(),
+    /// What others have to know of each of its domains.
+    fn as_peers(&self) -> Vec<Peer> {
+        let peer = |domain| Peer {
+            domain,
             address: self.s2s(),
             ca: self.ca(),
-        }
+        };
+        self.domains().into_iter().map(peer).collect()
+    }
+
+    /// All domains it serves.
+    #[must_use]
+    pub fn domains(&self) -> Vec<String> {
+        let first = std::iter::once(&self.options.domain);
+        first.chain(&self.options.also).cloned().collect()
     }
 
     #[must_use]
@@ -136,27 +147,24 @@ impl Home {
     }
 
     fn write_configuration(&self) -> io::Result<()> {
-        let Options {
-            domain,
-            peers,
-            extra,
-            ..
-        } = &self.options;
-        let roots: Vec<String> = peers.iter().map(|p| format!("{:?}", p.ca)).collect();
+        let domains = self.domains();
+        let Options { peers, extra, .. } = &self.options;
+        let mut roots: Vec<&Path> = peers.iter().map(|p| p.ca.as_path()).collect();
+        // A CA of several domains is named once.
+        roots.dedup();
         let targets: String = peers
             .iter()
             .map(|p| format!("{:?} = \"{}\"\n", p.domain, p.address))
             .collect();
         let text = format!(
-            "[server]\ndomains = [{domain:?}]\ndata_dir = {:?}\n\n\
+            "[server]\ndomains = {domains:?}\ndata_dir = {:?}\n\n\
              [c2s]\nlisten = [\"{}\"]\nlisten_tls = []\n\n\
              [s2s]\nlisten = [\"{}\"]\nlisten_tls = []\n\n\
              [s2s.targets]\n{targets}\n\
-             [tls]\nextra_roots = [{}]\n\n{extra}\n",
+             [tls]\nextra_roots = {roots:?}\n\n{extra}\n",
             self.data(),
             self.c2s(),
             self.s2s(),
-            roots.join(", "),
         );
         std::fs::write(self.configuration(), text)
     }
@@ -254,9 +262,13 @@ impl Home {
 
     /// Makes an account; the server has to run.
     pub fn add_user(&self, local: &str, password: &str) -> io::Result<()> {
-        let jid = format!("{local}@{}", self.domain());
+        self.add_account(&format!("{local}@{}", self.domain()), password)
+    }
+
+    /// The same at any domain that it serves.
+    pub fn add_account(&self, jid: &str, password: &str) -> io::Result<()> {
         self.comity(
-            &["user", "add", &jid, "--password-file", "/dev/stdin"],
+            &["user", "add", jid, "--password-file", "/dev/stdin"],
             &format!("{password}\n"),
         )?;
         Ok(())

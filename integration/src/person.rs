@@ -44,6 +44,18 @@ impl Person {
         folder: &Path,
     ) -> Outcome<Self> {
         let account = format!("{local}@{}", home.domain());
+        Self::login_as(home, &account, password, device, folder).await
+    }
+
+    /// The same for an account at any domain that the home serves.
+    pub async fn login_as(
+        home: &Home,
+        account: &str,
+        password: &str,
+        device: &str,
+        folder: &Path,
+    ) -> Outcome<Self> {
+        let account = account.to_owned();
         let fault = |what: String| Fault {
             who: account.clone(),
             what,

@@ -29,14 +29,25 @@ impl Stage {
     /// When a server does not start.
     #[must_use]
     pub fn set_with(play: &str, domains: &[&str], extra: &str) -> Self {
+        let homes: Vec<&[&str]> = domains.chunks(1).collect();
+        Self::set_hosting(play, &homes, extra)
+    }
+
+    /// Homes that serve several domains each, the first of which names the home.
+    ///
+    /// # Panics
+    /// When a server does not start.
+    #[must_use]
+    pub fn set_hosting(play: &str, homes: &[&[&str]], extra: &str) -> Self {
         let folder = std::env::temp_dir().join(format!("comity-{play}-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&folder);
-        let mut homes: Vec<Home> = domains
+        let mut homes: Vec<Home> = homes
             .iter()
-            .map(|domain| {
-                let mut options = Options::new(domain, crate::address());
+            .map(|domains| {
+                let mut options = Options::new(domains[0], crate::address());
+                options.also = domains[1..].iter().map(|also| (*also).to_owned()).collect();
                 extra.clone_into(&mut options.extra);
-                Home::new(options, &folder.join(domain)).expect("a folder can be made")
+                Home::new(options, &folder.join(domains[0])).expect("a folder can be made")
             })
             .collect();
         Home::start_together(&mut homes).expect("the servers start");
@@ -50,14 +61,20 @@ impl Stage {
 
     /// Makes an account at the n-th home and logs its first device in.
     pub async fn person(&self, home: usize, local: &str) -> Outcome<Person> {
+        let jid = format!("{local}@{}", self.homes[home].domain());
+        self.person_at(home, &jid).await
+    }
+
+    /// The same for an account at any domain of the home.
+    pub async fn person_at(&self, home: usize, jid: &str) -> Outcome<Person> {
         let home = &self.homes[home];
-        home.add_user(local, PASSWORD)
+        home.add_account(jid, PASSWORD)
             .map_err(|error| crate::person::Fault {
-                who: local.to_owned(),
+                who: jid.to_owned(),
                 what: error.to_string(),
             })?;
-        let folder = self.device_folder(home, local);
-        let mut person = Person::login(home, local, PASSWORD, "device", &folder).await?;
+        let folder = self.folder.join(jid);
+        let mut person = Person::login_as(home, jid, PASSWORD, "device", &folder).await?;
         person.enrolled().await?;
         Ok(person)
     }

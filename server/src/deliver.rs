@@ -242,13 +242,12 @@ async fn by_address(home: &Home, stanza: Stanza, wake: &mut BTreeSet<String>) ->
 
 /// Why no stream can carry this.
 fn unreachable(home: &Home, stanza: &Stanza, domain: &str) -> Option<StanzaError> {
-    let speaker = home.hosts.domains().first();
     let from = stanza.from.as_ref().map(Jid::domain);
     let why = if !home.federation.with(domain) {
         format!("this server has no streams with {domain}")
-    } else if from != speaker.map(String::as_str) {
-        // Streams to others are authenticated as the first domain (RFC 6120 §8.1.2.2).
-        "only the first domain of this server has streams with others".to_owned()
+    } else if !from.is_some_and(|from| home.hosts.serves(from)) {
+        // RFC 6120 §8.1.2.2: a stream carries what its own domain says.
+        "only domains of this server have streams to others".to_owned()
     } else {
         return None;
     };

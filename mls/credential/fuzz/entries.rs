@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use comity_mls_credential::anchors::{Pinned, Signed, TlsRoots};
 use comity_mls_credential::certificate::Certificate;
+use comity_mls_credential::crl::Crl;
 use comity_mls_credential::csr;
 use comity_mls_credential::keys::PublicKey;
 use comity_mls_credential::leaf::{CredentialError, IssuerId, Issuers, Leaf, verify};
@@ -98,5 +99,20 @@ pub(crate) fn anchors(data: &[u8]) {
     }
     if let Ok(restored) = Pinned::restore(data) {
         assert!(restored.record().is_ok());
+    }
+}
+
+/// A list says of each of its certificates what it was read to say, and is nobody's word unless an
+/// issuer is at hand.
+pub(crate) fn crl(data: &[u8]) {
+    if let Ok(crl) = Crl::read(data) {
+        assert_eq!(&crl.der()[..], data);
+        assert!(crl.this_update() < crl.next_update());
+        for entry in crl.entries() {
+            let revoked = crl.revoked(&entry.serial).expect("it is in the list");
+            assert_eq!((revoked.crl_number, revoked.at), (crl.number(), entry.at));
+        }
+        assert_eq!(crl.news(Some(&crl)).count(), 0);
+        assert!(crl.verify(data).is_err());
     }
 }

@@ -14,7 +14,7 @@ use crate::leaf::CredentialError;
 
 pub use pinned::Pinned;
 pub use statement::{Handover, Signed, Statement};
-pub use store::Anchors;
+pub use store::{AcceptedCrl, Anchors};
 pub use tls::{TlsKey, TlsRoots};
 
 /// Why an anchors statement is not believed. The state before stays as it was.

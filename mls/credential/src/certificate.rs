@@ -216,7 +216,7 @@ pub(crate) fn sha256(bytes: &[u8]) -> Result<[u8; 32], CredentialError> {
     Ok(out)
 }
 
-fn serial(raw: &[u8]) -> Result<Vec<u8>, CredentialError> {
+pub(crate) fn serial(raw: &[u8]) -> Result<Vec<u8>, CredentialError> {
     // RFC 5280 §4.1.2.2: positive, at most 20 octets.
     let positive = raw.first().is_some_and(|first| first & 0x80 == 0);
     if !positive || raw.len() > 20 || raw.iter().all(|octet| *octet == 0) {
@@ -227,11 +227,11 @@ fn serial(raw: &[u8]) -> Result<Vec<u8>, CredentialError> {
     Ok(raw.to_vec())
 }
 
-fn seconds(time: i64) -> Result<u64, CredentialError> {
+pub(crate) fn seconds(time: i64) -> Result<u64, CredentialError> {
     u64::try_from(time).map_err(|_| CredentialError::Malformed("the validity begins before 1970"))
 }
 
-fn algorithm(id: &AlgorithmIdentifier<'_>) -> Result<Algorithm, CredentialError> {
+pub(crate) fn algorithm(id: &AlgorithmIdentifier<'_>) -> Result<Algorithm, CredentialError> {
     // RFC 5758 §3.2, RFC 8410 §3: neither takes parameters.
     match (id.algorithm.to_id_string().as_str(), &id.parameters) {
         ("1.2.840.10045.4.3.2", None) => Ok(Algorithm::P256),
@@ -255,7 +255,7 @@ fn admits_mls(usage: &ExtendedKeyUsage<'_>) -> bool {
     usage.any || usage.other.iter().any(|oid| oid.to_id_string() == IM_URI)
 }
 
-fn identifier(octets: &[u8]) -> Result<IssuerId, CredentialError> {
+pub(crate) fn identifier(octets: &[u8]) -> Result<IssuerId, CredentialError> {
     <[u8; 32]>::try_from(octets)
         .map(IssuerId)
         .map_err(|_| CredentialError::Malformed("a key identifier is no SHA-256"))

@@ -81,12 +81,16 @@ impl Algorithm {
     /// What it signs, as X.509 and PKCS#10 write it: content, algorithm and signature in their one
     /// DER spelling.
     pub(crate) fn signed(self, content: &[u8], signature: &[u8]) -> Vec<u8> {
-        let algorithm: &[u8] = match self {
+        let bits = der::tlv(der::BIT_STRING, &[&[0], signature]);
+        der::tlv(der::SEQUENCE, &[content, self.identifier(), &bits])
+    }
+
+    /// The AlgorithmIdentifier of its signatures.
+    pub(crate) fn identifier(self) -> &'static [u8] {
+        match self {
             Self::P256 => &ECDSA_SHA256,
             Self::Ed25519 => &ED25519,
-        };
-        let bits = der::tlv(der::BIT_STRING, &[&[0], signature]);
-        der::tlv(der::SEQUENCE, &[content, algorithm, &bits])
+        }
     }
 
     /// The digest OpenSSL is told; Ed25519 hashes by itself.

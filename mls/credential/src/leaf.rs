@@ -7,6 +7,7 @@ use comity_xmpp::jid::BareJid;
 use uuid::Uuid;
 
 use crate::certificate::{Certificate, issuer_id};
+use crate::crl::Revoked;
 use crate::keys::PublicKey;
 
 /// How far two clocks may be apart before a certificate counts as not yet or no longer valid.
@@ -61,12 +62,26 @@ pub enum CredentialError {
     Malformed(&'static str),
     #[error("the successor names {found}, the predecessor {expected}")]
     NotSuccessor { expected: String, found: String },
+    #[error("the certificate of {who} was revoked at {at}: revocation list {crl_number}")]
+    Revoked {
+        who: String,
+        at: u64,
+        crl_number: u64,
+    },
 }
 
-/// The issuing CAs one believes, each already checked under its domain's pinned root.
+/// The issuing CAs one believes, each already checked under its domain's pinned root, and what
+/// they have taken back.
 pub trait Issuers: Send + Sync {
     /// The certificate (DER) of that issuing CA of that domain.
     fn issuer(&self, domain: &str, id: &IssuerId) -> Option<Arc<[u8]>>;
+
+    /// What the newest revocation list of that CA says of that serial number. Nothing where no list
+    /// is known: a list that is missing or old warns, and does not block.
+    fn revoked(&self, issuer: &IssuerId, serial: &[u8]) -> Option<Revoked> {
+        let _ = (issuer, serial);
+        None
+    }
 }
 
 impl Leaf {
@@ -144,6 +159,18 @@ impl Leaf {
         })
     }
 
+    /// Has its issuer not taken it back, as far as is known?
+    pub fn not_revoked(&self, issuers: &dyn Issuers) -> Result<(), CredentialError> {
+        match issuers.revoked(&self.issuer, &self.serial) {
+            None => Ok(()),
+            Some(revoked) => Err(CredentialError::Revoked {
+                who: self.to_string(),
+                at: revoked.at,
+                crl_number: revoked.crl_number,
+            }),
+        }
+    }
+
     /// May a leaf with this certificate follow one with `predecessor` at the same place?
     pub fn succeeds(&self, predecessor: &Self) -> Result<(), CredentialError> {
         if self.account == predecessor.account && self.device == predecessor.device {
@@ -177,11 +204,13 @@ pub fn identity(account: &BareJid, device: Option<Uuid>) -> Vec<u8> {
 }
 
 /// Believes a leaf certificate or says why not. Time is given where something is made or accepted
-/// and withheld where something is followed. A root of domain `b` speaks only for JIDs at `b`.
+/// and withheld where something is followed: then neither validity nor revocation is asked for. A
+/// root of domain `b` speaks only for JIDs at `b`.
 pub fn verify(der: &[u8], issuers: &dyn Issuers, at: Option<u64>) -> Result<Leaf, CredentialError> {
     let (leaf, _) = verify_with_issuer(der, issuers)?;
     if let Some(at) = at {
         leaf.valid_at(at)?;
+        leaf.not_revoked(issuers)?;
     }
     Ok(leaf)
 }

@@ -3,13 +3,14 @@
 //!
 //! What each part is for: [`keys`] are signature keys in their three spellings; [`certificate`] is
 //! the one strict reader; [`leaf`] and [`provider`] believe or refuse; [`csr`] and [`issue`] make
-//! certificates; [`anchors`] carries a domain's CAs to other domains; [`signed`] says what a
+//! certificates; [`crl`] takes them back; [`anchors`] carries a domain's CAs to other domains; [`signed`] says what a
 //! signature outside MLS covers.
 //!
 //! Absent on purpose: XML, storage, clocks, sockets.
 
 pub mod anchors;
 pub mod certificate;
+pub mod crl;
 pub mod csr;
 mod der;
 pub mod issue;

@@ -1,7 +1,7 @@
 //! The identity provider of mls-rs: the rules of [`crate::leaf`] where MLS asks for them.
 //!
 //! What mls-rs passes as time is judged as it is given: a time where something is made or accepted,
-//! none where something is followed, and then validity is nobody's concern.
+//! none where something is followed, and then validity and revocation are nobody's concern.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,6 +15,7 @@ use mls_rs_core::identity::{
 use mls_rs_core::time::MlsTime;
 
 use crate::certificate::sha256;
+use crate::crl::Revoked;
 use crate::keys::Algorithm;
 use crate::leaf::{CredentialError, Issuers, Leaf, verify_with_issuer};
 
@@ -54,6 +55,7 @@ impl Provider {
         }
         if let Some(at) = at {
             leaf.valid_at(at)?;
+            leaf.not_revoked(self.issuers.as_ref())?;
         }
         Ok(leaf)
     }
@@ -68,6 +70,12 @@ impl Provider {
             ));
         }
         Ok(leaf)
+    }
+
+    /// Has the certificate of this leaf been taken back, by the newest list that is known?
+    #[must_use]
+    pub fn revoked(&self, leaf: &Leaf) -> Option<Revoked> {
+        self.issuers.revoked(&leaf.issuer, &leaf.serial)
     }
 
     fn believe(&self, identity: &SigningIdentity) -> Result<Leaf, CredentialError> {

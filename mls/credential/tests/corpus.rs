@@ -55,3 +55,8 @@ fn request() {
 fn anchors() {
     run("anchors", entries::anchors);
 }
+
+#[test]
+fn crl() {
+    run("crl", entries::crl);
+}

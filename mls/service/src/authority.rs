@@ -15,7 +15,9 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use bytes::Bytes;
 use comity_mls_credential::anchors::{Anchors, AnchorsError, TlsKey, TlsRoots};
+use comity_mls_credential::crl::Revoked;
 use comity_mls_credential::keys::Algorithm;
+use comity_mls_credential::leaf::{IssuerId, Issuers as _};
 use comity_mls_credential::provider::Provider;
 use comity_mls_wire::refusal::Refusal;
 use comity_storage::Storage;
@@ -103,6 +105,13 @@ impl Trust {
             provider: Provider::new(anchors.clone()),
             anchors,
         }
+    }
+
+    /// Has the certificate with that serial number been taken back by its issuing CA, by the newest
+    /// revocation list that is known? The number is the evidence for others.
+    #[must_use]
+    pub fn revoked(&self, issuer: &IssuerId, serial: &[u8]) -> Option<Revoked> {
+        self.anchors.revoked(issuer, serial)
     }
 }
 

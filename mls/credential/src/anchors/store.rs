@@ -1,20 +1,40 @@
-//! The anchors of all domains one has to do with, in memory, for hub and engine alike. Durable
+//! The anchors and revocation lists of all domains one has to do with, in memory, for hub and engine alike. Durable
 //! memory is the caller's: what changes is handed back as a record to store.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::{AnchorsError, Pinned, TlsRoots};
+use crate::crl::{Crl, CrlError, Entry, Revoked};
 use crate::leaf::{IssuerId, Issuers};
 
 /// Domains held in memory; the one whose statement came longest ago makes room for another, and is
 /// restored from the caller's storage when it is needed again.
 pub const MAX_DOMAINS: usize = 4096;
 
+/// Revocation lists held in memory; the one that came longest ago makes room for another.
+pub const MAX_CRLS: usize = 4096;
+
 /// Thread safe; lookups share a lock.
 pub struct Anchors {
     roots: TlsRoots,
     domains: RwLock<HashMap<String, Held>>,
+    crls: RwLock<HashMap<IssuerId, HeldCrl>>,
+}
+
+struct HeldCrl {
+    crl: Arc<Crl>,
+    turn: u64,
+}
+
+/// What came of showing a revocation list.
+#[derive(Clone, Debug)]
+pub struct AcceptedCrl {
+    pub crl: Arc<Crl>,
+    /// False: the list was known already, and nothing need be stored.
+    pub changed: bool,
+    /// What it revokes that was not known to be revoked.
+    pub news: Vec<Entry>,
 }
 
 struct Held {
@@ -38,6 +58,7 @@ impl Anchors {
         Self {
             roots,
             domains: RwLock::default(),
+            crls: RwLock::default(),
         }
     }
 
@@ -114,6 +135,55 @@ impl Anchors {
             .is_none_or(|pinned| pinned.expires() <= at.saturating_add(margin_s))
     }
 
+    /// Judges a revocation list of an issuing CA of `domain`, without taking it: store it first,
+    /// then [`Self::hold_crl`] it.
+    pub fn judge_crl(&self, domain: &str, der: &[u8], at: u64) -> Result<AcceptedCrl, CrlError> {
+        let crl = Crl::read(der)?;
+        let issuer = *crl.issuer();
+        let authority = self
+            .issuer(domain, &issuer)
+            .ok_or_else(|| CrlError::UnknownIssuer {
+                domain: domain.to_owned(),
+                issuer,
+            })?;
+        crl.verify(&authority)?;
+        let known = self.crl(&issuer);
+        crl.follows(known.as_deref(), at)?;
+        let news: Vec<Entry> = crl.news(known.as_deref()).cloned().collect();
+        Ok(AcceptedCrl {
+            changed: known.is_none_or(|known| known.number() < crl.number()),
+            crl: Arc::new(crl),
+            news,
+        })
+    }
+
+    /// Takes a list that was judged, or restored from storage. Never goes back.
+    pub fn hold_crl(&self, crl: Arc<Crl>) {
+        let mut crls = self.crls.write().unwrap_or_else(PoisonError::into_inner);
+        let turn = crls.values().map(|held| held.turn).max().unwrap_or(0) + 1;
+        let issuer = *crl.issuer();
+        if crls
+            .get(&issuer)
+            .is_some_and(|held| held.crl.number() > crl.number())
+        {
+            return;
+        }
+        if crls.len() >= MAX_CRLS && !crls.contains_key(&issuer) {
+            let oldest = crls.iter().min_by_key(|(_, held)| held.turn);
+            if let Some(oldest) = oldest.map(|(issuer, _)| *issuer) {
+                crls.remove(&oldest);
+            }
+        }
+        crls.insert(issuer, HeldCrl { crl, turn });
+    }
+
+    /// The newest list known of an issuing CA.
+    #[must_use]
+    pub fn crl(&self, issuer: &IssuerId) -> Option<Arc<Crl>> {
+        let crls = self.crls.read().unwrap_or_else(PoisonError::into_inner);
+        crls.get(issuer).map(|held| Arc::clone(&held.crl))
+    }
+
     fn read(&self) -> RwLockReadGuard<'_, HashMap<String, Held>> {
         // Nothing under the lock can leave it half done.
         self.domains.read().unwrap_or_else(PoisonError::into_inner)
@@ -127,5 +197,10 @@ impl Anchors {
 impl Issuers for Anchors {
     fn issuer(&self, domain: &str, id: &IssuerId) -> Option<Arc<[u8]>> {
         self.read().get(domain)?.pinned.issuer(id).cloned()
+    }
+
+    fn revoked(&self, issuer: &IssuerId, serial: &[u8]) -> Option<Revoked> {
+        let crls = self.crls.read().unwrap_or_else(PoisonError::into_inner);
+        crls.get(issuer)?.crl.revoked(serial)
     }
 }

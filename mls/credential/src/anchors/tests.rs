@@ -361,3 +361,49 @@ fn a_root_that_has_ended_vouches_for_nothing() {
         "root has expired",
     );
 }
+
+#[test]
+fn a_list_is_judged_under_its_domain_held_and_never_goes_back() {
+    use crate::crl::{self, CrlError, Entry};
+    let stage = Stage::new();
+    let key = crate::keys::PrivateKey::generate(crate::keys::Algorithm::P256).unwrap();
+    let certificate =
+        crate::issue::issuing(A, &key.public().unwrap(), &stage.root, VALIDITY).unwrap();
+    let issuer = Issuer { key, certificate };
+    let anchors = Anchors::new(stage.roots.clone());
+    let one = Entry {
+        serial: vec![0x41],
+        at: NOW,
+    };
+    let make = |number, revoked: &[Entry]| {
+        crl::make(&issuer, number, NOW, NOW + crl::LIFETIME_S, revoked).unwrap()
+    };
+    let (first, second) = (make(1, &[]), make(2, std::slice::from_ref(&one)));
+    assert!(matches!(
+        anchors.judge_crl(A, &first, NOW),
+        Err(CrlError::UnknownIssuer { .. })
+    ));
+    let signed = stage.signed(|s| s.issuing.push(Der(issuer.certificate.clone())));
+    anchors.hold(anchors.judge(A, &signed, NOW).unwrap().pinned);
+    // The CA of one domain revokes nothing of another.
+    anchors.judge_crl("b.example", &first, NOW).unwrap_err();
+    let judged = anchors.judge_crl(A, &first, NOW).unwrap();
+    assert!(judged.changed && judged.news.is_empty());
+    anchors.hold_crl(judged.crl);
+    let id = id(&issuer.certificate);
+    assert_eq!(anchors.revoked(&id, &[0x41]), None);
+
+    let judged = anchors.judge_crl(A, &second, NOW).unwrap();
+    assert_eq!(judged.news, [one]);
+    // Judged is not yet held.
+    assert_eq!(anchors.revoked(&id, &[0x41]), None);
+    anchors.hold_crl(judged.crl);
+    assert_eq!(anchors.revoked(&id, &[0x41]).unwrap().crl_number, 2);
+    assert!(!anchors.judge_crl(A, &second, NOW).unwrap().changed);
+    assert!(matches!(
+        anchors.judge_crl(A, &first, NOW),
+        Err(CrlError::Older { known: 2, found: 1 })
+    ));
+    anchors.hold_crl(Arc::new(crl::Crl::read(&first).unwrap()));
+    assert_eq!(anchors.crl(&id).unwrap().number(), 2);
+}

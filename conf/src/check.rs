@@ -26,6 +26,7 @@ pub(crate) struct Broken {
 
 pub(crate) fn check(conf: &Conf) -> Result<(), Broken> {
     domains(conf)?;
+    web(conf)?;
     counts(conf)?;
     durations(conf)?;
     let lifetime = conf.mls.authority.anchors_lifetime;
@@ -78,13 +79,26 @@ fn domains(conf: &Conf) -> Result<(), Broken> {
     Ok(())
 }
 
+/// It is put into pages as it is, and paths are put behind it.
+fn web(conf: &Conf) -> Result<(), Broken> {
+    let url = &conf.web.url;
+    let key = &["web", "url"];
+    let authority = url.strip_prefix("https://").unwrap_or("x");
+    let why = "a browser needs https, as in \"https://{domain}\"";
+    refuse(!url.is_empty() && !url.starts_with("https://"), key, why)?;
+    let fit = |c: char| c.is_alphanumeric() || "-.:[]{}/_~".contains(c);
+    let why = "no URL without query and without a slash at its end";
+    let broken = authority.is_empty() || authority.ends_with('/') || !authority.chars().all(fit);
+    refuse(broken, key, why)
+}
+
 /// Nothing that counts may be nothing, where that would only be a server that does not work.
 fn counts(conf: &Conf) -> Result<(), Broken> {
     let stanza = STANZA_LEAST..=STANZA_MOST;
     let some = 1..=u32::MAX;
     let scram = SCRAM_LEAST..=SCRAM_MOST;
     let (c2s, s2s, accounts, mls) = (&conf.c2s, &conf.s2s, &conf.accounts, &conf.mls);
-    let ranges: [(&'static [&'static str], u32, _); 15] = [
+    let ranges: [(&'static [&'static str], u32, _); 17] = [
         (
             &["accounts", "scram_iterations"],
             accounts.scram_iterations,
@@ -112,6 +126,12 @@ fn counts(conf: &Conf) -> Result<(), Broken> {
         ),
         (&["s2s", "stanza_bytes"], s2s.stanza_bytes, &stanza),
         (&["s2s", "queue"], s2s.queue, &some),
+        (&["web", "connections"], conf.web.connections, &some),
+        (
+            &["web", "connections_per_address"],
+            conf.web.connections_per_address,
+            &some,
+        ),
         (
             &["mls", "authority", "devices"],
             mls.authority.devices,

@@ -15,6 +15,7 @@ mod s2s;
 mod server;
 mod storage;
 mod tls;
+mod web;
 
 use std::path::{Path, PathBuf};
 
@@ -28,6 +29,7 @@ pub use s2s::{Federation, S2s, Target, TargetTls};
 pub use server::{LogFormat, Server};
 pub use storage::Storage;
 pub use tls::{Certificate, Tls};
+pub use web::Web;
 
 /// The reference file.
 pub const REFERENCE: &str = include_str!("../homeserver.toml");
@@ -40,6 +42,7 @@ pub struct Conf {
     pub accounts: Accounts,
     pub c2s: C2s,
     pub s2s: S2s,
+    pub web: Web,
     pub tls: Tls,
     pub storage: Storage,
     pub mls: Mls,
@@ -82,6 +85,7 @@ impl Conf {
         conf.c2s.listen_tls.iter_mut().for_each(to_loopback);
         conf.s2s.listen.iter_mut().for_each(to_loopback);
         conf.s2s.listen_tls.iter_mut().for_each(to_loopback);
+        conf.web.listen.iter_mut().for_each(to_loopback);
         conf
     }
 

@@ -32,6 +32,7 @@ fn without_a_file_only_loopback_listens() {
         conf.c2s.listen_tls,
         conf.s2s.listen,
         conf.s2s.listen_tls,
+        conf.web.listen,
     ]
     .concat()
     .iter()
@@ -42,6 +43,7 @@ fn without_a_file_only_loopback_listens() {
         "127.0.0.1:5223",
         "127.0.0.1:5269",
         "127.0.0.1:5270",
+        "127.0.0.1:5443",
     ];
     assert_eq!(addresses, expected);
     assert_eq!(conf.server.domains, ["localhost"]);
@@ -158,6 +160,9 @@ fn values_that_cannot_be_are_refused_where_they_stand() {
         "[s2s]\nretry_most = \"1s\"",
         "s2s.retry_first: longer than retry_most",
     );
+    for url in ["http://{domain}", "https://", "https://a/", "https://a?b"] {
+        check(&format!("[web]\nurl = \"{url}\""), "2:1: web.url: ");
+    }
     check(
         "[mls.authority]\nanchors_lifetime = \"8d\"",
         "homeserver.toml:2:1: mls.authority.anchors_lifetime: 8d is more than 7d",

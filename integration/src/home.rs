@@ -19,6 +19,7 @@ pub struct Options {
     pub address: IpAddr,
     pub c2s_port: u16,
     pub s2s_port: u16,
+    pub web_port: u16,
     /// Other domains: where their server listens, and the CA of their certificate.
     pub peers: Vec<Peer>,
     /// Further lines for the configuration file.
@@ -42,6 +43,7 @@ impl Options {
             address: address.into(),
             c2s_port: 5222,
             s2s_port: 5269,
+            web_port: 5443,
             peers: Vec::new(),
             extra: String::new(),
         }
@@ -118,6 +120,11 @@ impl Home {
         (self.options.address, self.options.s2s_port).into()
     }
 
+    #[must_use]
+    pub fn web(&self) -> SocketAddr {
+        (self.options.address, self.options.web_port).into()
+    }
+
     /// The certificate of the CA that the server made for its own TLS certificate.
     #[must_use]
     pub fn ca(&self) -> PathBuf {
@@ -160,11 +167,13 @@ impl Home {
             "[server]\ndomains = {domains:?}\ndata_dir = {:?}\n\n\
              [c2s]\nlisten = [\"{}\"]\nlisten_tls = []\n\n\
              [s2s]\nlisten = [\"{}\"]\nlisten_tls = []\n\n\
+             [web]\nlisten = [\"{}\"]\n\n\
              [s2s.targets]\n{targets}\n\
              [tls]\nextra_roots = {roots:?}\n\n{extra}\n",
             self.data(),
             self.c2s(),
             self.s2s(),
+            self.web(),
         );
         std::fs::write(self.configuration(), text)
     }

@@ -13,6 +13,7 @@ use crate::requests::Requests;
 use crate::route::Hosts;
 use crate::services::Services;
 use crate::sessions::Sessions;
+use crate::web::Places;
 
 /// The streams to other domains, as the server uses them.
 pub trait Remote: Send + Sync + 'static {
@@ -53,6 +54,8 @@ pub struct Shared {
     pub clock: Arc<dyn Clock>,
     pub limits: Limits,
     pub federation: Federation,
+    /// Where browsers find us.
+    pub web: Places,
     /// From which the salts of unknown users are derived, by domain.
     pub host_secrets: HashMap<String, Vec<u8>>,
     /// Bounds what is done after a stanza (see [`crate::deliver::Deliveries::afterwards`]).

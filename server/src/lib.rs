@@ -2,7 +2,8 @@
 //!
 //! socket → stream → [`dispatch`] → [`route`] → a module of [`module`] → [`deliver`]. Only
 //! `dispatch` takes stanzas in, only `deliver` lets them out; a module decides, commits, and returns
-//! [`deliver::Deliveries`]. [`home`] is what they all share, [`sessions`] who is bound here.
+//! [`deliver::Deliveries`]. [`home`] is what they all share, [`sessions`] who is bound here, [`web`] what
+//! browsers see.
 
 pub mod admin;
 pub mod afterwards;
@@ -21,6 +22,7 @@ pub mod services;
 pub mod sessions;
 mod streams;
 mod time;
+pub mod web;
 pub mod work;
 
 pub use run::{RunError, run};

@@ -23,6 +23,7 @@ use crate::requests::Requests;
 use crate::route::Hosts;
 use crate::services::Services;
 use crate::sessions::Sessions;
+use crate::web::Places;
 
 /// When plays begin, in seconds since 1970.
 pub(crate) const START_S: u64 = 1_800_000_000;
@@ -126,7 +127,7 @@ impl Play {
             storage.write(account).await.unwrap();
         }
         let home = Home::new(Shared {
-            hosts: Hosts::new(domains),
+            hosts: Hosts::new(domains.clone()),
             storage,
             sessions: Sessions::default(),
             services,
@@ -135,6 +136,7 @@ impl Play {
             clock,
             limits,
             federation: Federation::default(),
+            web: Places::new("", Some(5443), &domains),
             host_secrets: std::collections::HashMap::new(),
             afterwards: Afterwards::default(),
         });

@@ -21,6 +21,7 @@ mod operator;
 mod peers;
 mod ticks;
 mod tls;
+mod web;
 
 /// Why the server could not start.
 #[derive(Debug, thiserror::Error)]
@@ -83,6 +84,7 @@ pub async fn run(
     ));
     clients::start(&conf.c2s, &home, Arc::clone(&certificates), &stop).await?;
     peers::start(&conf, &home, &remote, &certificates, &stop).await?;
+    web::start(&conf.web, &home, Arc::clone(&certificates), &stop).await?;
     ticks::start(&home, &stop);
     drop(stop);
     tracing::info!(domains = domains.join(" "), data_dir = %data_dir.display(), "serving");

@@ -21,7 +21,7 @@ impl Home {
             std::env::temp_dir().join(format!("comity-serve-{}-{name}", std::process::id()));
         let _ = std::fs::remove_dir_all(&directory);
         std::fs::create_dir_all(&directory).unwrap();
-        let ports: Vec<u16> = (0..4)
+        let ports: Vec<u16> = (0..5)
             .map(|_| TcpListener::bind("127.0.0.1:0").unwrap())
             .collect::<Vec<_>>()
             .iter()
@@ -31,8 +31,9 @@ impl Home {
             "[server]\ndomains = [\"a.localhost\"]\ndata_dir = \"data\"\n\
              [c2s]\nlisten = [\"127.0.0.1:{}\"]\nlisten_tls = [\"127.0.0.1:{}\"]\n\
              [s2s]\nlisten = [\"127.0.0.1:{}\"]\nlisten_tls = [\"127.0.0.1:{}\"]\n\
+             [web]\nlisten = [\"127.0.0.1:{}\"]\n\
              [accounts]\nscram_iterations = 4096\n[tls]\nsystem_roots = false\n",
-            ports[0], ports[1], ports[2], ports[3]
+            ports[0], ports[1], ports[2], ports[3], ports[4]
         );
         std::fs::write(directory.join("homeserver.toml"), conf).unwrap();
         Self { directory }

@@ -58,10 +58,11 @@ fn start(folder: &Path) -> Outcome<[Home; 2]> {
     Home::start_together(&mut homes)?;
     for home in &homes {
         say(&format!(
-            "  {} listens on {} for clients and {} for other domains",
+            "  {} listens on {} for clients, {} for other domains and {} for browsers",
             home.domain(),
             home.c2s(),
-            home.s2s()
+            home.s2s(),
+            home.web()
         ));
     }
     Ok(homes)
@@ -72,6 +73,7 @@ fn home(domain: &str, folder: &Path) -> Outcome<Home> {
     let options = Options {
         c2s_port: free_port()?,
         s2s_port: free_port()?,
+        web_port: free_port()?,
         ..Options::new(domain, address)
     };
     Ok(Home::new(options, &folder.join(domain))?)

@@ -1,7 +1,7 @@
 //! The only crate of the server that opens sockets: it listens, speaks TLS, asks the DNS, and
 //! pumps a stream's machine over what it opened. Start at [`drive`], the loop every stream runs
-//! in; [`listener`] is where the streams of others come in, [`dns`] and [`connect`] where ours
-//! go out, [`tls`] what protects both, [`stop`] how all of it ends.
+//! in; [`listener`] is where the streams of others come in, [`http`] where browsers do, [`dns`] and
+//! [`connect`] where ours go out, [`tls`] what protects all of them, [`stop`] how all of it ends.
 //!
 //! Absent on purpose: what any stream says. The machines know that, and none of them is named
 //! here. A client embeds the same connector, lookups and loop as the server does.
@@ -9,6 +9,7 @@
 pub mod connect;
 pub mod dns;
 pub mod drive;
+pub mod http;
 pub mod listener;
 pub mod random;
 pub mod stop;

@@ -105,6 +105,6 @@ pub fn exporter<D>(connection: &rustls::ConnectionCommon<D>) -> Option<[u8; 32]>
 }
 
 /// A domain as DNS and certificates write it, in A-labels and lower case.
-pub(crate) fn ascii(domain: &str) -> Result<String, TlsError> {
+pub fn ascii(domain: &str) -> Result<String, TlsError> {
     idna::domain_to_ascii(domain).map_err(|_| TlsError::Name(domain.to_owned()))
 }

@@ -15,6 +15,7 @@ use crate::requests::Requests;
 use crate::route::Hosts;
 use crate::services::Services;
 use crate::sessions::Sessions;
+use crate::web::Places;
 
 pub(super) async fn home(
     conf: &Conf,
@@ -35,6 +36,7 @@ pub(super) async fn home(
         clock,
         limits: limits(conf),
         federation: federation(conf),
+        web: places(conf, domains),
         host_secrets,
         afterwards: Afterwards::default(),
     }))
@@ -62,6 +64,11 @@ fn limits(conf: &Conf) -> Limits {
         outbox_expiry_ms: u64::try_from(conf.s2s.outbox_expiry.as_millis()).unwrap_or(u64::MAX),
         ..Limits::default()
     }
+}
+
+fn places(conf: &Conf, domains: &[String]) -> Places {
+    let port = conf.web.listen.first().map(std::net::SocketAddr::port);
+    Places::new(&conf.web.url, port, domains)
 }
 
 fn federation(conf: &Conf) -> Federation {

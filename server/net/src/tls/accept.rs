@@ -28,6 +28,19 @@ impl Acceptor {
     /// For [`Service::Server`] the peer is asked for its certificate, and whatever it shows is
     /// taken and kept: see the head of [`crate::tls`].
     pub fn new(service: Service, certificates: Arc<Certificates>) -> Result<Self, TlsError> {
+        Self::speaking(service, service.name(), certificates)
+    }
+
+    /// For the web: HTTP/1.1 in ALPN (RFC 7301), TLS from the first byte.
+    pub fn web(certificates: Arc<Certificates>) -> Result<Self, TlsError> {
+        Self::speaking(Service::Client, "http/1.1", certificates)
+    }
+
+    fn speaking(
+        service: Service,
+        protocol: &str,
+        certificates: Arc<Certificates>,
+    ) -> Result<Self, TlsError> {
         let provider = provider();
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(&[&version::TLS13, &version::TLS12])?;
@@ -40,7 +53,7 @@ impl Acceptor {
         config.send_tls13_tickets = 1;
         let start_tls = Arc::new(config.clone());
         // XEP-0368 §3: ALPN belongs to direct TLS; whoever offers no protocol at all is served.
-        config.alpn_protocols = vec![service.name().into()];
+        config.alpn_protocols = vec![protocol.into()];
         Ok(Self {
             start_tls: start_tls.into(),
             direct: Arc::new(config).into(),

@@ -1,0 +1,32 @@
+//! `[web]`: the pages this server serves itself, over HTTPS.
+
+use std::net::{Ipv6Addr, SocketAddr};
+
+use serde::{Deserialize, Serialize};
+
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Web {
+    /// Where it listens. Default port 5443 on all addresses: where nothing else serves the domain's
+    /// web, 443 lets browsers find everything by themselves. None is none.
+    pub listen: Vec<SocketAddr>,
+    /// What browsers and clients are told to call, without a slash at its end; `{domain}` stands
+    /// for the domain. Default none: the domain, at the first port of `listen`. For a proxy in
+    /// front, or another host.
+    pub url: String,
+    /// Connections at a time, each listener. Default 1,000.
+    pub connections: u32,
+    /// Connections at a time from one IP address. Default 100: an office behind one address.
+    pub connections_per_address: u32,
+}
+
+impl Default for Web {
+    fn default() -> Self {
+        Self {
+            listen: vec![SocketAddr::from((Ipv6Addr::UNSPECIFIED, 5443))],
+            url: String::new(),
+            connections: 1_000,
+            connections_per_address: 100,
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! Opens what browsers connect to.
+
+use std::sync::Arc;
+
+use comity_conf::Web;
+use comity_net::http::{Limits, Site, serve};
+use comity_net::listener::Permits;
+use comity_net::stop::Stop;
+use comity_net::tls::{Acceptor, Certificates};
+use tracing::info;
+
+use super::RunError;
+use super::clients::{listen, size};
+use crate::home::Home;
+use crate::web::Pages;
+
+pub(super) async fn start(
+    conf: &Web,
+    home: &Home,
+    certificates: Arc<Certificates>,
+    stop: &Stop,
+) -> Result<(), RunError> {
+    let permits = Permits {
+        connections: size(conf.connections),
+        per_address: size(conf.connections_per_address),
+    };
+    let acceptor = Acceptor::web(certificates)?;
+    let pages: Arc<dyn Site> = Arc::new(Pages(home.clone()));
+    for address in &conf.listen {
+        let listener = listen(*address, permits).await?;
+        info!(%address, "listening for browsers");
+        let (acceptor, pages, stop) = (acceptor.clone(), Arc::clone(&pages), stop.clone());
+        tokio::spawn(serve(listener, acceptor, Limits::default(), pages, stop));
+    }
+    Ok(())
+}

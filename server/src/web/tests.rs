@@ -1,0 +1,92 @@
+use comity_net::http::{HeaderMap, Method, Request, Response, header};
+
+use super::*;
+use crate::play::Play;
+
+async fn ask(play: &Play, method: Method, host: &str, path: &str) -> Response {
+    let request = Request {
+        method,
+        path: path.to_owned(),
+        query: None,
+        host: host.to_owned(),
+        headers: HeaderMap::new(),
+        body: bytes::Bytes::new(),
+        peer: ([127, 0, 0, 1], 1).into(),
+        upgrade: None,
+    };
+    answer(&play.home, request).await
+}
+
+fn field(response: &Response, name: header::HeaderName) -> &str {
+    let value = response.headers().get(name);
+    value.map_or("", |value| value.to_str().unwrap())
+}
+
+#[tokio::test]
+async fn a_page_is_found_by_path_and_method() {
+    let play = Play::of(&[]).await;
+    for (method, path, status) in [
+        (Method::GET, "/.well-known/host-meta", 200),
+        (Method::HEAD, "/.well-known/host-meta", 200),
+        (Method::OPTIONS, "/.well-known/host-meta", 204),
+        (Method::POST, "/.well-known/host-meta", 405),
+        (Method::GET, "/.well-known/host-meta/", 404),
+        (Method::GET, "/", 404),
+        (Method::GET, "/.well-known/../.well-known/host-meta", 404),
+        (Method::OPTIONS, "/nowhere", 404),
+    ] {
+        let response = ask(&play, method.clone(), "a.example", path).await;
+        assert_eq!(response.status().as_u16(), status, "{method} {path}");
+        if [204, 405].contains(&status) {
+            assert_eq!(field(&response, header::ALLOW), "GET, HEAD, OPTIONS");
+        }
+    }
+}
+
+#[tokio::test]
+async fn host_meta_is_what_xep_0156_says_for_everybody_to_read() {
+    let play = Play::of(&[]).await;
+    let xml = ask(&play, Method::GET, "c.example", "/.well-known/host-meta").await;
+    assert_eq!(field(&xml, header::CONTENT_TYPE), "application/xrd+xml");
+    assert_eq!(field(&xml, header::ACCESS_CONTROL_ALLOW_ORIGIN), "*");
+    let text = String::from_utf8(xml.body().to_vec()).unwrap();
+    let start = "<?xml version='1.0' encoding='UTF-8'?>\n\
+                 <XRD xmlns='http://docs.oasis-open.org/ns/xri/xrd-1.0'";
+    assert!(text.starts_with(start), "{text}");
+    let path = "/.well-known/host-meta.json";
+    let json = ask(&play, Method::GET, "c.example", path).await;
+    assert_eq!(field(&json, header::CONTENT_TYPE), "application/json");
+    let json: serde_json::Value = serde_json::from_slice(json.body()).unwrap();
+    assert!(json["links"].is_array(), "{json}");
+}
+
+#[tokio::test]
+async fn a_visitor_without_a_domain_of_ours_sees_the_first() {
+    let play = Play::of(&[]).await;
+    for (host, expected) in [
+        ("c.example", "c.example"),
+        ("127.0.0.1", "a.example"),
+        ("b.example", "a.example"),
+        ("c.example/x", "a.example"),
+        ("", "a.example"),
+    ] {
+        assert_eq!(domain(&play.home, host), expected, "{host}");
+    }
+}
+
+#[test]
+fn a_place_is_what_the_operator_says_or_the_port_we_listen_on() {
+    let domains = ["bücher.example".to_owned()];
+    let place = |url: &str, port| {
+        let places = Places::new(url, port, &domains);
+        places.of("bücher.example").map(str::to_owned)
+    };
+    let named = Some("https://xn--bcher-kva.example:5443".to_owned());
+    assert_eq!(place("", Some(5443)), named);
+    let named = Some("https://xn--bcher-kva.example".to_owned());
+    assert_eq!(place("", Some(443)), named);
+    assert_eq!(place("", None), None);
+    let named = Some("https://chat.example/x".to_owned());
+    assert_eq!(place("https://chat.example/x", Some(1)), named);
+    assert_eq!(Places::new("", Some(443), &domains).of("b.example"), None);
+}

@@ -24,6 +24,8 @@ pub struct Options {
     pub peers: Vec<Peer>,
     /// Further lines for the configuration file.
     pub extra: String,
+    /// The whole configuration file, where the play writes it itself.
+    pub text: Option<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -46,6 +48,7 @@ impl Options {
             web_port: 5443,
             peers: Vec::new(),
             extra: String::new(),
+            text: None,
         }
     }
 }
@@ -154,6 +157,9 @@ impl Home {
     }
 
     fn write_configuration(&self) -> io::Result<()> {
+        if let Some(text) = &self.options.text {
+            return std::fs::write(self.configuration(), text);
+        }
         let domains = self.domains();
         let Options { peers, extra, .. } = &self.options;
         let mut roots: Vec<&Path> = peers.iter().map(|p| p.ca.as_path()).collect();

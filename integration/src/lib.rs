@@ -4,7 +4,13 @@
 //! Plays run in a network namespace of their own; each test process takes loopback addresses that
 //! no other has, so that every home listens on the standard ports.
 
+pub mod certificates;
+pub mod comity;
+pub mod dns;
 pub mod home;
+pub mod network;
+pub mod ordinary;
+pub mod peers;
 pub mod person;
 pub mod secrecy;
 pub mod stage;

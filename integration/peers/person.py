@@ -1,0 +1,119 @@
+"""A person with an ordinary client, by slixmpp, told what to do line by line.
+
+person.py JID PASSWORD HOST PORT CA
+
+Reads orders from standard input and writes what happens to standard output, a JSON object a line:
+
+    {"do": "message", "to": …, "text": …}         {"event": "ready"}
+    {"do": "subscribe", "to": …}                  {"event": "message", "from": …, "text": …}
+    {"do": "nick", "nick": …}                     {"event": "presence", "from": …, "type": …}
+    {"do": "ping" | "version" | "disco", "to": …} {"event": "nick", "from": …, "nick": …}
+                                                  {"event": "answer", "to": …, "what": …}
+                                                  {"event": "error", "from": …, "condition": …}
+"""
+import asyncio
+import json
+import logging
+import ssl
+import sys
+
+import slixmpp
+
+NICK = "http://jabber.org/protocol/nick"
+# How long an IQ may take, in seconds.
+PATIENCE = 30
+
+
+def tell(event, **more):
+    print(json.dumps({"event": event, **more}), flush=True)
+
+
+class Person(slixmpp.ClientXMPP):
+    def __init__(self, jid, password, ca):
+        super().__init__(jid, password)
+        self.ssl_context = ssl.create_default_context(cafile=ca)
+        for plugin in ("xep_0030", "xep_0092", "xep_0115", "xep_0163", "xep_0172", "xep_0199"):
+            self.register_plugin(plugin)
+        # Whoever asks to see our presence may, and shows us theirs (RFC 6121 §3.1).
+        self.auto_authorize = True
+        self.auto_subscribe = True
+        self.add_event_handler("session_start", self.start)
+        self.add_event_handler("message", self.message)
+        self.add_event_handler("failed_all_auth", lambda why: tell("failed", why=str(why)))
+        self.add_event_handler("ssl_invalid_chain", lambda why: tell("failed", why=str(why)))
+        self.add_event_handler("user_nick_publish", self.nick)
+        for kind in ("available", "unavailable", "subscribe", "subscribed", "error"):
+            self.add_event_handler("presence_" + kind, self.presence)
+
+    def get_ssl_context(self):
+        return self.ssl_context
+
+    async def start(self, _):
+        await self.get_roster()
+        await self.plugin["xep_0115"].update_caps(broadcast=False)
+        self.send_presence()
+        tell("ready")
+
+    def message(self, message):
+        sender = str(message["from"].bare)
+        if message["type"] == "error":
+            tell("error", condition=message["error"]["condition"], **{"from": sender})
+        elif message["body"]:
+            tell("message", text=message["body"], **{"from": sender})
+
+    def presence(self, presence):
+        tell("presence", type=presence["type"], **{"from": str(presence["from"].bare)})
+
+    def nick(self, message):
+        item = message["pubsub_event"]["items"]["item"]
+        tell("nick", nick=item["nick"]["nick"], **{"from": str(message["from"].bare)})
+
+    async def obey(self, order):
+        what, to = order["do"], order.get("to")
+        if what == "message":
+            self.send_message(mto=to, mbody=order["text"], mtype="chat")
+        elif what == "subscribe":
+            self.send_presence_subscription(pto=to)
+        elif what == "nick":
+            await self.plugin["xep_0172"].publish_nick(order["nick"], timeout=PATIENCE)
+        elif what == "ping":
+            await self.plugin["xep_0199"].send_ping(to, timeout=PATIENCE)
+            tell("answer", to=to, what="pong")
+        elif what == "version":
+            answer = await self.plugin["xep_0092"].get_version(to, timeout=PATIENCE)
+            tell("answer", to=to, what=answer["software_version"]["name"])
+        elif what == "disco":
+            answer = await self.plugin["xep_0030"].get_info(to, timeout=PATIENCE)
+            names = [f"{kind[0]}/{kind[1]}" for kind in answer["disco_info"]["identities"]]
+            tell("answer", to=to, what=" ".join(sorted(names)))
+        else:
+            tell("failed", why=f"nobody knows how to {what}")
+
+    async def listen(self):
+        reader = asyncio.StreamReader(limit=1 << 20)
+        await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(reader), sys.stdin
+        )
+        while line := await reader.readline():
+            order = json.loads(line)
+            try:
+                await self.obey(order)
+            except slixmpp.exceptions.IqError as error:
+                tell("error", condition=error.condition, **{"from": order.get("to")})
+            except slixmpp.exceptions.IqTimeout:
+                tell("error", condition="timeout", **{"from": order.get("to")})
+        self.disconnect()
+
+
+def main():
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
+    jid, password, host, port, ca = sys.argv[1:]
+    person = Person(jid, password, ca)
+    person.connect(host=host, port=int(port))
+    loop = asyncio.get_event_loop()
+    listening = loop.create_task(person.listen())
+    loop.run_until_complete(person.disconnected)
+    listening.cancel()
+
+
+main()

@@ -1,0 +1,150 @@
+//! Somebody with an ordinary XMPP client (slixmpp), at our server or at another: told what to do,
+//! telling what happens.
+
+use std::io::{self, BufRead, BufReader, Write};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+/// How long anything may take.
+pub const LIMIT: Duration = Duration::from_secs(45);
+
+/// Dropping it ends the client.
+pub struct Ordinary {
+    jid: String,
+    process: Child,
+    orders: ChildStdin,
+    happenings: UnboundedReceiver<Value>,
+    /// What came while something else was awaited.
+    earlier: Vec<Value>,
+}
+
+impl Ordinary {
+    /// Logs in. `authority` is whose certificates it believes.
+    ///
+    /// # Panics
+    /// When that fails.
+    pub async fn login(jid: &str, password: &str, server: SocketAddr, authority: &Path) -> Self {
+        let mut process = Command::new(python())
+            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/peers/person.py"))
+            .args([jid, password])
+            .args([server.ip().to_string(), server.port().to_string()])
+            .arg(authority)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("python with slixmpp is installed");
+        let orders = process.stdin.take().expect("it was piped");
+        let lines = BufReader::new(process.stdout.take().expect("it was piped")).lines();
+        let (tell, happenings) = unbounded_channel();
+        std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                let Ok(happening) = serde_json::from_str(&line) else {
+                    continue;
+                };
+                if tell.send(happening).is_err() {
+                    return;
+                }
+            }
+        });
+        let mut this = Self {
+            jid: jid.to_owned(),
+            process,
+            orders,
+            happenings,
+            earlier: Vec::new(),
+        };
+        this.until(&json!({"event": "ready"})).await;
+        this
+    }
+
+    #[must_use]
+    pub fn jid(&self) -> &str {
+        &self.jid
+    }
+
+    /// # Errors
+    /// When the client has gone.
+    pub fn order(&mut self, order: &Value) -> io::Result<()> {
+        writeln!(self.orders, "{order}")
+    }
+
+    /// # Panics
+    /// When the client has gone.
+    pub fn says(&mut self, to: &str, text: &str) {
+        self.order(&json!({"do": "message", "to": to, "text": text}))
+            .expect("the client runs");
+    }
+
+    /// Waits for a message.
+    ///
+    /// # Panics
+    /// When it does not come.
+    pub async fn hears(&mut self, from: &str, text: &str) {
+        self.until(&json!({"event": "message", "from": from, "text": text}))
+            .await;
+    }
+
+    /// Asks an entity with an IQ and gives what it answers.
+    ///
+    /// # Panics
+    /// When nothing comes.
+    pub async fn asks(&mut self, what: &str, of: &str) -> String {
+        self.order(&json!({"do": what, "to": of}))
+            .expect("the client runs");
+        let answer = self.until(&json!({"event": "answer", "to": of})).await;
+        answer["what"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// Waits for something that has at least the members of `wanted`.
+    ///
+    /// # Panics
+    /// When it does not happen in time.
+    pub async fn until(&mut self, wanted: &Value) -> Value {
+        self.within(LIMIT, wanted)
+            .await
+            .unwrap_or_else(|| panic!("{}: no {wanted} came, but {:?}", self.jid, self.earlier))
+    }
+
+    /// The same, or nothing.
+    pub async fn within(&mut self, limit: Duration, wanted: &Value) -> Option<Value> {
+        if let Some(place) = self.earlier.iter().position(|had| fits(had, wanted)) {
+            return Some(self.earlier.remove(place));
+        }
+        let deadline = Instant::now() + limit;
+        loop {
+            let next = tokio::time::timeout_at(deadline.into(), self.happenings.recv()).await;
+            let happening = next.ok().flatten()?;
+            if fits(&happening, wanted) {
+                return Some(happening);
+            }
+            self.earlier.push(happening);
+        }
+    }
+}
+
+fn fits(happening: &Value, wanted: &Value) -> bool {
+    let wanted = wanted.as_object().expect("what is wanted has members");
+    wanted
+        .iter()
+        .all(|(key, value)| happening.get(key) == Some(value))
+}
+
+fn python() -> PathBuf {
+    let cache = std::env::var_os("COMITY_CACHE").map_or_else(
+        || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cache/comity"),
+        PathBuf::from,
+    );
+    cache.join("venv/bin/python")
+}
+
+impl Drop for Ordinary {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}

@@ -1,0 +1,7 @@
+//! Federation with the network as it is: Comity with itself, with Prosody and with ejabberd, found
+//! by the DNS alone. One file each. A play has a network namespace of its own.
+
+#![expect(clippy::unwrap_used, reason = "a play that cannot go on has failed")]
+
+mod by_dns;
+mod scene;

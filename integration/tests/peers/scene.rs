@@ -1,0 +1,73 @@
+//! What these plays begin with: domains with their records, certificates and people.
+
+use integration::Home;
+use integration::certificates::{Authority, Files, Shape};
+use integration::comity::Comity;
+use integration::network::{Network, Place};
+use integration::ordinary::Ordinary;
+use integration::stage::PASSWORD;
+
+/// How a domain says where its server is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// `_xmpp-server._tcp` (RFC 6120 §3.2.1).
+    StartTls,
+    /// `_xmpps-server._tcp` (XEP-0368).
+    Direct,
+    /// No SRV record: the address of the domain itself (RFC 6120 §3.2.2).
+    Address,
+}
+
+/// An authority everybody believes, on an empty network.
+pub(crate) fn authority(network: &Network) -> Authority {
+    Authority::new("The world's authority", &network.folder().join("authority")).unwrap()
+}
+
+/// Writes a domain's records.
+pub(crate) async fn publish(network: &Network, domain: &str, place: Place, found: Found) {
+    let host = format!("xmpp.{domain}");
+    let dns = &network.dns;
+    match found {
+        Found::Address => return network.host(domain, place).await,
+        Found::StartTls => {
+            let name = format!("_xmpp-server._tcp.{domain}");
+            dns.srv(&name, (10, 5), &host, 5269).await;
+        }
+        Found::Direct => {
+            let name = format!("_xmpps-server._tcp.{domain}");
+            dns.srv(&name, (10, 5), &host, 5270).await;
+            let name = format!("_xmpp-server._tcp.{domain}");
+            dns.srv(&name, (20, 5), &host, 5269).await;
+        }
+    }
+    network.host(&host, place).await;
+}
+
+/// One of our servers with a good certificate, at `place`.
+pub(crate) fn comity(domain: &str, place: Place, authority: &Authority) -> Comity {
+    let certificate = authority.issue(domain, &Shape::dns(domain)).unwrap();
+    with(domain, place, authority, certificate)
+}
+
+pub(crate) fn with(
+    domain: &str,
+    place: Place,
+    authority: &Authority,
+    certificate: Files,
+) -> Comity {
+    Comity {
+        domain: domain.to_owned(),
+        place,
+        certificate,
+        authority: authority.file(),
+        s2s: String::new(),
+        extra: String::new(),
+    }
+}
+
+/// Somebody at one of our servers.
+pub(crate) async fn resident(home: &Home, local: &str, authority: &Authority) -> Ordinary {
+    home.add_user(local, PASSWORD).unwrap();
+    let jid = format!("{local}@{}", home.domain());
+    Ordinary::login(&jid, PASSWORD, home.c2s(), &authority.file()).await
+}

@@ -58,7 +58,7 @@ async fn run(
     // Boxed: what negotiation needs is given back before the stream's long life begins.
     match Box::pin(negotiate(socket, start, &federation.0, &mut stop)).await {
         Ok((pump, peer)) => {
-            tracing::info!(%peer, %address, "a peer has come");
+            tracing::info!(%peer, %address, ?start, "a peer has come");
             federation.peers().seen(&peer);
             let why = carry(pump, &peer, federation, &mut stop).await;
             tracing::info!(%peer, %address, %why, "a peer has gone");

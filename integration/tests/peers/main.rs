@@ -4,4 +4,8 @@
 #![expect(clippy::unwrap_used, reason = "a play that cannot go on has failed")]
 
 mod by_dns;
+mod ejabberd;
+mod foreign;
+mod prosody;
 mod scene;
+mod speak;

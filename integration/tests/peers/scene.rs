@@ -18,6 +18,16 @@ pub(crate) enum Found {
     Address,
 }
 
+impl Found {
+    /// How a log names where TLS begins on a stream that was found so.
+    fn start(self) -> &'static str {
+        match self {
+            Self::Direct => "start=Direct",
+            Self::StartTls | Self::Address => "start=StartTls",
+        }
+    }
+}
+
 /// An authority everybody believes, on an empty network.
 pub(crate) fn authority(network: &Network) -> Authority {
     Authority::new("The world's authority", &network.folder().join("authority")).unwrap()
@@ -70,4 +80,18 @@ pub(crate) async fn resident(home: &Home, local: &str, authority: &Authority) ->
     home.add_user(local, PASSWORD).unwrap();
     let jid = format!("{local}@{}", home.domain());
     Ordinary::login(&jid, PASSWORD, home.c2s(), &authority.file()).await
+}
+
+/// Did the streams of a server begin as the records say: those it made, and those it was asked for?
+pub(crate) fn streams_were(home: &Home, outgoing: Found, incoming: Found) {
+    let log = std::fs::read_to_string(home.log()).unwrap();
+    let made = [
+        ("a stream to the peer is ready", outgoing),
+        ("a peer has come", incoming),
+    ];
+    for (words, found) in made {
+        let line = log.lines().find(|line| line.contains(words));
+        let line = line.unwrap_or_else(|| panic!("no line says that {words}:\n{log}"));
+        assert!(line.contains(found.start()), "{line}");
+    }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use comity_xmpp::ack::{self, Inbound};
+use comity_xmpp::ack;
 use comity_xmpp::element::Element;
 use comity_xmpp::error::{StreamCondition, StreamError};
 use comity_xmpp::jid::Jid;
@@ -15,11 +15,12 @@ use comity_xmpp::machine::{Frame, Machine, Now};
 use comity_xmpp::ns;
 use comity_xmpp::sasl::{self, Condition, Failure};
 use comity_xmpp::speaker::Speaker;
-use comity_xmpp::stanza::{Stanza, Unacceptable};
+use comity_xmpp::stanza::Stanza;
 use comity_xmpp::stream::{Features, Header};
 use comity_xmpp::xml;
 
 use crate::certificate::Proof;
+use crate::receiving::{Heard, Receiving};
 use crate::words::{self, FAREWELL};
 
 /// Stanzas read while earlier ones are being committed.
@@ -55,7 +56,10 @@ pub enum Event {
     Restart,
     /// The peer has proved to be this domain.
     Trusted(String),
-    Stanza(Stanza),
+    /// A stanza, with its number in the peer's queue where it has one.
+    Stanza(Stanza, Option<i64>),
+    /// The peer opens a queue of this name: how far do we hold it?
+    Opened(String),
     /// An error for the peer, to be sent on a stream of ours.
     Answer(Stanza),
     /// The stream is over. Flush and leave. `Some`: because of this error, ours or theirs.
@@ -67,6 +71,8 @@ pub enum Command {
     TlsStarted(Box<dyn Proof>),
     /// The oldest stanza not yet committed now is.
     Committed,
+    /// So far we hold the queue that the peer has opened.
+    Held(i64),
     /// End the stream: orderly, or with an error.
     Close(Option<StreamError>),
 }
@@ -82,8 +88,7 @@ pub struct Incoming {
     claimed: String,
     header: Header,
     attempts: u8,
-    acks: Inbound,
-    acking: bool,
+    receiving: Receiving,
     deadline: Option<Instant>,
     events: VecDeque<Event>,
 }
@@ -109,6 +114,7 @@ impl Incoming {
     pub fn new(settings: Settings, proof: Option<Box<dyn Proof>>, now: Now) -> Self {
         let ids = settings.ids.clone().to_vec().into_iter();
         let deadline = Some(now.instant + settings.negotiation);
+        let receiving = Receiving::new(settings.domains.clone(), "", "");
         Self {
             settings,
             ids,
@@ -119,11 +125,22 @@ impl Incoming {
             claimed: String::new(),
             header: Header::default(),
             attempts: 0,
-            acks: Inbound::default(),
-            acking: false,
+            receiving,
             deadline,
             events: VecDeque::new(),
         }
+    }
+
+    /// Does the peer learn what is committed?
+    #[must_use]
+    pub fn is_acking(&self) -> bool {
+        self.receiving.is_acking()
+    }
+
+    /// Which of our domains the peer has come for.
+    #[must_use]
+    pub fn ours(&self) -> &str {
+        &self.ours
     }
 
     /// The domain the peer has proved to be.
@@ -145,19 +162,27 @@ impl Incoming {
         self.speaker.open(answer);
         self.header = header;
         if trusted {
-            self.state = State::Stanzas;
-            self.deadline = Some(now.instant + self.settings.idle);
-            self.speaker.say(
-                &Features {
-                    stream_management: true,
-                    ..Features::default()
-                }
-                .to_element(),
-            );
-            self.events.push_back(Event::Trusted(self.claimed.clone()));
+            self.begin(now);
             return Ok(());
         }
         self.offer(now)
+    }
+
+    /// The peer is who it says: stanzas may come.
+    fn begin(&mut self, now: Now) {
+        self.state = State::Stanzas;
+        self.deadline = Some(now.instant + self.settings.idle);
+        let domains = self.settings.domains.clone();
+        self.receiving = Receiving::new(domains, &self.ours, &self.claimed);
+        self.speaker.say(
+            &Features {
+                stream_management: true,
+                others: vec![Element::new(ns::QUEUE, "queue")],
+                ..Features::default()
+            }
+            .to_element(),
+        );
+        self.events.push_back(Event::Trusted(self.claimed.clone()));
     }
 
     /// Who is asked for, and by whom (RFC 6120 §4.7.1, §4.7.2).
@@ -245,6 +270,11 @@ impl Incoming {
                 self.refuse(&Failure::new(Condition::Aborted))
             }
             (State::Stanzas, ns::SM, _) => self.management(&element),
+            (State::Stanzas, ns::QUEUE, _) => {
+                let opened = self.receiving.queue(&element)?;
+                self.events.extend(opened.map(Event::Opened));
+                Ok(())
+            }
             (State::Stanzas, ns::SERVER, "message" | "presence" | "iq") => self.stanza(bytes),
             (State::StartTls, ..) => Err(StreamError::new(
                 StreamCondition::PolicyViolation,
@@ -314,101 +344,45 @@ impl Incoming {
     }
 
     fn stanza(&mut self, bytes: &Bytes) -> Result<(), StreamError> {
-        let stanza = match Stanza::parse(bytes, &self.header) {
-            Ok(stanza) => stanza,
-            Err(Unacceptable::Stream(error)) => return Err(error),
-            Err(Unacceptable::Stanza(refused)) => {
-                self.acks.received_and_handled();
-                self.acknowledge();
-                if let Some(reply) = refused.reply {
-                    self.answer(reply);
-                }
-                return Ok(());
+        match self.receiving.stanza(bytes, &self.header)? {
+            Heard::Stanza(stanza, number) => {
+                self.events.push_back(Event::Stanza(stanza, number));
             }
-        };
-        // RFC 6120 §4.9.3.7, §8.1.1.2, §8.1.2.2: both addresses, between servers always.
-        let (Some(from), Some(to)) = (&stanza.from, &stanza.to) else {
-            return Err(StreamError::new(
-                StreamCondition::ImproperAddressing,
-                "a stanza between servers needs 'from' and 'to'",
-            ));
-        };
-        if from.domain() != self.claimed {
-            return Err(StreamError::new(
-                StreamCondition::InvalidFrom,
-                format!(
-                    "this stream is for {}, not for {}",
-                    self.claimed,
-                    from.domain()
-                ),
-            ));
+            Heard::Answer(error) => self.events.push_back(Event::Answer(error)),
+            Heard::Nothing => {}
         }
-        if !(self.settings.domains.serves)(to.domain()) {
-            return Err(StreamError::new(
-                StreamCondition::HostUnknown,
-                format!("{} is not served here", to.domain()),
-            ));
-        }
-        self.acks.received();
-        self.events.push_back(Event::Stanza(stanza));
         Ok(())
-    }
-
-    /// The error for a stanza that is none, to its sender: if that is who the stream is for.
-    fn answer(&mut self, mut reply: Stanza) {
-        if reply
-            .to
-            .as_ref()
-            .is_none_or(|to| to.domain() != self.claimed)
-        {
-            return;
-        }
-        let ours = reply.from.as_ref().map(Jid::domain);
-        if !ours.is_some_and(|domain| (self.settings.domains.serves)(domain)) {
-            // Whom it was for could not be read, so the domain that was asked for answers.
-            reply.from = Jid::parse(&self.ours).ok();
-        }
-        self.events.push_back(Event::Answer(reply));
     }
 
     /// After our own close the peer may still be saying what it had begun to say. A peer that
     /// counts acknowledgements will say it again elsewhere; another believes that it was heard.
     fn late(&mut self, bytes: &Bytes) -> Result<(), StreamError> {
-        if !self.acking && words::looks_like_stanza(bytes) {
+        if !self.receiving.is_acking() && words::looks_like_stanza(bytes) {
             return self.stanza(bytes);
         }
         Ok(())
     }
 
     fn management(&mut self, element: &Element) -> Result<(), StreamError> {
-        match element.name.as_str() {
-            "enable" if !self.acking => {
-                self.acking = true;
-                self.acks.begin();
-                self.speaker.say(&Element::new(ns::SM, "enabled"));
+        let acking = self.receiving.is_acking();
+        let answer = match element.name.as_str() {
+            "enable" if !acking => {
+                self.receiving.begin();
+                Some(Element::new(ns::SM, "enabled"))
             }
-            "enable" => self.speaker.say(&ack::failed("unexpected-request")),
-            "resume" => self.speaker.say(&ack::failed("item-not-found")),
-            "r" if self.acking => {
-                self.acks.asked();
-                self.acknowledge();
-            }
+            "enable" => Some(ack::failed("unexpected-request")),
+            "resume" => Some(ack::failed("item-not-found")),
+            "r" if acking => self.receiving.asked(),
             // Nothing goes out on this stream that could be acknowledged.
-            "a" if self.acking => {}
+            "a" if acking => None,
             _ => return Err(unexpected("stream management that was not enabled")),
-        }
+        };
+        self.say(answer);
         Ok(())
     }
 
-    fn committed(&mut self) {
-        self.acks.handled();
-        self.acknowledge();
-    }
-
-    fn acknowledge(&mut self) {
-        if self.acking
-            && let Some(answer) = self.acks.answer()
-        {
+    fn say(&mut self, answer: Option<Element>) {
+        if let Some(answer) = answer {
             self.speaker.say(&answer);
         }
     }
@@ -423,8 +397,8 @@ impl Incoming {
 
     /// What is committed by now is said before the end, so that it need not come again.
     fn last_count(&mut self) {
-        if self.acking && self.state == State::Stanzas {
-            self.speaker.say(&self.acks.acknowledgement());
+        if self.state == State::Stanzas {
+            self.say(self.receiving.last_count());
         }
     }
 
@@ -471,7 +445,14 @@ impl Machine for Incoming {
                 self.state = State::Header;
             }
             Command::TlsStarted(_) => {}
-            Command::Committed => self.committed(),
+            Command::Committed => {
+                let answer = self.receiving.committed();
+                self.say(answer);
+            }
+            Command::Held(number) => {
+                let answer = self.receiving.held(number);
+                self.say(answer);
+            }
             Command::Close(_) if matches!(self.state, State::Over | State::Farewell) => {}
             Command::Close(Some(error)) => self.fail(error, now),
             Command::Close(None) => {
@@ -484,7 +465,9 @@ impl Machine for Incoming {
     }
 
     fn ready(&self) -> bool {
-        !matches!(self.state, State::Tls | State::Over) && self.acks.waiting() < WINDOW
+        !matches!(self.state, State::Tls | State::Over)
+            && !self.receiving.is_opening()
+            && self.receiving.waiting() < WINDOW
     }
 
     fn poll_event(&mut self) -> Option<Event> {

@@ -7,8 +7,11 @@ pub mod link;
 pub mod outgoing;
 pub mod peer;
 mod reach;
+mod receiving;
 pub mod resolve;
+mod sending;
 pub mod serve;
+mod turn;
 mod words;
 
 use std::collections::HashMap;

@@ -19,6 +19,7 @@ use tokio::sync::mpsc;
 
 use crate::Options;
 use crate::peer::State;
+use crate::turn::Turns;
 
 mod task;
 
@@ -36,15 +37,41 @@ pub struct Queued {
     pub stanza: Bytes,
 }
 
+/// A stanza that a peer has sent, with its place in the peer's queue where it has one.
+#[derive(Debug)]
+pub struct Received {
+    pub stanza: Stanza,
+    pub place: Option<Place>,
+}
+
+/// A place in the queue that a peer sends us (`s2s/QUEUE.md`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Which of our domains the queue is for.
+    pub ours: Arc<str>,
+    pub queue: Arc<str>,
+    pub number: i64,
+}
+
 /// The server behind the federation streams.
 pub trait Server: Send + Sync + 'static {
     /// Is this domain ours?
     fn serves(&self, domain: &str) -> bool;
     /// May there be streams with this domain?
     fn federates(&self, peer: &str) -> bool;
-    /// Takes one stanza whose `from` the stream has proved and whose `to` is ours. Returns once
-    /// its effects are committed; a stream's stanzas are handed in one after the other.
-    fn stanza<'a>(&'a self, peer: &'a str, stanza: Stanza) -> Later<'a, ()>;
+    /// Takes stanzas whose `from` the stream has proved and whose `to` is ours, in their order.
+    /// Returns once their effects are committed, each together with its place, and never twice
+    /// for one place; gives how many of them were taken. Fewer than all: the storage failed, and
+    /// the peer will have to send the rest again.
+    fn stanzas<'a>(&'a self, peer: &'a str, stanzas: Vec<Received>) -> Later<'a, usize>;
+    /// Up to where we hold this queue of the peer's; None where that cannot be known now.
+    fn held<'a>(&'a self, ours: &'a str, peer: &'a str, queue: &'a str) -> Later<'a, Option<i64>>;
+    /// The name of our own queue, of which the rows' ids are the numbers; None where that cannot
+    /// be known now, and rows are sent without.
+    fn queue(&self) -> Later<'_, Option<String>>;
+    /// The peer says that it holds our queue up to `held`. False where we have not come that far:
+    /// then the queue is known under another name from now on.
+    fn possible(&self, held: i64) -> Later<'_, bool>;
     /// The next rows for a domain with ids above `after`, oldest first, at most `limit`.
     fn queued<'a>(&'a self, peer: &'a str, after: i64, limit: usize) -> Later<'a, Vec<Queued>>;
     /// The peer has these rows: forget them.
@@ -71,6 +98,7 @@ pub(crate) struct Shared {
     pub(crate) roots: Roots,
     pub(crate) lookup: Arc<dyn Lookup>,
     pub(crate) server: Arc<dyn Server>,
+    pub(crate) turns: Turns,
     stop: WeakStop,
     peers: Mutex<Desks>,
 }
@@ -131,6 +159,7 @@ impl Federation {
             roots,
             lookup,
             server,
+            turns: Turns::default(),
             stop: stop.downgrade(),
             peers: Mutex::default(),
         })))

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use comity_net::tls::verdict::Unproven;
-use comity_xmpp::ack::{self, Outbound};
+use comity_xmpp::ack;
 use comity_xmpp::element::Element;
 use comity_xmpp::error::{StreamCondition, StreamError};
 use comity_xmpp::machine::{Frame, Machine, Now};
@@ -19,10 +19,9 @@ use comity_xmpp::stream::{Features, Header};
 use comity_xmpp::xml;
 
 use crate::certificate::Proof;
+use crate::receiving;
+use crate::sending::Sending;
 use crate::words::{self, FAREWELL};
-
-/// How long the peer may leave what we sent unacknowledged before the stream counts as dead.
-const ACKNOWLEDGEMENT: Duration = Duration::from_secs(60);
 
 /// What is given at the start, since the machine has no configuration.
 #[derive(Clone, Debug)]
@@ -30,6 +29,8 @@ pub struct Settings {
     /// The domain we speak as, and the one we mean.
     pub ours: String,
     pub theirs: String,
+    /// The name of our queue: with peers that keep count of it.
+    pub queue: Option<String>,
     pub negotiation: Duration,
 }
 
@@ -88,8 +89,8 @@ pub struct Outgoing {
     secured: bool,
     authenticated: bool,
     header: Header,
-    acking: bool,
-    unacked: Outbound<Parcel>,
+    sending: Sending,
+    /// For the negotiation, and after our close.
     deadline: Option<Instant>,
     events: VecDeque<Event>,
 }
@@ -102,6 +103,7 @@ enum State {
     Proceed,
     Tls,
     Success,
+    Held,
     Enabled,
     Stanzas,
     Farewell,
@@ -120,8 +122,7 @@ impl Outgoing {
             secured: false,
             authenticated: false,
             header: Header::default(),
-            acking: false,
-            unacked: Outbound::default(),
+            sending: Sending::default(),
             events: VecDeque::new(),
         };
         match proof {
@@ -134,7 +135,13 @@ impl Outgoing {
     /// What was sent and has not been acknowledged, oldest first.
     #[must_use]
     pub fn into_unacked(self) -> Vec<Parcel> {
-        self.unacked.into_unacked().into()
+        self.sending.into_unacked()
+    }
+
+    /// Up to where the peer holds our queue; None where it keeps no count of it.
+    #[must_use]
+    pub fn held(&self) -> Option<i64> {
+        self.sending.held()
     }
 
     fn open(&mut self) {
@@ -164,7 +171,7 @@ impl Outgoing {
                 let features = Features::from_element(&element).ok_or_else(|| {
                     unexpected(&element, "the features of the stream were expected")
                 })?;
-                self.features(&features, now);
+                self.features(&features);
             }
             (State::Proceed, ns::TLS, "proceed") => {
                 self.state = State::Tls;
@@ -191,8 +198,16 @@ impl Outgoing {
                 let domain = self.settings.theirs.clone();
                 self.end(Over::Refused { domain, failure });
             }
+            (State::Held, ns::QUEUE, "held") => {
+                let number = element.attr("number").and_then(|text| text.parse().ok());
+                let number = number.filter(|number| *number >= 0).ok_or_else(|| {
+                    unexpected(&element, "it says in 'number' how far the queue is held")
+                })?;
+                self.sending.open(number);
+                self.enable();
+            }
             (State::Enabled, ns::SM, "enabled") => {
-                self.acking = true;
+                self.sending.begin();
                 self.begin();
             }
             // Acknowledgements are a comfort; a peer that fails to count still takes stanzas.
@@ -208,7 +223,7 @@ impl Outgoing {
         Ok(())
     }
 
-    fn features(&mut self, features: &Features, now: Now) {
+    fn features(&mut self, features: &Features) {
         if !self.secured {
             if features.starttls.is_none() {
                 return self.end(Over::NoTls(self.settings.theirs.clone()));
@@ -225,12 +240,23 @@ impl Outgoing {
             self.speaker.say(&auth);
             self.state = State::Success;
         } else if features.stream_management {
-            self.speaker.say(&Element::new(ns::SM, "enable"));
-            self.state = State::Enabled;
+            let counts = |feature: &Element| feature.is(ns::QUEUE, "queue");
+            match &self.settings.queue {
+                Some(queue) if features.others.iter().any(counts) => {
+                    let open = Element::new(ns::QUEUE, "open").with_attr("queue", queue);
+                    self.speaker.say(&open);
+                    self.state = State::Held;
+                }
+                _ => self.enable(),
+            }
         } else {
             self.begin();
         }
-        let _ = now;
+    }
+
+    fn enable(&mut self) {
+        self.speaker.say(&Element::new(ns::SM, "enable"));
+        self.state = State::Enabled;
     }
 
     fn identity(&self) -> String {
@@ -245,15 +271,9 @@ impl Outgoing {
 
     fn management(&mut self, element: &Element, now: Now) -> Result<(), StreamError> {
         match element.name.as_str() {
-            "a" if self.acking => {
-                let h = ack::h(element).ok_or_else(|| {
-                    StreamError::new(StreamCondition::BadFormat, "<a/> needs a number in 'h'")
-                })?;
-                let delivered = self.unacked.acknowledged(h)?;
-                if self.state == State::Stanzas {
-                    let waiting = !self.unacked.is_empty();
-                    self.deadline = waiting.then(|| now.instant + ACKNOWLEDGEMENT);
-                }
+            "a" if self.sending.is_acking() => {
+                let h = receiving::count(element)?;
+                let delivered = self.sending.acknowledged(h, now.instant)?;
                 if !delivered.is_empty() {
                     self.events.push_back(Event::Delivered(delivered));
                 }
@@ -269,12 +289,10 @@ impl Outgoing {
     }
 
     fn flushed(&mut self) {
-        if self.acking || self.speaker.waiting() > 0 || self.unacked.is_empty() {
-            return;
+        let delivered = self.sending.flushed(&self.speaker);
+        if !delivered.is_empty() {
+            self.events.push_back(Event::Delivered(delivered));
         }
-        // Without acknowledgements what is written counts as delivered: more cannot be known.
-        let unacked = std::mem::take(&mut self.unacked).into_unacked();
-        self.events.push_back(Event::Delivered(unacked.into()));
     }
 
     fn fail(&mut self, error: StreamError) {
@@ -330,12 +348,8 @@ impl Machine for Outgoing {
             }
             Command::TlsStarted(_) => {}
             Command::Send(parcel, bytes) => {
-                // Once closed nothing is said; it comes back with what was never acknowledged.
-                self.speaker.say_bytes(bytes);
-                self.unacked.sent(parcel);
-                if self.acking && self.state == State::Stanzas {
-                    self.deadline.get_or_insert(now.instant + ACKNOWLEDGEMENT);
-                }
+                let instant = now.instant;
+                self.sending.send(parcel, bytes, &mut self.speaker, instant);
             }
             Command::Flushed if self.state == State::Stanzas => self.flushed(),
             Command::Flushed => {}
@@ -362,9 +376,8 @@ impl Machine for Outgoing {
             return Some(frame);
         }
         // Asked for behind the last of a burst, not after each of it.
-        if self.acking
-            && self.speaker.is_open()
-            && let Some(request) = self.unacked.request()
+        if self.speaker.is_open()
+            && let Some(request) = self.sending.request()
         {
             self.speaker.say(&request);
         }
@@ -372,11 +385,14 @@ impl Machine for Outgoing {
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        self.deadline
+        match self.state {
+            State::Stanzas => self.sending.deadline(),
+            _ => self.deadline,
+        }
     }
 
     fn timeout(&mut self, now: Now) {
-        if self.deadline.is_none_or(|deadline| deadline > now.instant) {
+        if self.poll_timeout().is_none_or(|at| at > now.instant) {
             return;
         }
         match self.state {

@@ -111,6 +111,8 @@ pub struct Peer {
     /// Rows read, not yet written; and the last row read.
     rows: VecDeque<Queued>,
     last_read: i64,
+    /// Up to here the peer has said it holds our queue: nothing of that is sent again.
+    held: i64,
     /// Rows written and not known to be delivered, oldest first, and volatile stanzas likewise.
     on_the_way: usize,
     congested: bool,
@@ -146,6 +148,7 @@ impl Peer {
             exhausted: 0,
             rows: VecDeque::new(),
             last_read: 0,
+            held: 0,
             on_the_way: 0,
             congested: false,
             delivered_something: false,
@@ -222,13 +225,17 @@ impl Peer {
             }
             self.last_read = read.last.unwrap_or(self.last_read);
             self.rows.extend(rows);
+            self.skip_held();
         }
         self.advance(now);
     }
 
-    /// The stream is ready for stanzas.
-    pub fn connected(&mut self, now: Instant) {
+    /// The stream is ready for stanzas. `held`: up to where the peer has our queue already, where
+    /// it keeps count of it.
+    pub fn connected(&mut self, held: Option<i64>, now: Instant) {
         self.enter(State::Up, now);
+        self.held = held.unwrap_or(0);
+        self.skip_held();
         self.on_the_way = 0;
         self.delivered_something = false;
         self.active = now;
@@ -275,6 +282,7 @@ impl Peer {
                 .any(|parcel| matches!(parcel, Parcel::Row(_)));
         self.rows.clear();
         self.last_read = 0;
+        self.held = 0;
         self.on_the_way = 0;
         self.congested = false;
         if failure.is_some() {
@@ -299,6 +307,15 @@ impl Peer {
             }
         }
         self.advance(now);
+    }
+
+    /// What the peer took in before it, or we, were interrupted is delivered.
+    fn skip_held(&mut self) {
+        let held = self.rows.partition_point(|row| row.id <= self.held);
+        if held > 0 {
+            let ids = self.rows.drain(..held).map(|row| row.id).collect();
+            self.actions.push_back(Action::Delivered(ids));
+        }
     }
 
     #[must_use]

@@ -15,6 +15,9 @@ use crate::outgoing::{Command, Event, Outgoing, Over, Settings};
 use crate::peer::Failure;
 use crate::resolve::{Nowhere, resolve};
 
+/// How long a peer may take to read our last words.
+const LAST_WORDS: std::time::Duration = std::time::Duration::from_secs(2);
+
 type Stream = Pump<Transport, Outgoing>;
 
 /// Why one target came to nothing.
@@ -42,10 +45,18 @@ pub(crate) async fn reach(shared: &Shared, ours: &str, domain: &str) -> Result<S
         not_found: true,
         text: format!("{domain} has no server"),
     };
+    let queue = shared.server.queue().await;
     for target in targets {
         let Target { host, port, start } = &target;
-        match attempt(shared, ours, domain, &target).await {
+        match attempt(shared, ours, domain, &queue, &target).await {
             Ok(stream) => {
+                if !possible(shared, domain, &stream).await {
+                    stream.shutdown(LAST_WORDS).await;
+                    return Err(Failure {
+                        not_found: false,
+                        text: format!("{domain} holds more of our queue than we have sent"),
+                    });
+                }
                 tracing::info!(peer = %domain, %host, port, ?start, "a stream to the peer is ready");
                 return Ok(stream);
             }
@@ -62,10 +73,27 @@ pub(crate) async fn reach(shared: &Shared, ours: &str, domain: &str) -> Result<S
     Err(failure)
 }
 
+/// Is what the peer holds of our queue something that we have sent?
+async fn possible(shared: &Shared, domain: &str, stream: &Stream) -> bool {
+    let Some(held) = stream.machine().held() else {
+        return true;
+    };
+    let possible = shared.server.possible(held).await;
+    if !possible {
+        tracing::warn!(
+            peer = %domain, held,
+            "the peer has stanzas of ours that we do not know: was an older database put back? \
+             Our queue goes on under another name"
+        );
+    }
+    possible
+}
+
 async fn attempt(
     shared: &Shared,
     ours: &str,
     domain: &str,
+    queue: &Option<String>,
     target: &Target,
 ) -> Result<Stream, Fault> {
     let patience = shared.options.connect;
@@ -73,6 +101,7 @@ async fn attempt(
     let settings = Settings {
         ours: ours.to_owned(),
         theirs: domain.to_owned(),
+        queue: queue.clone(),
         negotiation: shared.options.negotiation,
     };
     let mut pump = match target.start {

@@ -1,6 +1,5 @@
 //! Takes peers' connections in and gives each its task.
 
-use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,13 +12,13 @@ use comity_net::stop::Stop;
 use comity_net::tls::TlsError;
 use comity_net::transport::Transport;
 use comity_xmpp::error::{StreamCondition, StreamError};
-use comity_xmpp::stanza::Stanza;
 use tokio::net::TcpStream;
 
 use crate::EARLY_LIMITS;
 use crate::certificate::{Proof, Shown};
 use crate::incoming::{Command, Domains, Event, Incoming, Settings};
-use crate::link::{Federation, Later, Server, Shared};
+use crate::link::{Federation, Later, Place, Received, Shared};
+use crate::turn::Turn;
 
 /// How long a peer may take to read our last words.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -124,7 +123,7 @@ async fn negotiate(
                 return Ok((pump, peer));
             }
             // Before the peer is trusted there are none.
-            Event::Stanza(_) | Event::Answer(_) => {}
+            Event::Stanza(..) | Event::Opened(_) | Event::Answer(_) => {}
             Event::Closed(error) => {
                 pump.shutdown(LAST_WORDS).await;
                 return Err(error.map_or(Gone::Orderly, Gone::Stream));
@@ -161,25 +160,55 @@ async fn secure(
     Ok((transport, Box::new(shown)))
 }
 
-/// Hands stanzas to the server one by one until the stream is over; what was received is
-/// committed in any case.
+/// Hands stanzas to the server, as many at a time as have come, until the stream is over. What was
+/// received and not counted is then taken in only where the peer does not count either.
 async fn carry(mut pump: Stream, peer: &str, federation: &Federation, stop: &mut Stop) -> Gone {
-    let server: &dyn Server = &*federation.0.server;
+    let ours: Arc<str> = pump.machine().ours().into();
+    let desk = Desk {
+        shared: &federation.0,
+        ours,
+        peer,
+    };
     let peers = federation.peers();
-    let mut queue: VecDeque<Stanza> = VecDeque::new();
-    let mut current: Option<Later<'_, ()>> = None;
-    let mut stopping = false;
+    let mut queue: Option<Queue> = None;
+    let mut waiting: Vec<Received> = Vec::new();
+    let mut current: Option<Later<'_, Taken>> = None;
+    let mut leaving = Leaving::No;
     let gone = loop {
-        if current.is_none() {
-            current = queue.pop_front().map(|stanza| server.stanza(peer, stanza));
+        if current.is_none() && !waiting.is_empty() && leaving != Leaving::Last {
+            let turn = queue.as_ref().map(|queue| Arc::clone(&queue.turn));
+            current = Some(Box::pin(desk.take(std::mem::take(&mut waiting), turn)));
+        }
+        if leaving == Leaving::Asked {
+            // What has come by now is still taken in, what comes meanwhile is not.
+            leaving = Leaving::Last;
+        }
+        if leaving == Leaving::Last && current.is_none() {
+            leaving = Leaving::Said;
+            pump.command(Command::Close(Some(shutdown())));
         }
         tokio::select! {
-            () = finished(&mut current) => {
+            taken = finished(&mut current) => {
                 current = None;
-                pump.command(Command::Committed);
+                for _ in 0..taken.count {
+                    pump.command(Command::Committed);
+                }
+                if let Some(error) = taken.error {
+                    pump.command(Command::Close(Some(error)));
+                }
             }
             step = pump.step() => match step {
-                Ok(Step::Event(Event::Stanza(stanza))) => queue.push_back(stanza),
+                Ok(Step::Event(Event::Stanza(stanza, number))) => {
+                    let place = number.and_then(|number| desk.place(queue.as_ref()?, number));
+                    waiting.push(Received { stanza, place });
+                }
+                Ok(Step::Event(Event::Opened(name))) => match desk.open(name).await {
+                    Some((opened, held)) => {
+                        queue = Some(opened);
+                        pump.command(Command::Held(held));
+                    }
+                    None => pump.command(Command::Close(Some(failing()))),
+                },
                 Ok(Step::Event(Event::Answer(error))) => {
                     // An error that finds no place is not worth another.
                     let _ = peers.send(peer, error);
@@ -189,41 +218,114 @@ async fn carry(mut pump: Stream, peer: &str, federation: &Federation, stop: &mut
                 Ok(Step::Written | Step::Event(_)) => {}
                 Err(ended) => break Gone::Ended(ended),
             },
-            () = stop.wait(), if !stopping => {
-                stopping = true;
-                if current.is_some() {
-                    finished(&mut current).await;
-                    current = None;
-                    pump.command(Command::Committed);
-                }
-                for stanza in queue.drain(..) {
-                    server.stanza(peer, stanza).await;
-                    pump.command(Command::Committed);
-                }
-                pump.command(Command::Close(Some(shutdown())));
-            }
+            () = stop.wait(), if leaving == Leaving::No => leaving = Leaving::Asked,
         }
     };
-    // A peer without acknowledgements believes that all this was taken, so it has to be.
-    finished_if_any(current).await;
-    for stanza in queue {
-        server.stanza(peer, stanza).await;
+    if let Some(current) = current {
+        current.await;
+    }
+    if !pump.machine().is_acking() {
+        // A peer without acknowledgements believes that all this was taken, so it has to be.
+        desk.take(waiting, None).await;
     }
     pump.shutdown(LAST_WORDS).await;
     gone
 }
 
-async fn finished(current: &mut Option<Later<'_, ()>>) {
+/// The server is stopping.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Leaving {
+    No,
+    Asked,
+    Last,
+    Said,
+}
+
+/// Where one stream's stanzas are taken in.
+struct Desk<'a> {
+    shared: &'a Shared,
+    ours: Arc<str>,
+    peer: &'a str,
+}
+
+/// The peer's queue, once it is opened.
+struct Queue {
+    name: Arc<str>,
+    turn: Arc<Turn>,
+}
+
+/// How many stanzas were taken in, and why the stream has to end before the others are.
+struct Taken {
+    count: usize,
+    error: Option<StreamError>,
+}
+
+impl Desk<'_> {
+    async fn open(&self, name: String) -> Option<(Queue, i64)> {
+        let turn = self.shared.turns.take(&self.ours, self.peer).await;
+        let held = self
+            .shared
+            .server
+            .held(&self.ours, self.peer, &name)
+            .await?;
+        let queue = Queue {
+            name: name.into(),
+            turn: Arc::new(turn),
+        };
+        Some((queue, held))
+    }
+
+    fn place(&self, queue: &Queue, number: i64) -> Option<Place> {
+        Some(Place {
+            ours: Arc::clone(&self.ours),
+            queue: Arc::clone(&queue.name),
+            number,
+        })
+    }
+
+    async fn take(&self, stanzas: Vec<Received>, turn: Option<Arc<Turn>>) -> Taken {
+        let all = stanzas.len();
+        let held = match &turn {
+            Some(turn) => match turn.hold().await {
+                Some(held) => Some(held),
+                None => {
+                    return Taken {
+                        count: 0,
+                        error: Some(superseded()),
+                    };
+                }
+            },
+            None => None,
+        };
+        let count = self.shared.server.stanzas(self.peer, stanzas).await;
+        drop(held);
+        Taken {
+            count,
+            error: (count < all).then(failing),
+        }
+    }
+}
+
+async fn finished(current: &mut Option<Later<'_, Taken>>) -> Taken {
     match current {
         Some(current) => current.await,
         None => std::future::pending().await,
     }
 }
 
-async fn finished_if_any(current: Option<Later<'_, ()>>) {
-    if let Some(current) = current {
-        current.await;
-    }
+/// RFC 6120 §4.9.3.3.
+fn superseded() -> StreamError {
+    StreamError::new(
+        StreamCondition::Conflict,
+        "your queue comes on a newer stream",
+    )
+}
+
+fn failing() -> StreamError {
+    StreamError::new(
+        StreamCondition::InternalServerError,
+        "what you send cannot be kept now: come back soon",
+    )
 }
 
 fn shutdown() -> StreamError {

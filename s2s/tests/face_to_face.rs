@@ -36,6 +36,7 @@ impl Pair {
         let ours = outgoing::Settings {
             ours: "a.example".to_owned(),
             theirs: "b.example".to_owned(),
+            queue: Some("ours".to_owned()),
             negotiation: Duration::from_secs(30),
         };
         let theirs = incoming::Settings {
@@ -73,6 +74,9 @@ impl Pair {
                 if event == incoming::Event::StartTls {
                     self.theirs
                         .command(incoming::Command::TlsStarted(Box::new(Anybody)), self.now);
+                }
+                if matches!(event, incoming::Event::Opened(_)) {
+                    self.theirs.command(incoming::Command::Held(0), self.now);
                 }
                 self.received.push(event);
             }
@@ -135,7 +139,7 @@ impl Pair {
     }
 
     fn stanzas(&self) -> usize {
-        let is_stanza = |event: &&incoming::Event| matches!(event, incoming::Event::Stanza(_));
+        let is_stanza = |event: &&incoming::Event| matches!(event, incoming::Event::Stanza(..));
         self.received.iter().filter(is_stanza).count()
     }
 }

@@ -13,7 +13,7 @@ use comity_net::dns::{DnsError, Lookup, Srv};
 use comity_net::listener::Listener;
 use comity_net::stop::{self, Stopper};
 use comity_net::tls::{Certificates, Roots, local};
-use comity_s2s::link::{Later, Queued, Server};
+use comity_s2s::link::{Later, Queued, Received, Server};
 use comity_s2s::peer::State;
 use comity_s2s::{Federation, Options, Peers, serve};
 use comity_xmpp::error::{StanzaCondition, StanzaError};
@@ -28,6 +28,9 @@ struct Memory {
     domains: Vec<String>,
     outbox: Mutex<BTreeMap<i64, Bytes>>,
     received: Mutex<Vec<String>>,
+    /// By our domain and the queue's name. And the name of our own queue, if it has one.
+    held: Mutex<HashMap<(String, String), i64>>,
+    queue: Mutex<Option<String>>,
     bounced: Mutex<Vec<(String, StanzaCondition)>>,
 }
 
@@ -40,10 +43,45 @@ impl Server for Memory {
         peer != "evil.example"
     }
 
-    fn stanza<'a>(&'a self, _: &'a str, stanza: Stanza) -> Later<'a, ()> {
+    fn stanzas<'a>(&'a self, _: &'a str, stanzas: Vec<Received>) -> Later<'a, usize> {
         Box::pin(async move {
-            tokio::task::yield_now().await;
-            self.received.lock().unwrap().push(id(&stanza));
+            let count = stanzas.len();
+            for Received { stanza, place } in stanzas {
+                tokio::task::yield_now().await;
+                if let Some(place) = place {
+                    let key = (place.ours.to_string(), place.queue.to_string());
+                    let mut held = self.held.lock().unwrap();
+                    let held = held.entry(key).or_default();
+                    if place.number <= *held {
+                        continue;
+                    }
+                    *held = place.number;
+                }
+                self.received.lock().unwrap().push(id(&stanza));
+            }
+            count
+        })
+    }
+
+    fn held<'a>(&'a self, ours: &'a str, _: &'a str, queue: &'a str) -> Later<'a, Option<i64>> {
+        Box::pin(async move {
+            let key = (ours.to_owned(), queue.to_owned());
+            Some(*self.held.lock().unwrap().get(&key).unwrap_or(&0))
+        })
+    }
+
+    fn queue(&self) -> Later<'_, Option<String>> {
+        let queue = self.queue.lock().unwrap().clone();
+        Box::pin(async move { queue })
+    }
+
+    fn possible(&self, held: i64) -> Later<'_, bool> {
+        Box::pin(async move {
+            let possible = held < 10_000;
+            if !possible {
+                *self.queue.lock().unwrap() = Some("another".to_owned());
+            }
+            possible
         })
     }
 
@@ -365,4 +403,39 @@ async fn a_stop_leaves_the_outbox_to_the_next_run() {
     let (_, _stop_b) = b.start(&a, true).await;
     to_b.wake(b.name);
     assert_eq!(b.received(1).await, ["1"]);
+}
+
+#[tokio::test]
+async fn what_the_peer_holds_already_is_not_sent_again() {
+    let a = Domain::new("a.example", Start::StartTls).await;
+    let b = Domain::new("b.example", Start::StartTls).await;
+    *a.memory.queue.lock().unwrap() = Some("ours".to_owned());
+    // Rows 1 to 150 were taken in; we ended before we heard of it.
+    let key = ("b.example".to_owned(), "ours".to_owned());
+    b.memory.held.lock().unwrap().insert(key.clone(), 150);
+    let (to_b, _stop_a) = a.start(&b, true).await;
+    let (_, _stop_b) = b.start(&a, true).await;
+    for row in 1..=200 {
+        a.queue(row, &b);
+    }
+    to_b.wake(b.name);
+    let expected: Vec<_> = (151..=200).map(|row| row.to_string()).collect();
+    assert_eq!(b.received(50).await, expected);
+    a.outbox_is_empty().await;
+    assert_eq!(b.memory.held.lock().unwrap()[&key], 200);
+}
+
+#[tokio::test]
+async fn a_peer_that_knows_of_more_than_we_have_sent_meets_another_queue() {
+    let a = Domain::new("a.example", Start::StartTls).await;
+    let b = Domain::new("b.example", Start::StartTls).await;
+    *a.memory.queue.lock().unwrap() = Some("ours".to_owned());
+    let key = ("b.example".to_owned(), "ours".to_owned());
+    b.memory.held.lock().unwrap().insert(key, 20_000);
+    let (to_b, _stop_a) = a.start(&b, true).await;
+    let (_, _stop_b) = b.start(&a, true).await;
+    a.queue(1, &b);
+    to_b.wake(b.name);
+    assert_eq!(b.received(1).await, ["1"]);
+    a.outbox_is_empty().await;
 }

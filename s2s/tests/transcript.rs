@@ -67,6 +67,7 @@ fn receive(stage: &mut Transcript<Incoming>, script: &str) {
     stage.play(script, |words| match words {
         "tls" => Command::TlsStarted(Box::new(For(&["b.example"]))),
         "committed" => Command::Committed,
+        "held" => Command::Held(41),
         "close" => Command::Close(None),
         _ => Command::Close(Some(StreamError::new(
             StreamCondition::SystemShutdown,
@@ -396,6 +397,7 @@ fn outgoing(proof: Option<&'static [&'static str]>) -> Transcript<Outgoing> {
     let settings = outgoing::Settings {
         ours: "a.example".to_owned(),
         theirs: "b.example".to_owned(),
+        queue: Some("ours".to_owned()),
         negotiation: MINUTE,
     };
     let proof = proof.map(|names| Box::new(For(names)) as Box<dyn Proof>);
@@ -634,4 +636,98 @@ fn our_close_waits_for_theirs_but_not_for_ever() {
         E: Closed(Orderly)",
     );
     assert_eq!(stage.machine.into_unacked(), [Parcel::Row(2)]);
+}
+
+const QUEUE: &str = "xmlns='urn:xmpp:comity:queue:0'";
+
+#[test]
+fn a_peer_that_counts_its_queue_learns_how_far_it_is_held() {
+    let mut stage = trusted();
+    receive(
+        &mut stage,
+        &format!(
+            "C: <open {QUEUE} queue='q1'/><message from='b.example' to='a.example' id='early'/>
+            E: Opened(\"q1\")
+            !: held
+            S: <held {QUEUE} number='41'/>
+            E: Stanza(*early*None)
+            C: <next {QUEUE} number='42'/>
+            C: <message from='b.example' to='a.example' id='numbered'/>
+            E: Stanza(*numbered*Some(42))
+            C: <message from='b.example' to='a.example' id='beside'/>
+            E: Stanza(*beside*None)"
+        ),
+    );
+    let open = format!("<open {QUEUE} queue='q1'/>");
+    let long = "q".repeat(65);
+    for (before, sent, condition) in [
+        (
+            false,
+            format!("<next {QUEUE} number='1'/>"),
+            "policy-violation",
+        ),
+        (false, format!("<open {QUEUE}/>"), "bad-format"),
+        (
+            false,
+            format!("<open {QUEUE} queue='{long}'/>"),
+            "bad-format",
+        ),
+        (false, format!("<close {QUEUE}/>"), "policy-violation"),
+        (true, open.clone(), "policy-violation"),
+        (true, format!("<next {QUEUE}/>"), "bad-format"),
+        (true, format!("<next {QUEUE} number='0'/>"), "bad-format"),
+        (true, format!("<next {QUEUE} number='-3'/>"), "bad-format"),
+        (
+            true,
+            format!("<next {QUEUE} number='1'/><next {QUEUE} number='2'/>"),
+            "policy-violation",
+        ),
+    ] {
+        let mut stage = trusted();
+        if before {
+            let script = format!("C: {open}\nE: Opened(*\n!: held\nS: <held *");
+            receive(&mut stage, &script);
+        }
+        receive(
+            &mut stage,
+            &format!(
+                "C: {sent}
+                S: <stream:error*<{condition} *
+                S: </stream:stream>
+                E: Closed(Some(*"
+            ),
+        );
+    }
+}
+
+#[test]
+fn rows_carry_their_number_where_the_peer_counts() {
+    let mut stage = outgoing(Some(&["b.example"]));
+    let open = answer();
+    send(
+        &mut stage,
+        &format!(
+            "{OURS}
+            {open}
+            C: <stream:features><mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><mechanism>EXTERNAL</mechanism></mechanisms></stream:features>
+            S: <auth*
+            C: <success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>
+            E: Restart
+            {OURS}
+            {open}
+            C: <stream:features><sm xmlns='urn:xmpp:sm:3'/><queue {QUEUE}/></stream:features>
+            S: <open {QUEUE} queue='ours'/>
+            C: <held {QUEUE} number='6'/>
+            S: <enable *
+            C: <enabled xmlns='urn:xmpp:sm:3'/>
+            E: Ready
+            !: 7
+            S: <next {QUEUE} number='7'/>
+            S: <message id='7'/>
+            S: <r *
+            C: <a xmlns='urn:xmpp:sm:3' h='1'/>
+            E: Delivered([Row(7)])"
+        ),
+    );
+    assert_eq!(stage.machine.held(), Some(6));
 }

@@ -5,22 +5,17 @@ use comity_mls_wire::room;
 use comity_xmpp::jid::{BareJid, Jid};
 use comity_xmpp::ns;
 use comity_xmpp::stanza::{Kind, Stanza};
-use tracing::{Instrument, debug, debug_span, warn};
+use tracing::{Instrument, Span, debug, debug_span, warn};
 
 use crate::deliver::{self, Deliveries};
 use crate::home::Home;
 use crate::module::{self, Context, Module, Origin, Request, Target, What, message, presence};
+use crate::receipt::Receipt;
 use crate::route::{Hop, is_request, route, unavailable};
 
 /// Takes one stanza in. Returns once its effects are committed and on their way.
 pub(crate) async fn take(home: &Home, origin: Origin, stanza: Stanza) {
-    let span = debug_span!(
-        "stanza",
-        kind = ?stanza.kind,
-        from = stanza.from.as_ref().map(tracing::field::display),
-        to = stanza.to.as_ref().map(tracing::field::display),
-        id = stanza.id.as_deref(),
-    );
+    let span = span(&stanza);
     async {
         let deliveries = decide(home, origin.clone(), stanza).await;
         deliver::deliver_for(home, &origin, deliveries).await;
@@ -29,8 +24,28 @@ pub(crate) async fn take(home: &Home, origin: Origin, stanza: Stanza) {
     .await;
 }
 
+pub(crate) fn span(stanza: &Stanza) -> Span {
+    debug_span!(
+        "stanza",
+        kind = ?stanza.kind,
+        from = stanza.from.as_ref().map(tracing::field::display),
+        to = stanza.to.as_ref().map(tracing::field::display),
+        id = stanza.id.as_deref(),
+    )
+}
+
 /// What follows from one stanza; nothing has been sent when this returns.
 pub(crate) async fn decide(home: &Home, origin: Origin, stanza: Stanza) -> Deliveries {
+    decide_at(home, origin, None, stanza).await
+}
+
+/// As [`decide`], for a stanza with a place in its domain's queue.
+pub(crate) async fn decide_at(
+    home: &Home,
+    origin: Origin,
+    receipt: Option<Receipt>,
+    stanza: Stanza,
+) -> Deliveries {
     let Some(from) = stanza.from.clone() else {
         warn!(?origin, "a stanza without a sender is dropped");
         return Deliveries::none();
@@ -53,6 +68,7 @@ pub(crate) async fn decide(home: &Home, origin: Origin, stanza: Stanza) -> Deliv
         now: home.clock.wall(),
         origin,
         device,
+        receipt,
     };
     match stanza.kind {
         Kind::Iq(_) => iq(context, from, stanza, hop).await,

@@ -15,6 +15,7 @@ pub mod module;
 pub mod passwords;
 #[cfg(test)]
 mod play;
+pub mod receipt;
 pub mod requests;
 pub mod route;
 mod run;

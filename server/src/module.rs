@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use crate::deliver::Deliveries;
 use crate::home::Home;
+use crate::receipt::Receipt;
 
 pub mod account;
 pub mod carbons;
@@ -173,6 +174,9 @@ pub struct Context {
     pub origin: Origin,
     /// The device that the sender's session has proved to be; only for sessions of ours.
     pub device: Option<Uuid>,
+    /// The stanza's place in its domain's queue, to be kept with what the stanza causes. A module
+    /// whose change is the same however often it is made may leave it to dispatch.
+    pub receipt: Option<Receipt>,
 }
 
 impl Context {

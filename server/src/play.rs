@@ -8,6 +8,7 @@ use bytes::Bytes;
 use comity_c2s::link::{Bound, Inbox, Outbound, Server as _};
 use comity_conf::Conf;
 use comity_s2s::link::Server as _;
+use comity_s2s::link::{Place, Received};
 use comity_storage::{CreateAccount, Storage};
 use comity_xmpp::element::{Element, Node};
 use comity_xmpp::error::StanzaError;
@@ -184,9 +185,23 @@ impl Play {
 
     /// A stanza from another domain.
     pub(crate) async fn arrives(&self, xml: &str) {
-        let stanza = stanza(xml);
-        let peer = stanza.from.as_ref().unwrap().domain().to_owned();
-        comity_s2s::link::Server::stanza(&self.home, &peer, stanza).await;
+        assert_eq!(self.arrive(None, &[xml]).await, 1);
+    }
+
+    /// Stanzas from another domain, as one stream brings them: from this number on in the domain's
+    /// queue, or without numbers. How many were taken in.
+    pub(crate) async fn arrive(&self, first: Option<i64>, xml: &[&str]) -> usize {
+        let peer = stanza(xml[0]).from.unwrap().domain().to_owned();
+        let stanzas = xml.iter().zip(0..).map(|(xml, n)| Received {
+            stanza: stanza(xml),
+            place: first.map(|first| Place {
+                ours: "a.example".into(),
+                queue: "queue".into(),
+                number: first + n,
+            }),
+        });
+        let stanzas = stanzas.collect();
+        comity_s2s::link::Server::stanzas(&self.home, &peer, stanzas).await
     }
 
     /// What was sent to another domain and not kept, since the last call.

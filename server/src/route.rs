@@ -87,7 +87,7 @@ pub fn unavailable() -> StanzaError {
 #[must_use]
 pub fn keeps(kind: Kind) -> bool {
     match kind {
-        Kind::Message(kind) => kind != MessageType::Error,
+        Kind::Message(_) => true,
         Kind::Presence(kind) => subscribes(kind),
         Kind::Iq(_) => false,
     }

@@ -1,8 +1,8 @@
 //! What the streams of clients and of other domains ask of the server.
 
 use comity_c2s::link::{Bound, Credentials};
-use comity_s2s::link::Queued;
-use comity_storage::RemoveOutgoing;
+use comity_s2s::link::{Queued, Received};
+use comity_storage::{RemoveOutgoing, RenewOutboxQueue};
 use comity_xmpp::error::StanzaError;
 use comity_xmpp::jid::{BareJid, Jid};
 use comity_xmpp::stanza::{Kind, Stanza};
@@ -12,7 +12,7 @@ use crate::deliver::{self, Deliveries};
 use crate::dispatch;
 use crate::home::Home;
 use crate::module::{Origin, account, message};
-use crate::route;
+use crate::{receipt, route};
 
 type ForClient<'a, T> = comity_c2s::link::Later<'a, T>;
 type ForPeer<'a, T> = comity_s2s::link::Later<'a, T>;
@@ -70,8 +70,48 @@ impl comity_s2s::link::Server for Home {
         self.federation.with(peer)
     }
 
-    fn stanza<'a>(&'a self, peer: &'a str, stanza: Stanza) -> ForPeer<'a, ()> {
-        Box::pin(dispatch::take(self, Origin::Peer(peer.to_owned()), stanza))
+    fn stanzas<'a>(&'a self, peer: &'a str, stanzas: Vec<Received>) -> ForPeer<'a, usize> {
+        Box::pin(receipt::take(self, peer, stanzas))
+    }
+
+    fn held<'a>(
+        &'a self,
+        ours: &'a str,
+        peer: &'a str,
+        queue: &'a str,
+    ) -> ForPeer<'a, Option<i64>> {
+        Box::pin(async move {
+            let held = self.storage.held(ours, peer, queue).await;
+            held.inspect_err(|fault| error!(peer, %fault, "it cannot be read what we hold"))
+                .ok()
+        })
+    }
+
+    fn queue(&self) -> ForPeer<'_, Option<String>> {
+        Box::pin(async move {
+            let queue = self.storage.outbox_queue().await;
+            let queue = queue.inspect_err(|fault| error!(%fault, "our queue has no name"));
+            queue.ok().map(|queue| queue.queue)
+        })
+    }
+
+    fn possible(&self, held: i64) -> ForPeer<'_, bool> {
+        Box::pin(async move {
+            match self.storage.outbox_queue().await {
+                Ok(queue) if held <= queue.highest => true,
+                Ok(_) => {
+                    let renewed = self.storage.write(RenewOutboxQueue { held }).await;
+                    if let Err(fault) = &renewed {
+                        error!(%fault, "our queue keeps its name: again at the next stream");
+                    }
+                    false
+                }
+                Err(fault) => {
+                    error!(%fault, "our queue cannot be read: again at the next stream");
+                    false
+                }
+            }
+        })
     }
 
     fn queued<'a>(&'a self, peer: &'a str, after: i64, limit: usize) -> ForPeer<'a, Vec<Queued>> {

@@ -19,6 +19,7 @@ mod migrate;
 mod offline;
 mod open;
 mod outbox;
+mod receipt;
 pub mod rooms;
 mod roster;
 mod writer;
@@ -39,6 +40,7 @@ pub use authority::{
 };
 pub use offline::{DeleteOffline, OfflineMessage, StoreOffline, StoredOffline, TakeOffline};
 pub use outbox::{Delivered, Enqueue, Enqueued, OUTBOX_LIMIT, OutboxRow, Outgoing, RemoveOutgoing};
+pub use receipt::{ForgetQueues, Once, OutboxQueue, Receipt, Receive, RenewOutboxQueue, Settled};
 pub use roster::{
     ChangeSubscription, Contact, ContactSet, RemoveContact, RemovedContact, Roster, SetContact,
     Subscription, SubscriptionChanged, SubscriptionRequest, SubscriptionState, UpdateRequest,

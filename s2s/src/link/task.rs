@@ -100,8 +100,9 @@ impl Task {
                 word = self.words.recv() => self.hear(word),
                 ended = connected(&mut doing.connecting) => match ended {
                     Ok(stream) => {
+                        let held = stream.machine().held();
                         doing.stream = Some(stream);
-                        self.peer.connected(instant());
+                        self.peer.connected(held, instant());
                     }
                     Err(failure) => self.lost(Some(failure), Vec::new()),
                 },

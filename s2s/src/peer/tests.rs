@@ -95,7 +95,7 @@ impl Play {
         play.wants();
         play.rows(1..=1, BATCH);
         assert_eq!(play.wants(), ["connect"]);
-        play.peer.connected(play.now);
+        play.peer.connected(None, play.now);
         assert_eq!(play.wants(), ["row 1"]);
         play
     }
@@ -147,7 +147,7 @@ fn a_full_batch_means_more_and_the_window_is_bounded() {
     play.wants();
     play.rows(1..=64, BATCH);
     assert_eq!(play.wants(), ["fetch 64 after 64", "connect"]);
-    play.peer.connected(play.now);
+    play.peer.connected(None, play.now);
     assert_eq!(play.wants().len(), 64);
     play.rows(65..=128, BATCH);
     assert_eq!(play.wants().len(), 64);
@@ -387,7 +387,7 @@ fn after_a_long_silence_the_stream_is_closed_and_the_peer_rests() {
     assert_eq!(play.wants(), [""; 0]);
     play.peer.ended(None, Vec::new(), play.now);
     assert_eq!(play.wants(), ["connect"]);
-    play.peer.connected(play.now);
+    play.peer.connected(None, play.now);
     assert_eq!(play.wants(), ["stanza x"]);
     let delivered = vec![Parcel::Volatile(Box::new(stanza("x")))];
     play.peer.delivered(delivered, play.now);
@@ -407,4 +407,26 @@ fn after_a_long_silence_the_stream_is_closed_and_the_peer_rests() {
 fn a_stream_with_rows_on_their_way_is_not_idle() {
     let play = Play::up();
     assert_eq!(play.peer.poll_timeout(), None);
+}
+
+#[test]
+fn rows_that_the_peer_holds_are_delivered_and_not_sent() {
+    let mut play = Play::new();
+    play.peer.wake(play.now);
+    assert_eq!(play.wants(), ["fetch 64 after 0"]);
+    play.rows(1..=64, 64);
+    assert_eq!(play.wants(), ["fetch 64 after 64", "connect"]);
+    play.peer.connected(Some(66), play.now);
+    let first: Vec<_> = (1..=64).map(|id: i64| id.to_string()).collect();
+    assert_eq!(play.wants(), [format!("delivered {}", first.join(" "))]);
+    play.rows(65..=68, 64);
+    assert_eq!(play.wants(), ["delivered 65 66", "row 67", "row 68"]);
+    // The next stream says anew how far it is held.
+    play.fail();
+    play.pass(Duration::from_secs(60));
+    assert_eq!(play.wants(), ["fetch 64 after 0"]);
+    play.rows(67..=68, 64);
+    assert_eq!(play.wants(), ["connect"]);
+    play.peer.connected(Some(0), play.now);
+    assert_eq!(play.wants(), ["row 67", "row 68"]);
 }

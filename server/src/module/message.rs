@@ -19,6 +19,7 @@ use super::{Context, Entity, Module, Target, carbons};
 use crate::deliver::{self, Deliveries};
 use crate::dispatch;
 use crate::home::Home;
+use crate::receipt::{self, Receipt};
 use crate::route::{self, Hop, Verdict, unavailable};
 use crate::sessions::Available;
 
@@ -67,13 +68,13 @@ async fn by_hop(
         Hop::Room(to) => for_module(context, &from, &to, stanza, kind, Target::Room).await,
         Hop::Account(account) => {
             let verdict = route::at_bare(kind, &ready(home, &account));
-            carry_out(home, &account, stanza, verdict).await
+            carry_out(home, context.receipt.as_ref(), &account, stanza, verdict).await
         }
         Hop::Session(to) => {
             let bound = home.sessions.with(&to, |_| ()).is_some();
             let account = to.to_bare();
             let verdict = route::at_full(kind, &to, bound, &ready(home, &account));
-            carry_out(home, &account, stanza, verdict).await
+            carry_out(home, context.receipt.as_ref(), &account, stanza, verdict).await
         }
     }
 }
@@ -133,7 +134,7 @@ async fn again(home: &Home, account: &BareJid, stanza: Stanza, others: &[Availab
         .map(|other| (other.jid.clone(), other.priority))
         .collect();
     let verdict = route::at_bare(kind, &others);
-    carry_out(home, account, stanza, verdict).await
+    carry_out(home, None, account, stanza, verdict).await
 }
 
 /// The log keeps what rooms send; a device asks for it when it is back.
@@ -174,7 +175,13 @@ fn ready(home: &Home, account: &BareJid) -> Vec<(Jid, i8)> {
         .collect()
 }
 
-async fn carry_out(home: &Home, account: &BareJid, stanza: Stanza, verdict: Verdict) -> Deliveries {
+async fn carry_out(
+    home: &Home,
+    receipt: Option<&Receipt>,
+    account: &BareJid,
+    stanza: Stanza,
+    verdict: Verdict,
+) -> Deliveries {
     match verdict {
         Verdict::Deliver(sessions) => {
             let stanza = Arc::new(stanza);
@@ -187,28 +194,34 @@ async fn carry_out(home: &Home, account: &BareJid, stanza: Stanza, verdict: Verd
             deliveries
         }
         Verdict::Store if !worth_keeping(&stanza) => Deliveries::none(),
-        Verdict::Store => store(home, account, stanza).await,
+        Verdict::Store => store(home, receipt, account, stanza).await,
         Verdict::Ignore => Deliveries::none(),
         Verdict::Refuse => Deliveries::refuse(&stanza, &unavailable()),
     }
 }
 
-async fn store(home: &Home, account: &BareJid, stanza: Stanza) -> Deliveries {
+async fn store(
+    home: &Home,
+    receipt: Option<&Receipt>,
+    account: &BareJid,
+    stanza: Stanza,
+) -> Deliveries {
     let change = StoreOffline {
         account: account.as_str().to_owned(),
         stanza: stanza.to_bytes(None).to_vec(),
         received: home.now_ms(),
         limit: home.limits.offline_messages,
     };
-    match home.storage.write(change).await {
-        Ok(StoredOffline::Stored) => {
+    match receipt::once(home, receipt, change).await {
+        Ok(Some(StoredOffline::Stored)) => {
             debug!(%account, "a message is kept until the account is online");
             Deliveries::none()
         }
         // XEP-0160 §3 for a full store; the same for an account that does not exist.
-        Ok(StoredOffline::Full | StoredOffline::NoAccount) => {
+        Ok(Some(StoredOffline::Full | StoredOffline::NoAccount)) => {
             Deliveries::refuse(&stanza, &unavailable())
         }
+        Ok(None) => Deliveries::none(),
         Err(fault) => deliver::failed(&stanza, &fault),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use comity_storage::{OutboxRow, RemoveOutgoing};
+use comity_storage::{ForgetQueues, OutboxRow, RemoveOutgoing};
 use comity_xmpp::error::{ErrorType, StanzaCondition, StanzaError};
 use comity_xmpp::stanza::Stanza;
 use tracing::{error, info};
@@ -13,6 +13,8 @@ use crate::home::Home;
 
 /// Rows told about at a time; the rest waits for the next round.
 const BATCH: usize = 1024;
+/// The queue of a domain not heard of for a year is forgotten (`s2s/QUEUE.md`).
+const REMEMBERED_MS: u64 = 365 * 24 * 3600 * 1000;
 
 pub const MODULE: Module = Module {
     name: "outbox",
@@ -25,6 +27,10 @@ pub const MODULE: Module = Module {
 
 fn expire(home: Home) -> Later<Deliveries> {
     Box::pin(async move {
+        let before = home.now_ms().saturating_sub(REMEMBERED_MS);
+        if let Err(fault) = home.storage.write(ForgetQueues { before }).await {
+            error!(%fault, "queues of domains long gone could not be forgotten");
+        }
         match bounces(&home).await {
             Ok(deliveries) => deliveries,
             Err(fault) => {

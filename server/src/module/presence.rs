@@ -49,7 +49,8 @@ pub(crate) async fn take(
             sent::take(&context, &session, stanza, kind, hop).await
         }
         Origin::Peer(_) | Origin::Server => {
-            received::take(&context.home, &from, stanza, kind, hop).await
+            let receipt = context.receipt.as_ref();
+            received::take(&context.home, receipt, &from, stanza, kind, hop).await
         }
     }
 }

@@ -105,6 +105,6 @@ fn what_must_not_be_lost_waits_for_its_domain() {
     assert!(keeps(Kind::Message(MessageType::Chat)));
     assert!(keeps(Kind::Presence(PresenceType::Subscribe)));
     assert!(!keeps(Kind::Presence(PresenceType::Probe)));
-    assert!(!keeps(Kind::Message(MessageType::Error)));
+    assert!(keeps(Kind::Message(MessageType::Error)));
     assert!(!keeps(Kind::Iq(IqType::Set)));
 }

@@ -19,6 +19,7 @@ pub const DISCO_ITEMS: &str = "http://jabber.org/protocol/disco#items"; // XEP-0
 pub const PING: &str = "urn:xmpp:ping"; // XEP-0199
 pub const DELAY: &str = "urn:xmpp:delay"; // XEP-0203
 pub const SM: &str = "urn:xmpp:sm:3"; // XEP-0198
+pub const QUEUE: &str = "urn:xmpp:comity:queue:0"; // s2s/QUEUE.md
 pub const DIALBACK: &str = "jabber:server:dialback"; // XEP-0220
 pub const DIALBACK_FEATURE: &str = "urn:xmpp:features:dialback"; // XEP-0220 §2.2
 pub const FORWARD: &str = "urn:xmpp:forward:0"; // XEP-0297

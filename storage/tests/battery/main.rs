@@ -6,6 +6,7 @@ mod accounts;
 mod durability;
 mod offline;
 mod outbox;
+mod receipt;
 mod roster;
 
 use std::path::Path;

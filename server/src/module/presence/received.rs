@@ -14,10 +14,12 @@ use super::{ATTEMPTS, current, kept, sees, unavailable, understood, vanished, ve
 use crate::deliver::{self, Deliveries};
 use crate::home::Home;
 use crate::module::roster;
+use crate::receipt::{self, Receipt};
 use crate::route::Hop;
 
 pub(super) async fn take(
     home: &Home,
+    receipt: Option<&Receipt>,
     from: &Jid,
     stanza: Stanza,
     kind: PresenceType,
@@ -31,7 +33,7 @@ pub(super) async fn take(
         Hop::Remote(_) => return Deliveries::none().with(stanza),
     };
     if let Some(verb) = verb(kind) {
-        return subscription(home, verb, &from.to_bare(), &account, stanza).await;
+        return subscription(home, receipt, verb, (&from.to_bare(), &account), stanza).await;
     }
     match kind {
         PresenceType::Probe => probe(home, from, &account, resource).await,
@@ -96,9 +98,9 @@ async fn probe(home: &Home, prober: &Jid, account: &BareJid, resource: Option<Ji
 /// RFC 6121 §3.1.3, §3.1.6, §3.2.3, §3.3.3: the contact's side of a subscription.
 async fn subscription(
     home: &Home,
+    receipt: Option<&Receipt>,
     verb: Verb,
-    contact: &BareJid,
-    account: &BareJid,
+    (contact, account): (&BareJid, &BareJid),
     mut stanza: Stanza,
 ) -> Deliveries {
     if contact == account {
@@ -107,7 +109,7 @@ async fn subscription(
     // RFC 6121 §3.1.2: between bare addresses, whatever a peer writes.
     stanza.from = Some(contact.clone().into());
     stanza.to = Some(account.clone().into());
-    match settle(home, verb, contact, account, &stanza).await {
+    match settle(home, receipt, verb, (contact, account), &stanza).await {
         Ok(Some(settled)) => told(home, verb, contact, account, stanza, settled),
         // RFC 6121 §8.5.1: an account that does not exist is silent.
         Ok(None) => Deliveries::none(),
@@ -127,9 +129,9 @@ struct Settled {
 
 async fn settle(
     home: &Home,
+    receipt: Option<&Receipt>,
     verb: Verb,
-    contact: &BareJid,
-    account: &BareJid,
+    (contact, account): (&BareJid, &BareJid),
     stanza: &Stanza,
 ) -> Result<Option<Settled>, comity_storage::Error> {
     let ours = home.hosts.serves(contact.domain());
@@ -162,7 +164,10 @@ async fn settle(
                 .collect(),
             limit: home.limits.roster_items,
         };
-        match home.storage.write(change).await? {
+        let Some(changed) = receipt::once(home, receipt, change).await? else {
+            return Ok(None);
+        };
+        match changed {
             SubscriptionChanged::Changed {
                 contact: item,
                 version,

@@ -54,7 +54,7 @@ async fn pass_on(
 ) -> Deliveries {
     match hop {
         Hop::Remote(_) => Deliveries::none().with(stanza),
-        local => received::take(home, session, stanza, kind, local).await,
+        local => received::take(home, None, session, stanza, kind, local).await,
     }
 }
 

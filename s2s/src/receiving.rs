@@ -1,0 +1,212 @@
+//! What comes in on a stream that is trusted: each stanza from a domain that was proved, to one of
+//! ours, counted (XEP-0198) and, where the peer says so, with its place in the peer's queue
+//! (`s2s/QUEUE.md`).
+
+use bytes::Bytes;
+use comity_xmpp::ack::{self, Inbound};
+use comity_xmpp::element::Element;
+use comity_xmpp::error::{StreamCondition, StreamError};
+use comity_xmpp::jid::Jid;
+use comity_xmpp::ns;
+use comity_xmpp::stanza::{Stanza, Unacceptable};
+use comity_xmpp::stream::Header;
+
+use crate::incoming::Domains;
+
+/// Octets of a queue's name.
+const QUEUE_NAME: usize = 64;
+
+/// What a stanza has come to.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Heard {
+    /// With its number in the peer's queue.
+    Stanza(Stanza, Option<i64>),
+    /// An error for the peer.
+    Answer(Stanza),
+    Nothing,
+}
+
+pub(crate) struct Receiving {
+    domains: Domains,
+    /// Which of our domains the stream is for, and what its peer has proved to be.
+    ours: String,
+    theirs: String,
+    acks: Inbound,
+    acking: bool,
+    queue: Queue,
+}
+
+/// How far the peer's queue is agreed upon.
+#[derive(Debug, PartialEq, Eq)]
+enum Queue {
+    Closed,
+    /// The server is asked how far we hold it.
+    Opening,
+    Open,
+    /// This is the number of the next stanza.
+    Numbered(i64),
+}
+
+impl Receiving {
+    pub(crate) fn new(domains: Domains, ours: &str, theirs: &str) -> Self {
+        Self {
+            domains,
+            ours: ours.to_owned(),
+            theirs: theirs.to_owned(),
+            acks: Inbound::default(),
+            acking: false,
+            queue: Queue::Closed,
+        }
+    }
+
+    /// Stanzas received and not yet committed.
+    pub(crate) fn waiting(&self) -> usize {
+        self.acks.waiting()
+    }
+
+    /// Nothing more is read while the server is asked.
+    pub(crate) fn is_opening(&self) -> bool {
+        self.queue == Queue::Opening
+    }
+
+    pub(crate) fn is_acking(&self) -> bool {
+        self.acking
+    }
+
+    /// XEP-0198: counting begins with the next stanza.
+    pub(crate) fn begin(&mut self) {
+        self.acking = true;
+        self.acks.begin();
+    }
+
+    /// `<r/>`: the answer may be due at once.
+    pub(crate) fn asked(&mut self) -> Option<Element> {
+        self.acks.asked();
+        self.answer()
+    }
+
+    /// The oldest stanza is committed: an `<a/>` may be due.
+    pub(crate) fn committed(&mut self) -> Option<Element> {
+        self.acks.handled();
+        self.answer()
+    }
+
+    fn answer(&mut self) -> Option<Element> {
+        self.acking.then(|| self.acks.answer()).flatten()
+    }
+
+    /// What is committed by now, for the end of the stream.
+    pub(crate) fn last_count(&self) -> Option<Element> {
+        self.acking.then(|| self.acks.acknowledgement())
+    }
+
+    /// `<open/>` and `<next/>` of `s2s/QUEUE.md`. Gives the name of a queue to be opened.
+    pub(crate) fn queue(&mut self, element: &Element) -> Result<Option<String>, StreamError> {
+        match (element.name.as_str(), &self.queue) {
+            ("open", Queue::Closed) => {
+                let name = element.attr("queue").unwrap_or_default();
+                if name.is_empty() || name.len() > QUEUE_NAME {
+                    return Err(bad_format("<open/> names in 'queue' what is opened"));
+                }
+                self.queue = Queue::Opening;
+                Ok(Some(name.to_owned()))
+            }
+            ("next", Queue::Open) => {
+                let number = element.attr("number").and_then(|text| text.parse().ok());
+                let number = number.filter(|number| *number > 0);
+                let number =
+                    number.ok_or_else(|| bad_format("<next/> needs a number in 'number'"))?;
+                self.queue = Queue::Numbered(number);
+                Ok(None)
+            }
+            _ => Err(StreamError::new(
+                StreamCondition::PolicyViolation,
+                format!("<{}/> of a queue was not expected here", element.name),
+            )),
+        }
+    }
+
+    /// The server has said how far we hold the queue that was opened.
+    pub(crate) fn held(&mut self, number: i64) -> Option<Element> {
+        if self.queue != Queue::Opening {
+            return None;
+        }
+        self.queue = Queue::Open;
+        Some(Element::new(ns::QUEUE, "held").with_attr("number", number.to_string()))
+    }
+
+    pub(crate) fn stanza(&mut self, bytes: &Bytes, header: &Header) -> Result<Heard, StreamError> {
+        let number = match self.queue {
+            Queue::Numbered(number) => {
+                self.queue = Queue::Open;
+                Some(number)
+            }
+            _ => None,
+        };
+        let stanza = match Stanza::parse(bytes, header) {
+            Ok(stanza) => stanza,
+            Err(Unacceptable::Stream(error)) => return Err(error),
+            Err(Unacceptable::Stanza(refused)) => {
+                self.acks.received_and_handled();
+                let reply = refused.reply.and_then(|reply| self.addressed(reply));
+                return Ok(reply.map_or(Heard::Nothing, Heard::Answer));
+            }
+        };
+        self.check(&stanza)?;
+        self.acks.received();
+        Ok(Heard::Stanza(stanza, number))
+    }
+
+    /// RFC 6120 §4.9.3.7, §8.1.1.2, §8.1.2.2: both addresses, between servers always.
+    fn check(&self, stanza: &Stanza) -> Result<(), StreamError> {
+        let (Some(from), Some(to)) = (&stanza.from, &stanza.to) else {
+            return Err(StreamError::new(
+                StreamCondition::ImproperAddressing,
+                "a stanza between servers needs 'from' and 'to'",
+            ));
+        };
+        if from.domain() != self.theirs {
+            return Err(StreamError::new(
+                StreamCondition::InvalidFrom,
+                format!(
+                    "this stream is for {}, not for {}",
+                    self.theirs,
+                    from.domain()
+                ),
+            ));
+        }
+        if !(self.domains.serves)(to.domain()) {
+            return Err(StreamError::new(
+                StreamCondition::HostUnknown,
+                format!("{} is not served here", to.domain()),
+            ));
+        }
+        Ok(())
+    }
+
+    /// The error for a stanza that is none, to its sender: if that is who the stream is for.
+    fn addressed(&self, mut reply: Stanza) -> Option<Stanza> {
+        if reply
+            .to
+            .as_ref()
+            .is_none_or(|to| to.domain() != self.theirs)
+        {
+            return None;
+        }
+        let ours = reply.from.as_ref().map(Jid::domain);
+        if !ours.is_some_and(|domain| (self.domains.serves)(domain)) {
+            // Whom it was for could not be read, so the domain that was asked for answers.
+            reply.from = Jid::parse(&self.ours).ok();
+        }
+        Some(reply)
+    }
+}
+
+fn bad_format(text: &str) -> StreamError {
+    StreamError::new(StreamCondition::BadFormat, text)
+}
+
+/// The number of an `<a/>`.
+pub(crate) fn count(element: &Element) -> Result<u32, StreamError> {
+    ack::h(element).ok_or_else(|| bad_format("<a/> needs a number in 'h'"))
+}

@@ -21,6 +21,10 @@ pub struct S2s {
     pub deny: Vec<String>,
     /// Where to find a domain without asking DNS: for test set-ups and private links.
     pub targets: BTreeMap<String, Target>,
+    /// Go also to private and loopback addresses that the DNS names. Default false: anybody's
+    /// domain could otherwise lead us to what listens on this machine and in its network. `targets`
+    /// need no leave.
+    pub private_addresses: bool,
     /// Incoming connections at a time, each listener. Default 1,000.
     pub connections: u32,
     /// Incoming connections at a time from one IP address. Default 50.
@@ -124,6 +128,7 @@ impl Default for S2s {
             allow: Vec::new(),
             deny: Vec::new(),
             targets: BTreeMap::new(),
+            private_addresses: false,
             connections: 1_000,
             connections_per_address: 50,
             stanza_bytes: 256 << 10,

@@ -1,5 +1,6 @@
 //! `[server]`: who we are, where our data lies, what we log.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -22,6 +23,9 @@ pub struct Server {
     /// systemd kills.
     #[serde(with = "crate::duration")]
     pub drain: std::time::Duration,
+    /// Name servers to ask, each with its port. Default none, which is the system's: those of
+    /// `/etc/resolv.conf`, and `/etc/hosts`.
+    pub nameservers: Vec<SocketAddr>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
@@ -40,6 +44,7 @@ impl Default for Server {
             log: "info".to_owned(),
             log_format: LogFormat::Text,
             drain: std::time::Duration::from_secs(10),
+            nameservers: Vec::new(),
         }
     }
 }

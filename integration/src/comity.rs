@@ -15,6 +15,8 @@ pub struct Comity {
     pub certificate: Files,
     /// Whom it believes.
     pub authority: PathBuf,
+    /// Further lines of `[server]`.
+    pub server: String,
     /// Further lines of `[s2s]`.
     pub s2s: String,
     /// Further sections.
@@ -38,14 +40,16 @@ impl Comity {
         let Self { domain, .. } = self;
         format!(
             "[server]\ndomains = [{domain:?}]\ndata_dir = {data:?}\n\
-             log = \"info,comity_s2s=debug,comity_net=debug\"\n\n\
+             log = \"info,comity_s2s=debug,comity_net=debug\"\n{server}\n\n\
              [c2s]\nlisten = [\"{v4}:5222\"]\nlisten_tls = []\n\n\
              [s2s]\nlisten = [\"{v4}:5269\", \"[{v6}]:5269\"]\n\
              listen_tls = [\"{v4}:5270\", \"[{v6}]:5270\"]\n\
              retry_first = \"200ms\"\nretry_most = \"2s\"\n{s2s}\n\n\
+             [web]\nlisten = [\"{v4}:5443\"]\n\n\
              [tls]\nsystem_roots = false\nextra_roots = [{authority:?}]\n\n\
              [tls.certificates]\n{domain:?} = {{ chain = {chain:?}, key = {key:?} }}\n\n{extra}\n",
             data = folder.join("data"),
+            server = self.server,
             s2s = self.s2s,
             authority = self.authority,
             chain = self.certificate.chain,

@@ -54,6 +54,8 @@ pub struct Options {
     pub queue: usize,
     /// Where to find a domain without asking the DNS.
     pub targets: HashMap<String, Target>,
+    /// Go where the DNS names private and loopback addresses; to `targets` in any case.
+    pub private_addresses: bool,
 }
 
 impl Options {
@@ -73,6 +75,7 @@ impl Options {
             retry_most: Duration::from_secs(5 * 60),
             queue: 1024,
             targets: HashMap::new(),
+            private_addresses: false,
         }
     }
 

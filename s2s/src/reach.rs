@@ -1,6 +1,6 @@
 //! Reaching a domain: its targets one after the other, until a stream to one of them is ready.
 
-use comity_net::connect::{self, Unreachable};
+use comity_net::connect::{self, Dial, Unreachable};
 use comity_net::dns::order::{Start, Target};
 use comity_net::drive::{Ended, Pump, Step, now};
 use comity_net::random;
@@ -62,9 +62,12 @@ pub(crate) async fn reach(shared: &Shared, ours: &str, domain: &str) -> Result<S
             }
             Err(fault) => {
                 tracing::debug!(peer = %domain, %host, port, ?start, %fault, "a target failed");
-                let nobody = Unreachable::NoAddress { host: host.clone() };
+                let nobody = matches!(
+                    fault,
+                    Fault::Unreachable(Unreachable::NoAddress { .. } | Unreachable::Private { .. })
+                );
                 failure = Failure {
-                    not_found: fault.to_string() == nobody.to_string(),
+                    not_found: nobody,
                     text: format!("{host}:{port}: {fault}"),
                 };
             }
@@ -96,8 +99,12 @@ async fn attempt(
     queue: &Option<String>,
     target: &Target,
 ) -> Result<Stream, Fault> {
-    let patience = shared.options.connect;
-    let socket = connect::tcp(&*shared.lookup, &target.host, target.port, patience).await?;
+    let options = &shared.options;
+    let dial = Dial {
+        patience: options.connect,
+        private: options.private_addresses || options.targets.contains_key(domain),
+    };
+    let socket = connect::tcp(&*shared.lookup, &target.host, target.port, dial).await?;
     let settings = Settings {
         ours: ours.to_owned(),
         theirs: domain.to_owned(),
@@ -134,7 +141,7 @@ async fn attempt(
             Event::Ready => return Ok(pump),
             Event::Delivered(_) => {}
             Event::Closed(over) => {
-                pump.shutdown(patience).await;
+                pump.shutdown(dial.patience).await;
                 return Err(Fault::Over(over));
             }
         }

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a play that cannot go on has failed")]
 
 mod by_dns;
+mod discovery;
 mod ejabberd;
 mod foreign;
 mod prosody;

@@ -1,10 +1,12 @@
 //! What these plays begin with: domains with their records, certificates and people.
 
+use std::time::{Duration, Instant};
+
 use integration::Home;
 use integration::certificates::{Authority, Files, Shape};
 use integration::comity::Comity;
 use integration::network::{Network, Place};
-use integration::ordinary::Ordinary;
+use integration::ordinary::{LIMIT, Ordinary};
 use integration::stage::PASSWORD;
 
 /// How a domain says where its server is.
@@ -70,6 +72,7 @@ pub(crate) fn with(
         place,
         certificate,
         authority: authority.file(),
+        server: String::new(),
         s2s: String::new(),
         extra: String::new(),
     }
@@ -93,5 +96,19 @@ pub(crate) fn streams_were(home: &Home, outgoing: Found, incoming: Found) {
         let line = log.lines().find(|line| line.contains(words));
         let line = line.unwrap_or_else(|| panic!("no line says that {words}:\n{log}"));
         assert!(line.contains(found.start()), "{line}");
+    }
+}
+
+/// Waits until a server's log has a line with all the words; gives the line.
+pub(crate) async fn logged(home: &Home, words: &[&str]) -> String {
+    let started = Instant::now();
+    loop {
+        let log = std::fs::read_to_string(home.log()).unwrap();
+        let line = (log.lines()).find(|line| words.iter().all(|word| line.contains(word)));
+        if let Some(line) = line {
+            return line.to_owned();
+        }
+        assert!(started.elapsed() < LIMIT, "no line has {words:?}:\n{log}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }

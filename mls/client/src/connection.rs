@@ -5,13 +5,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use comity_net::connect::{self, Dial};
 use comity_net::dns::order::{Start, Target, targets};
-use comity_net::dns::{Lookup, SystemDns};
+use comity_net::dns::{Dns, Lookup};
 use comity_net::drive::{Ended, Pump, Step};
+use comity_net::random;
 use comity_net::tls::connect::Connector;
 use comity_net::tls::roots::Roots;
 use comity_net::transport::Transport;
-use comity_net::{connect, random};
 use comity_xmpp::frame::Limits;
 use comity_xmpp::jid::Jid;
 use comity_xmpp::machine::Now;
@@ -22,6 +23,11 @@ use crate::stream::{ClientStream, Command, Event, Fault, Login};
 
 /// For each address tried, and for each handshake.
 const PATIENCE: Duration = Duration::from_secs(15);
+/// It is the person who names the domain, so their own machine and network are as good as any.
+const DIAL: Dial = Dial {
+    patience: PATIENCE,
+    private: true,
+};
 /// Stanzas waiting to be written, and stanzas waiting to be taken.
 const QUEUE: usize = 64;
 /// A server may send no more in one element; its own limit on a stanza is 256 KiB.
@@ -163,7 +169,7 @@ async fn reach(
 ) -> Result<(tokio::net::TcpStream, Start), ConnectError> {
     let dns: Arc<dyn Lookup> = match endpoint {
         Some(endpoint) if endpoint.host.parse::<std::net::IpAddr>().is_ok() => Arc::new(NoDns),
-        _ => Arc::new(SystemDns::new()),
+        _ => Arc::new(Dns::system()),
     };
     let candidates = match endpoint {
         Some(Endpoint { host, port, start }) => {
@@ -177,7 +183,7 @@ async fn reach(
     };
     let mut faults = Vec::new();
     for Target { host, port, start } in candidates {
-        match connect::tcp(&*dns, &host, port, PATIENCE).await {
+        match connect::tcp(&*dns, &host, port, DIAL).await {
             Ok(stream) => return Ok((stream, start)),
             Err(fault) => faults.push(fault.to_string()),
         }

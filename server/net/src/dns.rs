@@ -3,12 +3,15 @@
 pub mod order;
 
 use std::future::Future;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
+use std::time::Duration;
 
-use hickory_resolver::TokioResolver;
+use hickory_resolver::config::{NameServerConfig, ResolverConfig};
 use hickory_resolver::net::NetError;
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::rr::{Name, RData};
+use hickory_resolver::{ResolverBuilder, TokioResolver};
 
 pub type Later<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
@@ -37,15 +40,45 @@ pub trait Lookup: Send + Sync + 'static {
     fn addresses<'a>(&'a self, host: &'a str) -> Later<'a, Result<Vec<IpAddr>, DnsError>>;
 }
 
-/// The system's resolvers (`/etc/resolv.conf`, `/etc/hosts`), with a cache. Where the system has
-/// none, every question is answered with that error: a server whose peers are all configured
-/// needs no DNS.
-pub struct SystemDns(Result<TokioResolver, String>);
+/// Answers that are remembered, those that say "nothing" included.
+const REMEMBERED: u64 = 4096;
+/// How long at most, whatever the zone says: a day of a wrong record would be a day without mail.
+const REMEMBERED_FOR: Duration = Duration::from_secs(3600);
+/// RFC 2308 §5 lets a zone say how long "nothing" holds; an operator who adds a record waits no
+/// longer than this.
+const NOTHING_FOR: Duration = Duration::from_secs(300);
 
-impl SystemDns {
+/// Asks resolvers, and remembers what they say. Where there are none to ask, every question is
+/// answered with that error: a server whose peers are all configured needs no DNS.
+pub struct Dns(Result<TokioResolver, String>);
+
+impl Dns {
+    /// Asks the system's resolvers (`/etc/resolv.conf`, `/etc/hosts`).
     #[must_use]
-    pub fn new() -> Self {
-        let resolver = TokioResolver::builder_tokio().and_then(|builder| builder.build());
+    pub fn system() -> Self {
+        Self::built(TokioResolver::builder_tokio())
+    }
+
+    /// Asks these; the system's where none is named.
+    #[must_use]
+    pub fn asking(nameservers: &[SocketAddr]) -> Self {
+        if nameservers.is_empty() {
+            return Self::system();
+        }
+        let servers = nameservers.iter().map(nameserver).collect();
+        let config = ResolverConfig::from_parts(None, Vec::new(), servers);
+        let provider = TokioRuntimeProvider::default();
+        Self::built(Ok(TokioResolver::builder_with_config(config, provider)))
+    }
+
+    fn built(builder: Result<ResolverBuilder<TokioRuntimeProvider>, NetError>) -> Self {
+        let resolver = builder.and_then(|mut builder| {
+            let options = builder.options_mut();
+            options.cache_size = REMEMBERED;
+            options.positive_max_ttl = Some(REMEMBERED_FOR);
+            options.negative_max_ttl = Some(NOTHING_FOR);
+            builder.build()
+        });
         Self(resolver.map_err(|error| {
             tracing::warn!(%error, "no name can be looked up: see /etc/resolv.conf");
             format!("the system's resolver configuration is unusable: {error}")
@@ -60,13 +93,7 @@ impl SystemDns {
     }
 }
 
-impl Default for SystemDns {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl Lookup for SystemDns {
+impl Lookup for Dns {
     fn srv<'a>(&'a self, name: &'a str) -> Later<'a, Result<Vec<Srv>, DnsError>> {
         Box::pin(async move {
             let answer = match self.resolver(name)?.srv_lookup(absolute(name)?).await {
@@ -116,6 +143,14 @@ fn absolute(name: &str) -> Result<Name, DnsError> {
     Ok(parsed)
 }
 
+fn nameserver(address: &SocketAddr) -> NameServerConfig {
+    let mut server = NameServerConfig::udp_and_tcp(address.ip());
+    for connection in &mut server.connections {
+        connection.port = address.port();
+    }
+    server
+}
+
 fn without_dot(name: &Name) -> String {
     let text = name.to_ascii();
     match text.strip_suffix('.') {
@@ -132,23 +167,4 @@ fn failed(name: &str, error: &NetError) -> DnsError {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_are_asked_for_in_ascii_and_absolutely() {
-        let asked = absolute("_xmpp-server._tcp.b\u{fc}cher.example").unwrap();
-        assert_eq!(asked.to_ascii(), "_xmpp-server._tcp.xn--bcher-kva.example.");
-        assert!(asked.is_fqdn());
-        assert!(absolute("a..b").is_err());
-    }
-
-    #[test]
-    fn targets_lose_their_final_dot_but_the_root_stays() {
-        assert_eq!(
-            without_dot(&Name::from_ascii("xmpp.example.").unwrap()),
-            "xmpp.example"
-        );
-        assert_eq!(without_dot(&Name::root()), ".");
-    }
-}
+mod tests;

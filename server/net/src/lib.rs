@@ -6,6 +6,7 @@
 //! Absent on purpose: what any stream says. The machines know that, and none of them is named
 //! here. A client embeds the same connector, lookups and loop as the server does.
 
+pub mod address;
 pub mod connect;
 pub mod dns;
 pub mod drive;

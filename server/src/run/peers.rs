@@ -3,7 +3,7 @@
 use std::sync::{Arc, PoisonError, RwLock};
 
 use comity_conf::{Conf, S2s, TargetTls};
-use comity_net::dns::SystemDns;
+use comity_net::dns::Dns;
 use comity_net::dns::order::{Start, Target};
 use comity_net::listener::Permits;
 use comity_net::stop::Stop;
@@ -73,7 +73,7 @@ pub(super) async fn start(
         options,
         certificates,
         roots,
-        Arc::new(SystemDns::new()),
+        Arc::new(Dns::asking(&conf.server.nameservers)),
         Arc::new(home.clone()),
         stop,
     )?;
@@ -118,6 +118,7 @@ fn options(conf: &S2s, home: &Home) -> Options {
         retry_first: conf.retry_first,
         retry_most: conf.retry_most,
         queue: size(conf.queue),
+        private_addresses: conf.private_addresses,
         targets: conf
             .targets
             .iter()

@@ -34,7 +34,9 @@ pub fn targets(
     fallback: Target,
     draw: &mut dyn FnMut(u32) -> u32,
 ) -> Option<Vec<Target>> {
-    if plain.is_empty() && direct.is_empty() {
+    // XEP-0368 §3: the target "." on the second kind of records alone says only that there is no
+    // direct TLS.
+    if plain.is_empty() && direct.iter().all(|srv| srv.target == ".") {
         return Some(vec![fallback]);
     }
     let plain = plain.into_iter().map(|srv| (srv, Start::StartTls));
@@ -144,6 +146,14 @@ mod tests {
             hosts(vec![srv(0, 0, ".")], direct, |_| 0).unwrap(),
             ["tls:b"]
         );
+    }
+
+    #[test]
+    fn a_dot_for_direct_tls_alone_leaves_the_domain_itself() {
+        let direct = vec![srv(0, 0, ".")];
+        assert_eq!(hosts(vec![], direct, |_| 0).unwrap(), ["example.net"]);
+        let both = hosts(vec![srv(0, 0, "a")], vec![srv(0, 0, ".")], |_| 0);
+        assert_eq!(both.unwrap(), ["a"]);
     }
 
     #[test]

@@ -9,6 +9,7 @@ pub mod negotiate;
 pub mod serve;
 pub mod session;
 mod stream;
+pub mod websocket;
 
 use std::time::Duration;
 

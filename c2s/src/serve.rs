@@ -1,8 +1,10 @@
 //! Takes clients' connections in and gives each its task.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use comity_net::dns::order::Start;
+use comity_net::http::Upgrade;
 use comity_net::listener::{Accepted, Listener};
 use comity_net::stop::Stop;
 use comity_net::tls::Acceptor;
@@ -37,6 +39,12 @@ impl Clients {
             checks: Semaphore::new(PASSWORD_CHECKS),
         }))
     }
+}
+
+/// Carries a client's stream over a WebSocket (RFC 7395) that the web listener has let through;
+/// to be spawned when the handshake is answered.
+pub async fn websocket(upgrade: Upgrade, peer: SocketAddr, clients: Clients, stop: Stop) {
+    stream::run_websocket(upgrade, peer, clients.0, stop).await;
 }
 
 /// Serves a listener until told to stop; then its streams end with `system-shutdown`, each as

@@ -8,18 +8,22 @@ use std::time::Duration;
 
 use comity_net::dns::order::Start;
 use comity_net::drive::{Ended, Pump, Step, now};
+use comity_net::http::{Upgrade, Upgraded};
 use comity_net::random;
 use comity_net::stop::Stop;
 use comity_net::transport::Transport;
 use comity_xmpp::error::{StreamCondition, StreamError};
+use comity_xmpp::frame::Framing;
 use comity_xmpp::jid::Jid;
 use comity_xmpp::stanza::Stanza;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 use crate::link::{Bound, Inbox, Later, Outbound, Server, ToSession};
 use crate::negotiate::{self, Negotiate, Secured};
 use crate::serve::Shared;
 use crate::session::{self, Session};
+use crate::websocket::WebSocketFraming;
 
 /// How long a client may take to read our last words.
 const LAST_WORDS: Duration = Duration::from_secs(5);
@@ -29,8 +33,8 @@ const BURST: usize = 32;
 const BURST_BYTES: usize = 64 * 1024;
 
 type Bare = Pump<Transport, Negotiate>;
-type Full = Pump<Transport, Session>;
 
+/// A client over TCP.
 pub(crate) async fn run(
     socket: TcpStream,
     peer: SocketAddr,
@@ -39,11 +43,35 @@ pub(crate) async fn run(
     mut stop: Stop,
 ) {
     // Boxed: what negotiation needs is given back before the session's long life begins.
-    match Box::pin(negotiate(socket, start, &shared, &mut stop)).await {
+    let negotiated = Box::pin(over_tcp(socket, start, &shared, &mut stop)).await;
+    go_on(negotiated, peer, &shared, &mut stop).await;
+}
+
+/// A client over a WebSocket (RFC 7395), which has TLS already.
+pub(crate) async fn run_websocket(
+    upgrade: Upgrade,
+    peer: SocketAddr,
+    shared: Arc<Shared>,
+    mut stop: Stop,
+) {
+    let negotiated = Box::pin(over_websocket(upgrade, &shared, &mut stop)).await;
+    go_on(negotiated, peer, &shared, &mut stop).await;
+}
+
+async fn go_on<S, F>(
+    negotiated: Result<(Pump<S, Session, F>, Inbox), NoSession>,
+    peer: SocketAddr,
+    shared: &Arc<Shared>,
+    stop: &mut Stop,
+) where
+    S: AsyncRead + AsyncWrite + Unpin,
+    F: Framing,
+{
+    match negotiated {
         Ok((pump, inbox)) => {
             let jid = pump.machine().jid().clone();
             tracing::debug!(session = %jid, %peer, "a session begins");
-            carry(pump, inbox, &jid, &*shared.server, &mut stop).await;
+            carry(pump, inbox, &jid, &*shared.server, stop).await;
             tracing::debug!(session = %jid, "a session is over");
         }
         Err(why) => tracing::debug!(%peer, %why, "no session came of a connection"),
@@ -63,21 +91,72 @@ enum NoSession {
     Left,
 }
 
-async fn negotiate(
+/// Where negotiation stands when it leaves the stream to us.
+enum Stands<S, F> {
+    /// TLS is to be started.
+    StartTls(Pump<S, Negotiate, F>),
+    Session(Pump<S, Session, F>, Inbox),
+}
+
+async fn over_tcp(
     socket: TcpStream,
     start: Start,
     shared: &Arc<Shared>,
     stop: &mut Stop,
-) -> Result<(Full, Inbox), NoSession> {
+) -> Result<(Pump<Transport, Session>, Inbox), NoSession> {
     let mut transport = Transport::Plain(socket);
     if start == Start::Direct {
         transport = secure(transport, start, shared, stop).await?;
     }
-    let secured = transport.is_tls().then(|| Secured {
+    let mut secured = transport.is_tls().then(|| Secured {
         exporter: transport.exporter(),
     });
     let machine = Negotiate::new(settings(shared), secured, now());
     let mut pump = Pump::new(transport, machine, shared.options.early_limits());
+    loop {
+        match negotiate(pump, secured, shared, stop).await? {
+            Stands::StartTls(bare) => {
+                pump = start_tls(bare, shared, stop).await?;
+                secured = Some(Secured {
+                    exporter: pump.stream().exporter(),
+                });
+            }
+            Stands::Session(pump, inbox) => return Ok((pump, inbox)),
+        }
+    }
+}
+
+async fn over_websocket(
+    upgrade: Upgrade,
+    shared: &Arc<Shared>,
+    stop: &mut Stop,
+) -> Result<(Pump<Upgraded, Session, WebSocketFraming>, Inbox), NoSession> {
+    let waiting = tokio::time::timeout(shared.options.negotiation, upgrade.wait());
+    let upgraded = waiting.await.map_err(|_| NoSession::Left)?;
+    let upgraded = upgraded.map_err(Ended::Broken)?;
+    let secured = Some(Secured {
+        exporter: upgraded.transport().exporter(),
+    });
+    let machine = Negotiate::new(settings(shared), secured, now());
+    let framing = WebSocketFraming::new(shared.options.early_limits());
+    let pump = Pump::framed(upgraded, machine, framing);
+    match negotiate(pump, secured, shared, stop).await? {
+        Stands::Session(pump, inbox) => Ok((pump, inbox)),
+        // There is TLS already, so that the machine does not offer it.
+        Stands::StartTls(_) => Err(NoSession::Left),
+    }
+}
+
+async fn negotiate<S, F>(
+    mut pump: Pump<S, Negotiate, F>,
+    secured: Option<Secured>,
+    shared: &Arc<Shared>,
+    stop: &mut Stop,
+) -> Result<Stands<S, F>, NoSession>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    F: Framing,
+{
     let mut inbox = None;
     loop {
         let step = tokio::select! {
@@ -92,7 +171,7 @@ async fn negotiate(
         };
         let Step::Event(event) = step else { continue };
         match event {
-            negotiate::Event::StartTls => pump = start_tls(pump, shared, stop).await?,
+            negotiate::Event::StartTls => return Ok(Stands::StartTls(pump)),
             negotiate::Event::Restart => pump.restart(),
             negotiate::Event::Credentials(account) => {
                 let credentials = shared.server.credentials(&account).await;
@@ -104,11 +183,10 @@ async fn negotiate(
             }
             negotiate::Event::Bind { account, resource } => {
                 let (outbound, receiver) = Outbound::new(shared.options.queue);
-                let tls_exporter = pump.stream().exporter();
                 let bound = Bound {
                     account,
                     resource,
-                    tls_exporter,
+                    tls_exporter: secured.and_then(|secured| secured.exporter),
                     outbound,
                 };
                 let answer = shared.server.bind(bound).await;
@@ -117,7 +195,7 @@ async fn negotiate(
             }
             negotiate::Event::Done => {
                 let inbox = inbox.ok_or(NoSession::Left)?;
-                return begin(pump, shared).map(|pump| (pump, inbox));
+                return begin(pump, shared).map(|pump| Stands::Session(pump, inbox));
             }
             negotiate::Event::Closed(error) => {
                 pump.shutdown(LAST_WORDS).await;
@@ -167,7 +245,14 @@ async fn start_tls(mut pump: Bare, shared: &Shared, stop: &mut Stop) -> Result<B
     Ok(pump)
 }
 
-fn begin(pump: Bare, shared: &Shared) -> Result<Full, NoSession> {
+fn begin<S, F>(
+    pump: Pump<S, Negotiate, F>,
+    shared: &Shared,
+) -> Result<Pump<S, Session, F>, NoSession>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    F: Framing,
+{
     let settings = session::Settings {
         silence: shared.options.silence,
         sign_of_life: shared.options.sign_of_life,
@@ -182,7 +267,16 @@ fn begin(pump: Bare, shared: &Shared) -> Result<Full, NoSession> {
 
 /// Carries stanzas until the stream is over; what was received is committed in any case, and what
 /// could not be delivered is given back.
-async fn carry(mut pump: Full, mut inbox: Inbox, jid: &Jid, server: &dyn Server, stop: &mut Stop) {
+async fn carry<S, F>(
+    mut pump: Pump<S, Session, F>,
+    mut inbox: Inbox,
+    jid: &Jid,
+    server: &dyn Server,
+    stop: &mut Stop,
+) where
+    S: AsyncRead + AsyncWrite + Unpin,
+    F: Framing,
+{
     let mut work = Work {
         server,
         jid,
@@ -226,7 +320,11 @@ async fn carry(mut pump: Full, mut inbox: Inbox, jid: &Jid, server: &dyn Server,
     server.unbind(jid, unacked.collect()).await;
 }
 
-fn deliver(pump: &mut Full, inbox: &mut Inbox, first: Option<ToSession>) {
+fn deliver<S, F>(pump: &mut Pump<S, Session, F>, inbox: &mut Inbox, first: Option<ToSession>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    F: Framing,
+{
     let mut given = match first {
         Some(ToSession::Stanza(stanza)) => Ok(stanza),
         Some(ToSession::Close(error)) => Err(error),

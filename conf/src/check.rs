@@ -27,6 +27,7 @@ pub(crate) struct Broken {
 pub(crate) fn check(conf: &Conf) -> Result<(), Broken> {
     domains(conf)?;
     web(conf)?;
+    origins(conf)?;
     counts(conf)?;
     durations(conf)?;
     let lifetime = conf.mls.authority.anchors_lifetime;
@@ -75,6 +76,19 @@ fn domains(conf: &Conf) -> Result<(), Broken> {
     for domain in conf.s2s.targets.keys() {
         let why = format!("{domain} is served here");
         refuse(domains.contains(domain), &["s2s", "targets"], &why)?;
+    }
+    Ok(())
+}
+
+/// RFC 6454 §6.2.
+fn origins(conf: &Conf) -> Result<(), Broken> {
+    for origin in &conf.web.origins {
+        let host = origin
+            .strip_prefix("https://")
+            .or_else(|| origin.strip_prefix("http://"));
+        let broken = host.is_none_or(|host| host.is_empty() || host.contains('/'));
+        let why = format!("{origin:?} is no origin: write it as \"https://chat.example\"");
+        refuse(broken && origin != "*", &["web", "origins"], &why)?;
     }
     Ok(())
 }

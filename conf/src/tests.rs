@@ -163,6 +163,10 @@ fn values_that_cannot_be_are_refused_where_they_stand() {
     for url in ["http://{domain}", "https://", "https://a/", "https://a?b"] {
         check(&format!("[web]\nurl = \"{url}\""), "2:1: web.url: ");
     }
+    for origin in ["chat.example", "https://", "https://chat.example/"] {
+        let text = format!("[web]\norigins = [\"{origin}\"]");
+        check(&text, "2:1: web.origins: ");
+    }
     check(
         "[mls.authority]\nanchors_lifetime = \"8d\"",
         "homeserver.toml:2:1: mls.authority.anchors_lifetime: 8d is more than 7d",

@@ -14,6 +14,11 @@ pub struct Web {
     /// for the domain. Default none: the domain, at the first port of `listen`. For a proxy in
     /// front, or another host.
     pub url: String,
+    /// Whose pages may open streams from a browser (RFC 6454), as in `https://chat.example`, beside
+    /// those of our own domains; `*` for all. Default none: others could use their visitors'
+    /// browsers and addresses to guess passwords. Clients outside browsers name no origin, and are
+    /// served.
+    pub origins: Vec<String>,
     /// Connections at a time, each listener. Default 1,000.
     pub connections: u32,
     /// Connections at a time from one IP address. Default 100: an office behind one address.
@@ -25,6 +30,7 @@ impl Default for Web {
         Self {
             listen: vec![SocketAddr::from((Ipv6Addr::UNSPECIFIED, 5443))],
             url: String::new(),
+            origins: Vec::new(),
             connections: 1_000,
             connections_per_address: 100,
         }

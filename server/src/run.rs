@@ -82,9 +82,9 @@ pub async fn run(
         Arc::clone(&certificates),
         stop.clone(),
     ));
-    clients::start(&conf.c2s, &home, Arc::clone(&certificates), &stop).await?;
+    let clients = clients::start(&conf.c2s, &home, Arc::clone(&certificates), &stop).await?;
     peers::start(&conf, &home, &remote, &certificates, &stop).await?;
-    web::start(&conf.web, &home, Arc::clone(&certificates), &stop).await?;
+    web::start(&conf.web, &home, Arc::clone(&certificates), clients, &stop).await?;
     ticks::start(&home, &stop);
     drop(stop);
     tracing::info!(domains = domains.join(" "), data_dir = %data_dir.display(), "serving");

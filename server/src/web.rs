@@ -7,16 +7,20 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 
+use comity_c2s::Clients;
 use comity_net::http::{Method, Request, Response, Site, StatusCode, explain, header, status};
+use comity_net::stop::Stop;
 use comity_xmpp::jid::BareJid;
 
 use crate::home::Home;
 
 mod host_meta;
+mod websocket;
 
 /// Every page of this server. A line here is all it takes to add one.
-pub const ROUTES: &[Route] = &[host_meta::XRD, host_meta::JSON];
+pub const ROUTES: &[Route] = &[host_meta::XRD, host_meta::JSON, websocket::ROUTE];
 
 pub type Later<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
@@ -48,6 +52,7 @@ pub struct Link {
 /// One request in a page's hands.
 pub struct Visit {
     pub home: Home,
+    pub streams: Streams,
     /// Which of our domains it is about.
     pub domain: String,
     /// What follows a [`Path::Below`].
@@ -56,15 +61,28 @@ pub struct Visit {
 }
 
 /// The pages of one homeserver.
-pub(crate) struct Pages(pub(crate) Home);
+pub(crate) struct Pages {
+    pub(crate) home: Home,
+    pub(crate) streams: Streams,
+}
+
+/// What a page needs that goes on as a client's stream.
+#[derive(Clone)]
+pub struct Streams {
+    /// None: there are none here.
+    pub clients: Option<(Clients, Stop)>,
+    /// Pages of these origins may open streams, beside those of our own domains; `*`: all.
+    pub origins: Arc<[String]>,
+}
 
 impl Site for Pages {
     fn answer(&self, request: Request) -> comity_net::http::Later<'_, Response> {
-        Box::pin(answer(&self.0, request))
+        Box::pin(answer(self, request))
     }
 }
 
-async fn answer(home: &Home, request: Request) -> Response {
+async fn answer(pages: &Pages, request: Request) -> Response {
+    let home = &pages.home;
     let mut allowed = Vec::new();
     for route in ROUTES {
         let Some(rest) = route.path.rest(&request.path) else {
@@ -74,6 +92,7 @@ async fn answer(home: &Home, request: Request) -> Response {
             let visit = Visit {
                 domain: domain(home, &request.host),
                 home: home.clone(),
+                streams: pages.streams.clone(),
                 rest: rest.to_owned(),
                 request,
             };

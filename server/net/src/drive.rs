@@ -12,7 +12,7 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::{Buf as _, BytesMut};
-use comity_xmpp::frame::{Limits, TcpFraming};
+use comity_xmpp::frame::{Framing, Limits, TcpFraming};
 use comity_xmpp::machine::{Machine, Now};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::time::Sleep;
@@ -51,10 +51,10 @@ pub enum Ended {
     Unwritable(comity_xmpp::error::StreamError),
 }
 
-pub struct Pump<S, M> {
+pub struct Pump<S, M, F = TcpFraming> {
     stream: S,
     machine: M,
-    framing: TcpFraming,
+    framing: F,
     out: BytesMut,
     /// Something was written since the last flush.
     unflushed: bool,
@@ -72,11 +72,23 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
     M: Machine,
 {
+    /// Over TCP, bare or inside TLS.
     pub fn new(stream: S, machine: M, limits: Limits) -> Self {
+        Self::framed(stream, machine, TcpFraming::new(limits))
+    }
+}
+
+impl<S, M, F> Pump<S, M, F>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    M: Machine,
+    F: Framing,
+{
+    pub fn framed(stream: S, machine: M, framing: F) -> Self {
         Self {
             stream,
             machine,
-            framing: TcpFraming::new(limits),
+            framing,
             out: BytesMut::new(),
             unflushed: false,
             writing: false,
@@ -128,7 +140,7 @@ where
     pub fn try_with_machine<N: Machine>(
         self,
         make: impl FnOnce(M) -> Option<N>,
-    ) -> Option<Pump<S, N>> {
+    ) -> Option<Pump<S, N, F>> {
         Some(Pump {
             stream: self.stream,
             machine: make(self.machine)?,
@@ -176,10 +188,11 @@ where
     pub async fn shutdown(mut self, patience: Duration) -> M {
         let stream = &mut self.stream;
         let machine = &mut self.machine;
+        let framing = &mut self.framing;
         let closing = async {
             loop {
                 while let Some(frame) = machine.poll_transmit() {
-                    TcpFraming::write(&frame, &mut self.out).ok()?;
+                    framing.put(&frame, &mut self.out).ok()?;
                 }
                 if self.out.is_empty() {
                     break;
@@ -235,11 +248,14 @@ where
 
     /// Takes from the machine what it has to send, up to a bound.
     fn gather(&mut self) -> Result<(), Ended> {
+        let before = self.out.len();
+        self.framing.put_control(&mut self.out);
+        self.writing |= self.out.len() > before;
         while self.out.len() < UNWRITTEN_BYTES {
             let Some(frame) = self.machine.poll_transmit() else {
                 return Ok(());
             };
-            TcpFraming::write(&frame, &mut self.out).map_err(Ended::Unwritable)?;
+            (self.framing.put(&frame, &mut self.out)).map_err(Ended::Unwritable)?;
             self.writing = true;
         }
         self.congested = true;

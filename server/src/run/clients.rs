@@ -15,12 +15,13 @@ use tracing::info;
 use super::RunError;
 use crate::home::Home;
 
+/// Gives what all their streams share.
 pub(super) async fn start(
     conf: &C2s,
     home: &Home,
     certificates: Arc<Certificates>,
     stop: &Stop,
-) -> Result<(), RunError> {
+) -> Result<Clients, RunError> {
     let options = options(conf);
     let permits = options.permits;
     let acceptor = Acceptor::new(Service::Client, certificates)?;
@@ -35,7 +36,7 @@ pub(super) async fn start(
             tokio::spawn(serve(listener, how, clients.clone(), stop.clone()));
         }
     }
-    Ok(())
+    Ok(clients)
 }
 
 pub(super) async fn listen(address: SocketAddr, permits: Permits) -> Result<Listener, RunError> {

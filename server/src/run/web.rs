@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use comity_c2s::Clients;
 use comity_conf::Web;
 use comity_net::http::{Limits, Site, serve};
 use comity_net::listener::Permits;
@@ -12,12 +13,13 @@ use tracing::info;
 use super::RunError;
 use super::clients::{listen, size};
 use crate::home::Home;
-use crate::web::Pages;
+use crate::web::{Pages, Streams};
 
 pub(super) async fn start(
     conf: &Web,
     home: &Home,
     certificates: Arc<Certificates>,
+    clients: Clients,
     stop: &Stop,
 ) -> Result<(), RunError> {
     let permits = Permits {
@@ -25,7 +27,13 @@ pub(super) async fn start(
         per_address: size(conf.connections_per_address),
     };
     let acceptor = Acceptor::web(certificates)?;
-    let pages: Arc<dyn Site> = Arc::new(Pages(home.clone()));
+    let pages: Arc<dyn Site> = Arc::new(Pages {
+        home: home.clone(),
+        streams: Streams {
+            clients: Some((clients, stop.clone())),
+            origins: conf.origins.clone().into(),
+        },
+    });
     for address in &conf.listen {
         let listener = listen(*address, permits).await?;
         info!(%address, "listening for browsers");

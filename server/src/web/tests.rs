@@ -14,7 +14,17 @@ async fn ask(play: &Play, method: Method, host: &str, path: &str) -> Response {
         peer: ([127, 0, 0, 1], 1).into(),
         upgrade: None,
     };
-    answer(&play.home, request).await
+    answer(&pages(play), request).await
+}
+
+fn pages(play: &Play) -> Pages {
+    Pages {
+        home: play.home.clone(),
+        streams: Streams {
+            clients: None,
+            origins: Arc::new(["https://chat.example".to_owned()]),
+        },
+    }
 }
 
 fn field(response: &Response, name: header::HeaderName) -> &str {
@@ -53,11 +63,14 @@ async fn host_meta_is_what_xep_0156_says_for_everybody_to_read() {
     let start = "<?xml version='1.0' encoding='UTF-8'?>\n\
                  <XRD xmlns='http://docs.oasis-open.org/ns/xri/xrd-1.0'";
     assert!(text.starts_with(start), "{text}");
+    let link = "<Link rel='urn:xmpp:alt-connections:websocket' href='wss://c.example:5443/xmpp-websocket'/>";
+    assert!(text.contains(link), "{text}");
     let path = "/.well-known/host-meta.json";
     let json = ask(&play, Method::GET, "c.example", path).await;
     assert_eq!(field(&json, header::CONTENT_TYPE), "application/json");
     let json: serde_json::Value = serde_json::from_slice(json.body()).unwrap();
-    assert!(json["links"].is_array(), "{json}");
+    let url = "wss://c.example:5443/xmpp-websocket";
+    assert_eq!(json["links"][0]["href"], url, "{json}");
 }
 
 #[tokio::test]
@@ -89,4 +102,55 @@ fn a_place_is_what_the_operator_says_or_the_port_we_listen_on() {
     let named = Some("https://chat.example/x".to_owned());
     assert_eq!(place("https://chat.example/x", Some(1)), named);
     assert_eq!(Places::new("", Some(443), &domains).of("b.example"), None);
+}
+
+/// A handshake, with one field of it changed or left out.
+async fn shake_hands(play: &Play, change: (&str, &str)) -> Response {
+    let mut headers = HeaderMap::new();
+    for (name, value) in [
+        ("connection", "keep-alive, Upgrade"),
+        ("upgrade", "websocket"),
+        ("sec-websocket-version", "13"),
+        ("sec-websocket-protocol", "xmpp"),
+        ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+        ("origin", "https://chat.example"),
+    ] {
+        let value = if name == change.0 { change.1 } else { value };
+        if !value.is_empty() {
+            let name: header::HeaderName = name.parse().unwrap();
+            headers.insert(name, value.parse().unwrap());
+        }
+    }
+    let request = Request {
+        method: Method::GET,
+        path: "/xmpp-websocket".to_owned(),
+        query: None,
+        host: "a.example".to_owned(),
+        headers,
+        body: bytes::Bytes::new(),
+        peer: ([127, 0, 0, 1], 1).into(),
+        upgrade: None,
+    };
+    answer(&pages(play), request).await
+}
+
+#[tokio::test]
+async fn a_handshake_that_is_none_is_refused() {
+    let play = Play::of(&[]).await;
+    for (name, value, status) in [
+        ("upgrade", "", 426),
+        ("connection", "keep-alive", 426),
+        ("sec-websocket-version", "8", 426),
+        ("sec-websocket-protocol", "", 400),
+        ("sec-websocket-protocol", "mqtt", 400),
+        ("sec-websocket-key", "", 400),
+        ("sec-websocket-key", "short", 400),
+        ("origin", "https://evil.example", 403),
+        // All is well, but there are no streams on this stage.
+        ("origin", "", 503),
+        ("sec-websocket-protocol", "mqtt, xmpp", 503),
+    ] {
+        let response = shake_hands(&play, (name, value)).await;
+        assert_eq!(response.status().as_u16(), status, "{name}: {value}");
+    }
 }

@@ -28,6 +28,47 @@ pub struct Limits {
 /// keeps its own bytes alive and not the whole read; larger ones take the buffer with them.
 const COPIED_BYTES: usize = 4096;
 
+/// Bytes to frames and back, for one kind of transport.
+pub trait Framing {
+    /// Where the driver reads into; call `next_frame` until it has none after each read.
+    fn buffer(&mut self) -> &mut BytesMut;
+    /// A fault ends the stream: it is given once, as `Frame::Fault`, and nothing after it.
+    fn next_frame(&mut self) -> Option<Frame>;
+    /// A new stream begins on the same transport (after TLS or SASL): the next frame is a header.
+    /// What was already read is discarded when `discard` says so.
+    fn restart(&mut self, discard: bool);
+    fn set_limits(&mut self, limits: Limits);
+    /// Writes a frame as it stands on the transport.
+    ///
+    /// # Errors
+    /// For a fault, which is never said.
+    fn put(&mut self, frame: &Frame, out: &mut BytesMut) -> Result<(), StreamError>;
+    /// Writes what the transport has to answer by itself.
+    fn put_control(&mut self, _out: &mut BytesMut) {}
+}
+
+impl Framing for TcpFraming {
+    fn buffer(&mut self) -> &mut BytesMut {
+        self.buffer()
+    }
+
+    fn next_frame(&mut self) -> Option<Frame> {
+        self.next_frame()
+    }
+
+    fn restart(&mut self, discard: bool) {
+        self.restart(discard);
+    }
+
+    fn set_limits(&mut self, limits: Limits) {
+        self.set_limits(limits);
+    }
+
+    fn put(&mut self, frame: &Frame, out: &mut BytesMut) -> Result<(), StreamError> {
+        Self::write(frame, out)
+    }
+}
+
 /// RFC 6120 §4 over TCP: bytes in, frames out.
 pub struct TcpFraming {
     buffer: BytesMut,
@@ -47,6 +88,15 @@ impl TcpFraming {
             scanner: Scanner::new(),
             stream: None,
             over: false,
+        }
+    }
+
+    /// For elements alone, without a stream around them.
+    #[must_use]
+    pub fn of_elements(limits: Limits) -> Self {
+        Self {
+            stream: Some(Bytes::new()),
+            ..Self::new(limits)
         }
     }
 

@@ -9,6 +9,7 @@ pub const TLS: &str = "urn:ietf:params:xml:ns:xmpp-tls"; // RFC 6120 §5
 pub const SASL: &str = "urn:ietf:params:xml:ns:xmpp-sasl"; // RFC 6120 §6
 pub const BIND: &str = "urn:ietf:params:xml:ns:xmpp-bind"; // RFC 6120 §7
 pub const SESSION: &str = "urn:ietf:params:xml:ns:xmpp-session"; // RFC 3921 §3
+pub const FRAMING: &str = "urn:ietf:params:xml:ns:xmpp-framing"; // RFC 7395 §3
 pub const XML: &str = "http://www.w3.org/XML/1998/namespace";
 pub const XMLNS: &str = "http://www.w3.org/2000/xmlns/";
 pub const ROSTER: &str = "jabber:iq:roster"; // RFC 6121 §2

@@ -8,6 +8,7 @@ use crate::ns;
 use crate::xml::{Reader, attribute};
 
 mod features;
+mod open;
 
 pub use features::Features;
 

@@ -37,7 +37,8 @@ pub use accounts::{
 };
 pub use authority::{
     Device, IssuedCertificate, PinAnchors, PinnedAnchors, PublishAnchors, PublishedAnchors,
-    RecordCertificates, Recorded, RegisterDevice, Registered, RevokeDevice, RevokedDevice,
+    RecordCertificates, Recorded, RegisterDevice, Registered, RevocationList, RevokeDevice,
+    RevokedCertificate, RevokedDevice, StoreRevocationList,
 };
 pub use offline::{DeleteOffline, OfflineMessage, StoreOffline, StoredOffline, TakeOffline};
 pub use outbox::{Delivered, Enqueue, Enqueued, OUTBOX_LIMIT, OutboxRow, Outgoing, RemoveOutgoing};

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use comity_mls_credential::anchors::{Anchors, Pinned, TlsRoots};
+use comity_mls_credential::leaf::IssuerId;
 use comity_mls_credential::provider::Provider;
 use comity_mls_wire::keys::Count;
 use comity_mls_wire::policy;
@@ -16,6 +17,7 @@ use crate::keys::{KeyHandle, SignatureKeys};
 use crate::mls::{Group, Mls};
 use crate::outgoing::{Answered, Destination, Notice, Outgoing, Request, RequestId};
 use crate::requests::{Purpose, Requests};
+use crate::revocations::Parts;
 use crate::rows::Rows;
 use crate::session::Session;
 use crate::store::{Space, Store};
@@ -58,6 +60,8 @@ pub(crate) enum Timer {
     Anchors(String),
     Stock,
     Upkeep,
+    /// Revocation lists to be renewed.
+    RevocationLists,
 }
 
 /// One device of one account.
@@ -91,6 +95,8 @@ pub struct Engine {
     pub(crate) stock: Option<Vec<Count>>,
     /// Signature keys that nothing refers to once this transaction is written.
     pub(crate) unused_keys: Vec<KeyHandle>,
+    /// Revocation lists of which parts have come.
+    pub(crate) crl_parts: HashMap<IssuerId, Parts>,
     /// Rooms to look after before this input ends.
     pub(crate) touched: HashSet<BareJid>,
     timers: HashMap<Timer, u64>,
@@ -138,6 +144,7 @@ impl Engine {
             broken: HashSet::new(),
             stock: None,
             unused_keys: Vec::new(),
+            crl_parts: HashMap::new(),
             touched: HashSet::new(),
             timers: HashMap::new(),
             staged_events: Vec::new(),
@@ -147,6 +154,7 @@ impl Engine {
         };
         engine.check_owner()?;
         engine.restore_anchors()?;
+        engine.restore_crls()?;
         Ok(engine)
     }
 
@@ -262,7 +270,7 @@ impl Engine {
             Notice::Keys(keys::Notice::LastResortUsed { device, suite }) => {
                 self.on_last_resort_used(device, suite, now)
             }
-            Notice::Authority(notice) => self.on_device_notice(notice),
+            Notice::Authority(notice) => self.on_authority_notice(notice, now),
         }
     }
 
@@ -293,6 +301,7 @@ impl Engine {
                 Timer::Anchors(domain) => self.ask_anchors(&domain, now),
                 Timer::Stock => self.restock(now)?,
                 Timer::Upkeep => self.upkeep(now)?,
+                Timer::RevocationLists => self.renew_crls(now)?,
             }
         }
         Ok(())

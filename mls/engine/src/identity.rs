@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use comity_mls_credential::keys::Algorithm;
+use comity_mls_credential::leaf::IssuerId;
 use comity_mls_credential::signed;
 use comity_mls_wire::authority;
 use mls_rs_codec::{MlsDecode, MlsEncode, MlsSize};
@@ -134,7 +135,11 @@ impl Engine {
         Ok(signature.into())
     }
 
-    pub(crate) fn on_device_notice(&mut self, notice: authority::Notice) -> Result<(), Error> {
+    pub(crate) fn on_authority_notice(
+        &mut self,
+        notice: authority::Notice,
+        now: u64,
+    ) -> Result<(), Error> {
         let event = match notice {
             authority::Notice::DeviceAdded(device) => Event::OwnDevice {
                 id: device.id,
@@ -146,6 +151,14 @@ impl Engine {
                 name: None,
                 revoked: true,
             },
+            authority::Notice::CrlIssued {
+                domain,
+                issuer,
+                number,
+            } => {
+                self.on_crl_issued(&domain, IssuerId(issuer), number, now);
+                return Ok(());
+            }
         };
         self.tell(event);
         Ok(())

@@ -72,6 +72,7 @@ mod publish;
 mod random;
 mod receive;
 mod requests;
+mod revocations;
 mod room;
 mod rows;
 mod rules;

@@ -24,6 +24,8 @@ pub struct Options {
     pub peers: Vec<Peer>,
     /// Further lines for the configuration file.
     pub extra: String,
+    /// Further lines for `[s2s]`.
+    pub s2s: String,
     /// The whole configuration file, where the play writes it itself.
     pub text: Option<String>,
 }
@@ -48,6 +50,7 @@ impl Options {
             web_port: 5443,
             peers: Vec::new(),
             extra: String::new(),
+            s2s: String::new(),
             text: None,
         }
     }
@@ -161,7 +164,9 @@ impl Home {
             return std::fs::write(self.configuration(), text);
         }
         let domains = self.domains();
-        let Options { peers, extra, .. } = &self.options;
+        let Options {
+            peers, extra, s2s, ..
+        } = &self.options;
         let mut roots: Vec<&Path> = peers.iter().map(|p| p.ca.as_path()).collect();
         // A CA of several domains is named once.
         roots.dedup();
@@ -172,7 +177,7 @@ impl Home {
         let text = format!(
             "[server]\ndomains = {domains:?}\ndata_dir = {:?}\n\n\
              [c2s]\nlisten = [\"{}\"]\nlisten_tls = []\n\n\
-             [s2s]\nlisten = [\"{}\"]\nlisten_tls = []\n\n\
+             [s2s]\nlisten = [\"{}\"]\nlisten_tls = []\n{s2s}\n\
              [web]\nlisten = [\"{}\"]\n\n\
              [s2s.targets]\n{targets}\n\
              [tls]\nextra_roots = {roots:?}\n\n{extra}\n",
@@ -228,6 +233,31 @@ impl Home {
             self.domain(),
             tail.join("\n")
         ))
+    }
+
+    /// From its next start on, these lines are in `[s2s]`.
+    pub fn set_s2s(&mut self, lines: &str) -> io::Result<()> {
+        lines.clone_into(&mut self.options.s2s);
+        self.write_configuration()
+    }
+
+    /// From its next start on, the server finds another domain here.
+    pub fn find_at(&mut self, domain: &str, address: SocketAddr) -> io::Result<()> {
+        let peers = self.options.peers.iter_mut();
+        for peer in peers.filter(|peer| peer.domain == domain) {
+            peer.address = address;
+        }
+        self.write_configuration()
+    }
+
+    /// Octets of memory that the server's process holds at this moment.
+    #[must_use]
+    pub fn resident(&self) -> Option<u64> {
+        let process = self.process.as_ref()?;
+        let status = std::fs::read_to_string(format!("/proc/{}/status", process.id())).ok()?;
+        let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
+        let kilobytes: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
+        Some(kilobytes * 1024)
     }
 
     /// SIGKILL: nothing that was not durable survives.

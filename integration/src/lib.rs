@@ -8,6 +8,7 @@ pub mod certificates;
 pub mod comity;
 pub mod dns;
 pub mod home;
+pub mod link;
 pub mod network;
 pub mod ordinary;
 pub mod peers;

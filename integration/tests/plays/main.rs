@@ -6,6 +6,7 @@
 mod commit_race;
 mod crash;
 mod documents;
+mod federation_chaos;
 mod hosting;
 mod key_packages;
 mod licences;

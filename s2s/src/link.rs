@@ -19,7 +19,6 @@ use tokio::sync::mpsc;
 
 use crate::Options;
 use crate::peer::State;
-use crate::trust::Trust;
 use crate::turn::Turns;
 
 mod task;
@@ -96,7 +95,7 @@ pub(crate) struct Shared {
     pub(crate) acceptor: Acceptor,
     /// For each of our domains.
     pub(crate) connectors: HashMap<String, Connector>,
-    pub(crate) trust: Trust,
+    pub(crate) roots: Roots,
     pub(crate) lookup: Arc<dyn Lookup>,
     pub(crate) server: Arc<dyn Server>,
     pub(crate) turns: Turns,
@@ -148,7 +147,6 @@ impl Federation {
         server: Arc<dyn Server>,
         stop: &Stop,
     ) -> Result<Self, TlsError> {
-        let trust = Trust::new(roots, options.others, options.peers.clone());
         let mut connectors = HashMap::new();
         for ours in &options.domains {
             let connector = Connector::for_server(Arc::clone(certificates), ours)?;
@@ -158,7 +156,7 @@ impl Federation {
             acceptor: Acceptor::new(Service::Server, Arc::clone(certificates))?,
             connectors,
             options,
-            trust,
+            roots,
             lookup,
             server,
             turns: Turns::default(),
@@ -185,6 +183,20 @@ impl Peers {
             self.tell(ours, domain, ToPeer::Wake, |desk| {
                 desk.woken.store(true, Ordering::Release);
             });
+        }
+    }
+
+    /// There are rows for the domain in the outbox: for one that found no room when it was woken.
+    /// Whoever has a task knows already.
+    pub fn remind(&self, domain: &str) {
+        let known = {
+            let peers = self.lock();
+            let ours = self.0.options.domains.iter();
+            let mut ours = ours.map(|ours| (ours.clone(), domain.to_owned()));
+            ours.all(|names| peers.contains_key(&names))
+        };
+        if !known {
+            self.wake(domain);
         }
     }
 

@@ -224,6 +224,16 @@ async fn by_address(home: &Home, stanza: Stanza, wake: &mut BTreeSet<String>) ->
     if let Some(error) = unreachable(home, &stanza, to.domain()) {
         return Deliveries::refuse(&stanza, &error);
     }
+    if let Some(from) = &stanza.from
+        && from
+            .local()
+            .is_some_and(|local| !local.starts_with(route::ROOM_MARK))
+        && let Err(error) = home
+            .outreach
+            .address(&from.to_bare(), to.domain(), home.now_ms())
+    {
+        return unsent(&stanza, &error);
+    }
     if route::keeps(stanza.kind) {
         return enqueue(home, to.domain(), stanza).await;
     }

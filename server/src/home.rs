@@ -9,6 +9,7 @@ use comity_xmpp::error::StanzaError;
 use comity_xmpp::stanza::Stanza;
 
 use crate::afterwards::Afterwards;
+use crate::outreach::Outreach;
 use crate::requests::Requests;
 use crate::route::Hosts;
 use crate::services::Services;
@@ -23,6 +24,8 @@ pub trait Remote: Send + Sync + 'static {
     fn send(&self, domain: &str, stanza: Stanza) -> Result<(), Box<(Stanza, StanzaError)>>;
     /// There are new rows for this domain in the outbox.
     fn wake(&self, domain: &str);
+    /// There are rows for this domain, perhaps since long: nothing happens where it is known.
+    fn remind(&self, domain: &str);
 }
 
 /// The clock of the server, so that plays over simulated weeks run in one process.
@@ -54,6 +57,8 @@ pub struct Shared {
     pub clock: Arc<dyn Clock>,
     pub limits: Limits,
     pub federation: Federation,
+    /// Bounds how many other domains an account addresses.
+    pub outreach: Outreach,
     /// Where browsers find us.
     pub web: Places,
     /// From which the salts of unknown users are derived, by domain.
@@ -75,11 +80,6 @@ pub struct Limits {
     pub resources: usize,
     /// PBKDF2 rounds of new passwords: what unknown users are told, so that they look alike.
     pub scram_iterations: u32,
-    /// Of the publish-subscribe service of one account: nodes, items kept in one node, and bytes
-    /// of all items.
-    pub pubsub_nodes: usize,
-    pub pubsub_items: usize,
-    pub pubsub_bytes: u64,
     /// Milliseconds a stanza waits in the outbox before its sender is told.
     pub outbox_expiry_ms: u64,
 }
@@ -108,9 +108,6 @@ impl Default for Limits {
             directed_presences: 1_000,
             resources: 32,
             scram_iterations: 10_000,
-            pubsub_nodes: 256,
-            pubsub_items: 1_000,
-            pubsub_bytes: 16 * 1024 * 1024,
             outbox_expiry_ms: 3 * 24 * 3600 * 1000,
         }
     }

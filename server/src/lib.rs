@@ -12,6 +12,7 @@ pub mod deliver;
 pub mod dispatch;
 pub mod home;
 pub mod module;
+pub mod outreach;
 pub mod passwords;
 #[cfg(test)]
 mod play;

@@ -16,19 +16,16 @@ use crate::home::Home;
 use crate::receipt::Receipt;
 
 pub mod account;
-pub(crate) mod caps;
 pub mod carbons;
 pub mod disco;
 pub mod message;
 pub mod mls_as;
-pub mod mls_crl;
 pub mod mls_keys;
 pub mod mls_room;
 pub mod mls_sync;
 pub mod outbox;
 pub mod ping;
 pub mod presence;
-pub mod pubsub;
 pub mod roster;
 pub mod version;
 
@@ -39,14 +36,12 @@ pub const MODULES: &[Module] = &[
     disco::MODULE,
     message::MODULE,
     mls_as::MODULE,
-    mls_crl::MODULE,
     mls_keys::MODULE,
     mls_room::MODULE,
     mls_sync::MODULE,
     outbox::MODULE,
     ping::MODULE,
     presence::MODULE,
-    pubsub::MODULE,
     roster::MODULE,
     version::MODULE,
 ];

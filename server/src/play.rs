@@ -20,6 +20,7 @@ use comity_xmpp::xml;
 
 use crate::afterwards::Afterwards;
 use crate::home::{Clock, Federation, Home, Limits, Remote, Shared};
+use crate::outreach::Outreach;
 use crate::requests::Requests;
 use crate::route::Hosts;
 use crate::services::Services;
@@ -69,6 +70,8 @@ impl Remote for Away {
     }
 
     fn wake(&self, _: &str) {}
+
+    fn remind(&self, _: &str) {}
 }
 
 /// A clock that the test moves.
@@ -140,6 +143,7 @@ impl Play {
             web: Places::new("", Some(5443), &domains),
             host_secrets: std::collections::HashMap::new(),
             afterwards: Afterwards::default(),
+            outreach: Outreach::default(),
         });
         Self {
             home,

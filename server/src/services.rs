@@ -4,7 +4,6 @@
 pub(crate) mod anchors;
 pub(crate) mod feeds;
 pub(crate) mod owed;
-pub(crate) mod revocations;
 pub mod rooms;
 
 use std::collections::{BTreeMap, HashMap};
@@ -23,7 +22,6 @@ use comity_net::tls::{self, CertificateFiles, TlsError};
 use comity_storage::Storage;
 
 use crate::home::{Clock, millis};
-use crate::module::caps::Caps;
 use crate::work::Work;
 
 pub use anchors::Fetches;
@@ -44,9 +42,6 @@ pub struct Services {
     /// Rooms: ours, and the copies of others.
     pub rooms: Rooms,
     pub(crate) fetches: Fetches,
-    /// What clients show of themselves.
-    pub(crate) caps: Caps,
-    pub(crate) crl_fetches: revocations::CrlFetches,
 }
 
 struct Served {
@@ -118,8 +113,6 @@ impl Services {
             directories,
             limits: discovered(conf),
             fetches: Fetches::default(),
-            caps: Caps::default(),
-            crl_fetches: revocations::CrlFetches::default(),
         })
     }
 

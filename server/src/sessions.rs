@@ -10,8 +10,6 @@ use comity_xmpp::jid::{BareJid, Jid};
 use comity_xmpp::stanza::{Kind, Stanza};
 use uuid::Uuid;
 
-use crate::module::caps::{Interests, Shown};
-
 /// Every session of this process.
 #[derive(Default)]
 pub struct Sessions {
@@ -55,8 +53,6 @@ pub struct Session {
     pub(crate) ready_since: Option<u64>,
     /// While the session is being given what was kept for its account: messages that came since.
     held: Option<Vec<Arc<Stanza>>>,
-    /// What its client shows of itself (XEP-0115), and the nodes it wants to hear of.
-    pub(crate) interests: Option<(Shown, Interests)>,
 }
 
 /// What it means that a session has said that it is available.
@@ -113,7 +109,6 @@ impl Sessions {
             syncing: false,
             ready_since: None,
             held: None,
-            interests: None,
         };
         let old = account.sessions.insert(resource.clone(), session);
         if let Some(old) = &old {
@@ -214,18 +209,6 @@ impl Sessions {
         self.of(account, |session| {
             (session.device == Some(device)).then(|| session.jid.clone())
         })
-    }
-
-    /// The sessions of accounts of that domain that have proved to be a device.
-    #[must_use]
-    pub fn devices_at(&self, domain: &str) -> Vec<Jid> {
-        let accounts = self.lock();
-        accounts
-            .values()
-            .flat_map(|account| account.sessions.values())
-            .filter(|session| session.device.is_some() && session.jid.domain() == domain)
-            .map(|session| session.jid.clone())
-            .collect()
     }
 
     /// The session is available with this presence. If messages can be delivered to it from now

@@ -12,11 +12,7 @@ pub enum Command {
     /// List the devices of an account, revoked ones too.
     List { jid: String },
     /// End a device for good: lost, stolen, or not its owner's. A new one can be registered.
-    Revoke {
-        jid: String,
-        /// The device's id, or "all".
-        id: String,
-    },
+    Revoke { jid: String, id: String },
 }
 
 /// # Errors

@@ -31,6 +31,7 @@ fn expire(home: Home) -> Later<Deliveries> {
         if let Err(fault) = home.storage.write(ForgetQueues { before }).await {
             error!(%fault, "queues of domains long gone could not be forgotten");
         }
+        remind(&home).await;
         match bounces(&home).await {
             Ok(deliveries) => deliveries,
             Err(fault) => {
@@ -39,6 +40,14 @@ fn expire(home: Home) -> Later<Deliveries> {
             }
         }
     })
+}
+
+/// Domains that found no room among those being reached are tried again.
+async fn remind(home: &Home) {
+    match home.storage.outbox_destinations().await {
+        Ok(domains) => domains.iter().for_each(|domain| home.remote.remind(domain)),
+        Err(fault) => error!(%fault, "the outbox cannot be read: again at the next round"),
+    }
 }
 
 async fn bounces(home: &Home) -> Result<Deliveries, comity_storage::Error> {

@@ -7,18 +7,13 @@ use comity_conf::Conf;
 use crate::admin::State;
 use crate::deliver;
 use crate::home::Home;
-use crate::module::{mls_as, mls_crl, roster};
+use crate::module::{mls_as, roster};
 use crate::passwords::Passwords;
 use crate::services::anchors;
 
 pub(super) fn state(conf: &Conf, domains: &[String], home: &Home) -> State {
-    let (sessions, rosters, devices, peers, lists) = (
-        home.clone(),
-        home.clone(),
-        home.clone(),
-        home.clone(),
-        home.clone(),
-    );
+    let (sessions, rosters, devices, peers) =
+        (home.clone(), home.clone(), home.clone(), home.clone());
     State {
         storage: home.storage.clone(),
         domains: domains.into(),
@@ -32,14 +27,7 @@ pub(super) fn state(conf: &Conf, domains: &[String], home: &Home) -> State {
         revoked: Arc::new(move |account, device| {
             let home = devices.clone();
             Box::pin(async move {
-                let told = mls_as::revoked_by_operator(&home, &account, device).await;
-                deliver::deliver(&home, told).await;
-            })
-        }),
-        withdrawn: Arc::new(move |account| {
-            let home = lists.clone();
-            Box::pin(async move {
-                let told = mls_crl::publish(&home, &account).await;
+                let told = mls_as::revoked_by_operator(&home, &account, device);
                 deliver::deliver(&home, told).await;
             })
         }),

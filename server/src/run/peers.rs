@@ -2,13 +2,12 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use comity_conf::{Conf, Peer, S2s, TargetTls};
+use comity_conf::{Conf, S2s, TargetTls};
 use comity_net::dns::Dns;
 use comity_net::dns::order::{Start, Target};
 use comity_net::listener::Permits;
 use comity_net::stop::Stop;
 use comity_net::tls::{Certificates, Roots};
-use comity_s2s::trust::{PeerTrust, Policy};
 use comity_s2s::{Federation, Options, Peers, serve};
 use comity_xmpp::error::{ErrorType, StanzaCondition, StanzaError};
 use comity_xmpp::stanza::Stanza;
@@ -56,6 +55,12 @@ impl Remote for Streams {
         // Rows that nobody was told of are found at the next start.
         if let Some(peers) = self.peers() {
             peers.wake(domain);
+        }
+    }
+
+    fn remind(&self, domain: &str) {
+        if let Some(peers) = self.peers() {
+            peers.remind(domain);
         }
     }
 }
@@ -120,26 +125,12 @@ fn options(conf: &S2s, home: &Home) -> Options {
         retry_most: conf.retry_most,
         queue: size(conf.queue),
         private_addresses: conf.private_addresses,
-        peers: (conf.peers.iter())
-            .map(|(domain, peer)| (domain.clone(), trust(peer)))
-            .collect(),
         targets: conf
             .targets
             .iter()
             .map(|(domain, target)| (domain.clone(), at(target)))
             .collect(),
         ..Options::new(domains)
-    }
-}
-
-fn trust(peer: &Peer) -> PeerTrust {
-    PeerTrust {
-        policy: peer.policy.map(|policy| match policy {
-            comity_conf::Policy::Allow => Policy::Allow,
-            comity_conf::Policy::Require => Policy::Require,
-            comity_conf::Policy::Deny => Policy::Deny,
-        }),
-        pins: peer.pins.iter().map(|pin| pin.0).collect(),
     }
 }
 

@@ -6,8 +6,6 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Peer;
-
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct S2s {
@@ -21,14 +19,14 @@ pub struct S2s {
     pub allow: Vec<String>,
     /// Domains refused in any case.
     pub deny: Vec<String>,
+    /// May domains prove themselves by dialback (XEP-0220)? Default `never`: a certificate does.
+    pub dialback: Dialback,
     /// Where to find a domain without asking DNS: for test set-ups and private links.
     pub targets: BTreeMap<String, Target>,
     /// Go also to private and loopback addresses that the DNS names. Default false: anybody's
     /// domain could otherwise lead us to what listens on this machine and in its network. `targets`
     /// need no leave.
     pub private_addresses: bool,
-    /// What holds for single domains.
-    pub peers: BTreeMap<String, Peer>,
     /// Incoming connections at a time, each listener. Default 1,000.
     pub connections: u32,
     /// Incoming connections at a time from one IP address. Default 50.
@@ -68,6 +66,17 @@ pub enum Federation {
     Listed,
     /// Nobody.
     Off,
+}
+
+/// XEP-0220, always inside TLS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Dialback {
+    #[default]
+    Never,
+    /// Where no certificate is shown to us, and where ours is not wanted. A certificate that was
+    /// shown and fails is never made up for.
+    Fallback,
 }
 
 /// `"127.0.0.1:5269"`, or a table.
@@ -131,9 +140,9 @@ impl Default for S2s {
             federation: Federation::Open,
             allow: Vec::new(),
             deny: Vec::new(),
+            dialback: Dialback::Never,
             targets: BTreeMap::new(),
             private_addresses: false,
-            peers: BTreeMap::new(),
             connections: 1_000,
             connections_per_address: 50,
             stanza_bytes: 256 << 10,

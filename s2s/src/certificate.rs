@@ -2,32 +2,36 @@
 
 use std::time::SystemTime;
 
-use comity_net::tls::verdict::Unproven;
+use comity_net::tls::verdict::{self, Unproven};
+use comity_net::tls::{Roots, Service};
 use rustls_pki_types::CertificateDer;
-
-use crate::trust::Trust;
 
 /// What a peer has shown in the handshake, kept to be judged once it says who it is.
 #[derive(Clone)]
 pub struct Shown {
     chain: Vec<CertificateDer<'static>>,
-    trust: Trust,
+    roots: Roots,
 }
 
 impl Shown {
     #[must_use]
-    pub fn new(chain: Vec<CertificateDer<'static>>, trust: Trust) -> Self {
-        Self { chain, trust }
+    pub fn new(chain: Vec<CertificateDer<'static>>, roots: Roots) -> Self {
+        Self { chain, roots }
     }
 }
 
 /// Whoever can tell whether a peer is a domain.
 pub trait Proof: Send {
     fn speaks_for(&self, domain: &str, now: SystemTime) -> Result<(), Unproven>;
+    /// May the domain prove itself by dialback instead? A certificate that was shown and failed is
+    /// a warning, not a gap to be filled by something else (XEP-0220 §1.2 leaves that to policy).
+    fn may_dial_back(&self, domain: &str, now: SystemTime) -> bool {
+        self.speaks_for(domain, now) == Err(Unproven::Absent)
+    }
 }
 
 impl Proof for Shown {
     fn speaks_for(&self, domain: &str, now: SystemTime) -> Result<(), Unproven> {
-        self.trust.judge(&self.chain, domain, now)
+        verdict::judge(&self.chain, domain, Service::Server, &self.roots, now)
     }
 }

@@ -1,5 +1,6 @@
-//! A peer comes to us: TLS, then EXTERNAL by the certificate it has shown, then stanzas, each of
-//! which must come from the domain that was proved and go to one of ours. The stream is
+//! A peer comes to us: TLS, then EXTERNAL by the certificate it has shown (or dialback, where that
+//! is allowed), then stanzas, each of which must come from a domain that was proved and go to one
+//! of ours. The stream is
 //! unidirectional (RFC 6120 §10.3): nothing but the stream's own words goes back on it.
 
 use std::collections::VecDeque;
@@ -7,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use comity_net::tls::verdict::Unproven;
 use comity_xmpp::ack;
 use comity_xmpp::element::Element;
 use comity_xmpp::error::{StreamCondition, StreamError};
@@ -20,8 +22,11 @@ use comity_xmpp::stream::{Features, Header};
 use comity_xmpp::xml;
 
 use crate::certificate::Proof;
+use crate::dialback::{Query, Secret, Verdict};
 use crate::receiving::{Heard, Receiving};
 use crate::words::{self, FAREWELL};
+
+mod dialback;
 
 /// Stanzas read while earlier ones are being committed.
 pub const WINDOW: usize = 64;
@@ -44,6 +49,8 @@ pub struct Settings {
     pub domains: Domains,
     /// Identifiers nobody can guess: one for each stream header (RFC 6120 §4.7.3).
     pub ids: [String; 3],
+    /// None: neither do peers prove themselves by dialback, nor do we.
+    pub dialback: Option<Secret>,
     pub negotiation: Duration,
     pub idle: Duration,
 }
@@ -62,6 +69,8 @@ pub enum Event {
     Opened(String),
     /// An error for the peer, to be sent on a stream of ours.
     Answer(Stanza),
+    /// A key was shown: what does the server of the domain say of it?
+    Verify(Query),
     /// The stream is over. Flush and leave. `Some`: because of this error, ours or theirs.
     Closed(Option<StreamError>),
 }
@@ -73,6 +82,8 @@ pub enum Command {
     Committed,
     /// So far we hold the queue that the peer has opened.
     Held(i64),
+    /// What has come of a key.
+    Verified(Query, Verdict),
     /// End the stream: orderly, or with an error.
     Close(Option<StreamError>),
 }
@@ -88,6 +99,12 @@ pub struct Incoming {
     claimed: String,
     header: Header,
     attempts: u8,
+    /// Why the certificate does not prove the domain.
+    unproven: Option<Unproven>,
+    /// The id of our latest header: what dialback keys are made for.
+    id: String,
+    /// Keys that are being verified.
+    verifying: Vec<Query>,
     receiving: Receiving,
     deadline: Option<Instant>,
     events: VecDeque<Event>,
@@ -125,6 +142,9 @@ impl Incoming {
             claimed: String::new(),
             header: Header::default(),
             attempts: 0,
+            unproven: None,
+            id: String::new(),
+            verifying: Vec::new(),
             receiving,
             deadline,
             events: VecDeque::new(),
@@ -158,6 +178,7 @@ impl Incoming {
         words::check(&header)?;
         self.address(&header, trusted)?;
         let id = self.ids.next();
+        self.id = id.clone().unwrap_or_default();
         let answer = words::header(&self.ours, Some(&self.claimed), id);
         self.speaker.open(answer);
         self.header = header;
@@ -170,18 +191,23 @@ impl Incoming {
 
     /// The peer is who it says: stanzas may come.
     fn begin(&mut self, now: Now) {
-        self.state = State::Stanzas;
-        self.deadline = Some(now.instant + self.settings.idle);
-        let domains = self.settings.domains.clone();
-        self.receiving = Receiving::new(domains, &self.ours, &self.claimed);
         self.speaker.say(
             &Features {
                 stream_management: true,
+                dialback: self.settings.dialback.is_some(),
                 others: vec![Element::new(ns::QUEUE, "queue")],
                 ..Features::default()
             }
             .to_element(),
         );
+        self.trust(now);
+    }
+
+    fn trust(&mut self, now: Now) {
+        self.state = State::Stanzas;
+        self.deadline = Some(now.instant + self.settings.idle);
+        let domains = self.settings.domains.clone();
+        self.receiving = Receiving::new(domains, &self.ours, &self.claimed);
         self.events.push_back(Event::Trusted(self.claimed.clone()));
     }
 
@@ -229,14 +255,15 @@ impl Incoming {
                 self.state = State::StartTls;
             }
             Some(proof) => {
-                proof.speaks_for(&self.claimed, now.wall).map_err(|why| {
-                    // RFC 6120 §13.7.2.3: the peer learns why, since its operator can mend it.
-                    StreamError::new(
-                        StreamCondition::NotAuthorized,
-                        format!("your certificate does not prove {}: {why}", self.claimed),
-                    )
-                })?;
-                features.mechanisms = vec!["EXTERNAL".to_owned()];
+                features.dialback = self.settings.dialback.is_some();
+                match proof.speaks_for(&self.claimed, now.wall) {
+                    Ok(()) => features.mechanisms = vec!["EXTERNAL".to_owned()],
+                    Err(why) if !features.dialback => {
+                        return Err(unproven(&self.claimed, &why));
+                    }
+                    // It may have come only to ask about a key of ours.
+                    Err(why) => self.unproven = Some(why),
+                }
                 self.state = State::Auth;
             }
         }
@@ -264,7 +291,15 @@ impl Incoming {
                 self.events.push_back(Event::StartTls);
                 Ok(())
             }
-            (State::Auth, ns::SASL, "auth") => self.auth(&element),
+            (State::Auth | State::AuthResponse | State::Stanzas, ns::DIALBACK, _)
+                if self.settings.dialback.is_some() =>
+            {
+                self.dialback(&element, now)
+            }
+            (State::Auth, ns::SASL, "auth") => match &self.unproven {
+                Some(why) => Err(unproven(&self.claimed, why)),
+                None => self.auth(&element),
+            },
             (State::AuthResponse, ns::SASL, "response") => self.external(&element.text()),
             (State::Auth | State::AuthResponse, ns::SASL, "abort") => {
                 self.refuse(&Failure::new(Condition::Aborted))
@@ -411,6 +446,14 @@ impl Incoming {
     }
 }
 
+/// RFC 6120 §13.7.2.3: the peer learns why, since its operator can mend it.
+fn unproven(domain: &str, why: &Unproven) -> StreamError {
+    StreamError::new(
+        StreamCondition::NotAuthorized,
+        format!("your certificate does not prove {domain}: {why}"),
+    )
+}
+
 fn unexpected(what: &str) -> StreamError {
     StreamError::new(
         StreamCondition::PolicyViolation,
@@ -449,6 +492,7 @@ impl Machine for Incoming {
                 let answer = self.receiving.committed();
                 self.say(answer);
             }
+            Command::Verified(query, verdict) => self.verified(&query, verdict, now),
             Command::Held(number) => {
                 let answer = self.receiving.held(number);
                 self.say(answer);

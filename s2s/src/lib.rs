@@ -2,6 +2,7 @@
 //! thin place that touches the runtime last ([`link`]).
 
 pub mod certificate;
+pub mod dialback;
 pub mod incoming;
 pub mod link;
 pub mod outgoing;
@@ -11,7 +12,6 @@ mod receiving;
 pub mod resolve;
 mod sending;
 pub mod serve;
-pub mod trust;
 mod turn;
 mod words;
 
@@ -22,6 +22,7 @@ use comity_net::dns::order::Target;
 use comity_net::listener::Permits;
 use comity_xmpp::frame::Limits;
 
+pub use dialback::Secret;
 pub use link::{Federation, Peers};
 pub use serve::serve;
 
@@ -34,7 +35,7 @@ pub(crate) const EARLY_LIMITS: Limits = Limits {
 };
 
 /// What the operator decides about federation. The defaults are those of the configuration.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Options {
     /// Our domains; each speaks on streams of its own (RFC 6120 §10.3 knows a stream by both its
     /// domains). The first answers where none is named.
@@ -53,14 +54,13 @@ pub struct Options {
     pub retry_most: Duration,
     /// Presence and IQs in memory for a domain that is being reached.
     pub queue: usize,
+    /// With which secret domains that show no certificate may prove themselves by dialback, and we
+    /// to those that do not want ours. None: never.
+    pub dialback: Option<Secret>,
     /// Where to find a domain without asking the DNS.
     pub targets: HashMap<String, Target>,
     /// Go where the DNS names private and loopback addresses; to `targets` in any case.
     pub private_addresses: bool,
-    /// What is asked of a domain that is not among `peers`.
-    pub others: trust::Policy,
-    /// What holds for single domains.
-    pub peers: HashMap<String, trust::PeerTrust>,
 }
 
 impl Options {
@@ -79,10 +79,9 @@ impl Options {
             retry_first: Duration::from_secs(2),
             retry_most: Duration::from_secs(5 * 60),
             queue: 1024,
+            dialback: None,
             targets: HashMap::new(),
             private_addresses: false,
-            others: trust::Policy::Require,
-            peers: HashMap::new(),
         }
     }
 

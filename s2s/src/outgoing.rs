@@ -19,18 +19,23 @@ use comity_xmpp::stream::{Features, Header};
 use comity_xmpp::xml;
 
 use crate::certificate::Proof;
+use crate::dialback::{self, Query, Secret, Verdict};
 use crate::receiving;
 use crate::sending::Sending;
 use crate::words::{self, FAREWELL};
 
 /// What is given at the start, since the machine has no configuration.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Settings {
     /// The domain we speak as, and the one we mean.
     pub ours: String,
     pub theirs: String,
     /// The name of our queue: with peers that keep count of it.
     pub queue: Option<String>,
+    /// To prove ourselves where our certificate is not wanted or not believed.
+    pub dialback: Option<Secret>,
+    /// We have come only to ask about this key.
+    pub verify: Option<Query>,
     pub negotiation: Duration,
 }
 
@@ -56,6 +61,8 @@ pub enum Over {
     NoExternal(String),
     #[error("{domain} does not believe our certificate: {failure}")]
     Refused { domain: String, failure: Failure },
+    #[error("{domain} does not believe our key: {why:?}")]
+    Dialback { domain: String, why: Verdict },
     #[error("a stream error, {0}")]
     Stream(StreamError),
 }
@@ -70,6 +77,8 @@ pub enum Event {
     Ready,
     /// The peer has these: acknowledged, or without acknowledgements, written.
     Delivered(Vec<Parcel>),
+    /// The answer to [`Settings::verify`].
+    Verdict(Verdict),
     Closed(Over),
 }
 
@@ -89,6 +98,7 @@ pub struct Outgoing {
     secured: bool,
     authenticated: bool,
     header: Header,
+    features: Features,
     sending: Sending,
     /// For the negotiation, and after our close.
     deadline: Option<Instant>,
@@ -103,6 +113,10 @@ enum State {
     Proceed,
     Tls,
     Success,
+    /// What is said of the key that we have shown.
+    Dialback,
+    /// What is said of the key that we have asked about.
+    Verdict,
     Held,
     Enabled,
     Stanzas,
@@ -122,6 +136,7 @@ impl Outgoing {
             secured: false,
             authenticated: false,
             header: Header::default(),
+            features: Features::default(),
             sending: Sending::default(),
             events: VecDeque::new(),
         };
@@ -171,7 +186,8 @@ impl Outgoing {
                 let features = Features::from_element(&element).ok_or_else(|| {
                     unexpected(&element, "the features of the stream were expected")
                 })?;
-                self.features(&features);
+                self.features = features;
+                self.offered();
             }
             (State::Proceed, ns::TLS, "proceed") => {
                 self.state = State::Tls;
@@ -195,9 +211,16 @@ impl Outgoing {
             (State::Success, ns::SASL, "failure") => {
                 let failure = Failure::from_element(&element)
                     .ok_or_else(|| unexpected(&element, "a failure without a reason is none"))?;
+                if self.show_key() {
+                    return Ok(());
+                }
                 let domain = self.settings.theirs.clone();
                 self.end(Over::Refused { domain, failure });
             }
+            (State::Dialback, ns::DIALBACK, "result")
+            | (State::Verdict, ns::DIALBACK, "verify") => self.answered(&element),
+            // XEP-0220 §2.4: nobody has asked.
+            (_, ns::DIALBACK, _) if self.secured => {}
             (State::Held, ns::QUEUE, "held") => {
                 let number = element.attr("number").and_then(|text| text.parse().ok());
                 let number = number.filter(|number| *number >= 0).ok_or_else(|| {
@@ -223,34 +246,96 @@ impl Outgoing {
         Ok(())
     }
 
-    fn features(&mut self, features: &Features) {
+    fn offered(&mut self) {
         if !self.secured {
-            if features.starttls.is_none() {
+            if self.features.starttls.is_none() {
                 return self.end(Over::NoTls(self.settings.theirs.clone()));
             }
             self.speaker.say(&Element::new(ns::TLS, "starttls"));
             self.state = State::Proceed;
+        } else if let Some(query) = &self.settings.verify {
+            let id = Some(query.id.as_str());
+            let asked = dialback::shown("verify", &query.ours, &query.theirs, id, &query.key);
+            self.speaker.say(&asked);
+            self.state = State::Verdict;
         } else if !self.authenticated {
-            if !features.mechanisms.iter().any(|name| name == "EXTERNAL") {
-                return self.end(Over::NoExternal(self.settings.theirs.clone()));
-            }
+            self.authenticate();
+        } else {
+            self.manage();
+        }
+    }
+
+    fn authenticate(&mut self) {
+        if self
+            .features
+            .mechanisms
+            .iter()
+            .any(|name| name == "EXTERNAL")
+        {
             let auth = Element::new(ns::SASL, "auth")
                 .with_attr("mechanism", "EXTERNAL")
                 .with_text(self.identity());
             self.speaker.say(&auth);
             self.state = State::Success;
-        } else if features.stream_management {
-            let counts = |feature: &Element| feature.is(ns::QUEUE, "queue");
-            match &self.settings.queue {
-                Some(queue) if features.others.iter().any(counts) => {
-                    let open = Element::new(ns::QUEUE, "open").with_attr("queue", queue);
-                    self.speaker.say(&open);
-                    self.state = State::Held;
-                }
-                _ => self.enable(),
+        } else if !self.show_key() {
+            self.end(Over::NoExternal(self.settings.theirs.clone()));
+        }
+    }
+
+    /// Proves us by dialback, where the peer takes that and we do.
+    fn show_key(&mut self) -> bool {
+        let (Some(secret), Some(id)) = (&self.settings.dialback, &self.header.id) else {
+            return false;
+        };
+        if !self.features.dialback {
+            return false;
+        }
+        let (ours, theirs) = (&self.settings.ours, &self.settings.theirs);
+        let key = secret.key(theirs, ours, id);
+        self.speaker
+            .say(&dialback::shown("result", ours, theirs, None, &key));
+        self.state = State::Dialback;
+        true
+    }
+
+    /// A verdict on the key that we have shown, or asked about.
+    fn answered(&mut self, element: &Element) {
+        let Some(verdict) = Verdict::read(element) else {
+            return;
+        };
+        let ours = (self.settings.theirs.clone(), self.settings.ours.clone());
+        if dialback::pair(element) != Some(ours) {
+            // Of another pair: nobody has asked.
+            return;
+        }
+        match (&self.settings.verify, verdict) {
+            (Some(query), verdict) if element.attr("id") == Some(query.id.as_str()) => {
+                self.events.push_back(Event::Verdict(verdict));
             }
-        } else {
-            self.begin();
+            (Some(_), _) => {}
+            (None, Verdict::Valid) => {
+                self.authenticated = true;
+                self.manage();
+            }
+            (None, why) => {
+                let domain = self.settings.theirs.clone();
+                self.end(Over::Dialback { domain, why });
+            }
+        }
+    }
+
+    fn manage(&mut self) {
+        if !self.features.stream_management {
+            return self.begin();
+        }
+        let counts = |feature: &Element| feature.is(ns::QUEUE, "queue");
+        match &self.settings.queue {
+            Some(queue) if self.features.others.iter().any(counts) => {
+                let open = Element::new(ns::QUEUE, "open").with_attr("queue", queue);
+                self.speaker.say(&open);
+                self.state = State::Held;
+            }
+            _ => self.enable(),
         }
     }
 

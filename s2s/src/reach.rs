@@ -6,10 +6,12 @@ use comity_net::drive::{Ended, Pump, Step, now};
 use comity_net::random;
 use comity_net::tls::TlsError;
 use comity_net::transport::Transport;
+use comity_xmpp::error::StanzaCondition;
 use tokio::net::TcpStream;
 
 use crate::EARLY_LIMITS;
 use crate::certificate::{Proof, Shown};
+use crate::dialback::{Query, Verdict};
 use crate::link::Shared;
 use crate::outgoing::{Command, Event, Outgoing, Over, Settings};
 use crate::peer::Failure;
@@ -33,7 +35,64 @@ enum Fault {
     Over(Over),
 }
 
+/// What a target was reached for.
+enum Reached {
+    Stream(Box<Stream>),
+    Verdict(Verdict),
+}
+
+/// A stream to a domain, ready for stanzas.
 pub(crate) async fn reach(shared: &Shared, ours: &str, domain: &str) -> Result<Stream, Failure> {
+    let settings = Settings {
+        ours: ours.to_owned(),
+        theirs: domain.to_owned(),
+        queue: shared.server.queue().await,
+        dialback: shared.options.dialback.clone(),
+        verify: None,
+        negotiation: shared.options.negotiation,
+    };
+    let Reached::Stream(stream) = any_target(shared, &settings).await? else {
+        return Err(Failure {
+            not_found: false,
+            text: format!("{domain} answers what was not asked"),
+        });
+    };
+    if !possible(shared, domain, &stream).await {
+        stream.shutdown(LAST_WORDS).await;
+        return Err(Failure {
+            not_found: false,
+            text: format!("{domain} holds more of our queue than we have sent"),
+        });
+    }
+    Ok(*stream)
+}
+
+/// Asks the server of a domain whether a key is its own (XEP-0220 §2.3).
+pub(crate) async fn verify(shared: &Shared, query: &Query) -> Verdict {
+    let settings = Settings {
+        ours: query.ours.clone(),
+        theirs: query.theirs.clone(),
+        queue: None,
+        dialback: None,
+        verify: Some(query.clone()),
+        negotiation: shared.options.negotiation,
+    };
+    match any_target(shared, &settings).await {
+        Ok(Reached::Verdict(verdict)) => verdict,
+        Ok(Reached::Stream(_)) => Verdict::Error(StanzaCondition::UndefinedCondition),
+        Err(failure) => {
+            tracing::info!(peer = %query.theirs, why = %failure.text, "a key could not be verified");
+            Verdict::Error(if failure.not_found {
+                StanzaCondition::RemoteServerNotFound
+            } else {
+                StanzaCondition::RemoteServerTimeout
+            })
+        }
+    }
+}
+
+async fn any_target(shared: &Shared, settings: &Settings) -> Result<Reached, Failure> {
+    let domain = &settings.theirs;
     let lookup = &*shared.lookup;
     let targets = &shared.options.targets;
     let targets = resolve(lookup, targets, domain, &mut random::up_to).await;
@@ -45,20 +104,12 @@ pub(crate) async fn reach(shared: &Shared, ours: &str, domain: &str) -> Result<S
         not_found: true,
         text: format!("{domain} has no server"),
     };
-    let queue = shared.server.queue().await;
     for target in targets {
         let Target { host, port, start } = &target;
-        match attempt(shared, ours, domain, &queue, &target).await {
-            Ok(stream) => {
-                if !possible(shared, domain, &stream).await {
-                    stream.shutdown(LAST_WORDS).await;
-                    return Err(Failure {
-                        not_found: false,
-                        text: format!("{domain} holds more of our queue than we have sent"),
-                    });
-                }
-                tracing::info!(peer = %domain, %host, port, ?start, "a stream to the peer is ready");
-                return Ok(stream);
+        match attempt(shared, settings.clone(), &target).await {
+            Ok(reached) => {
+                tracing::info!(peer = %domain, %host, port, ?start, "the peer is reached");
+                return Ok(reached);
             }
             Err(fault) => {
                 tracing::debug!(peer = %domain, %host, port, ?start, %fault, "a target failed");
@@ -92,25 +143,14 @@ async fn possible(shared: &Shared, domain: &str, stream: &Stream) -> bool {
     possible
 }
 
-async fn attempt(
-    shared: &Shared,
-    ours: &str,
-    domain: &str,
-    queue: &Option<String>,
-    target: &Target,
-) -> Result<Stream, Fault> {
+async fn attempt(shared: &Shared, settings: Settings, target: &Target) -> Result<Reached, Fault> {
+    let (ours, domain) = (&settings.ours.clone(), &settings.theirs.clone());
     let options = &shared.options;
     let dial = Dial {
         patience: options.connect,
         private: options.private_addresses || options.targets.contains_key(domain),
     };
     let socket = connect::tcp(&*shared.lookup, &target.host, target.port, dial).await?;
-    let settings = Settings {
-        ours: ours.to_owned(),
-        theirs: domain.to_owned(),
-        queue: queue.clone(),
-        negotiation: shared.options.negotiation,
-    };
     let mut pump = match target.start {
         Start::StartTls => {
             let machine = Outgoing::new(settings, None, now());
@@ -130,7 +170,7 @@ async fn attempt(
             Event::StartTls => {
                 let (transport, machine) = pump.into_parts();
                 let Transport::Plain(socket) = transport else {
-                    return Err(Fault::Over(Over::NoTls(domain.to_owned())));
+                    return Err(Fault::Over(Over::NoTls(domain.clone())));
                 };
                 let (transport, proof) =
                     secure(shared, socket, (ours, domain), Start::StartTls).await?;
@@ -138,7 +178,12 @@ async fn attempt(
                 pump.command(Command::TlsStarted(proof));
             }
             Event::Restart => pump.restart(),
-            Event::Ready => return Ok(pump),
+            Event::Ready => return Ok(Reached::Stream(Box::new(pump))),
+            Event::Verdict(verdict) => {
+                pump.command(Command::Close(None));
+                pump.shutdown(LAST_WORDS).await;
+                return Ok(Reached::Verdict(verdict));
+            }
             Event::Delivered(_) => {}
             Event::Closed(over) => {
                 pump.shutdown(dial.patience).await;
@@ -159,6 +204,6 @@ async fn secure(
         return Err(TlsError::NoCertificate);
     };
     let transport = connector.connect(socket, domain, start, patience).await?;
-    let shown = Shown::new(transport.peer_chain(), shared.trust.clone());
+    let shown = Shown::new(transport.peer_chain(), shared.roots.clone());
     Ok((transport, Box::new(shown)))
 }

@@ -15,6 +15,8 @@ use crate::incoming::Domains;
 
 /// Octets of a queue's name.
 const QUEUE_NAME: usize = 64;
+/// Pairs of domains that one stream carries beside its first.
+const PAIRS: usize = 64;
 
 /// What a stanza has come to.
 #[derive(Debug, PartialEq)]
@@ -31,6 +33,8 @@ pub(crate) struct Receiving {
     /// Which of our domains the stream is for, and what its peer has proved to be.
     ours: String,
     theirs: String,
+    /// Further pairs of their domain and ours, proved on the same stream (XEP-0220 §2.6).
+    further: Vec<(String, String)>,
     acks: Inbound,
     acking: bool,
     queue: Queue,
@@ -53,10 +57,24 @@ impl Receiving {
             domains,
             ours: ours.to_owned(),
             theirs: theirs.to_owned(),
+            further: Vec::new(),
             acks: Inbound::default(),
             acking: false,
             queue: Queue::Closed,
         }
+    }
+
+    /// Another pair was proved on this stream; false: there are too many.
+    pub(crate) fn prove(&mut self, theirs: &str, ours: &str) -> bool {
+        let pair = (theirs.to_owned(), ours.to_owned());
+        if self.further.contains(&pair) {
+            return true;
+        }
+        if self.further.len() >= PAIRS {
+            return false;
+        }
+        self.further.push(pair);
+        true
     }
 
     /// Stanzas received and not yet committed.
@@ -154,7 +172,9 @@ impl Receiving {
         };
         self.check(&stanza)?;
         self.acks.received();
-        Ok(Heard::Stanza(stanza, number))
+        // The queue is that of the stream's first pair.
+        let own = stanza.from.as_ref().map(Jid::domain) == Some(self.theirs.as_str());
+        Ok(Heard::Stanza(stanza, number.filter(|_| own)))
     }
 
     /// RFC 6120 §4.9.3.7, §8.1.1.2, §8.1.2.2: both addresses, between servers always.
@@ -165,7 +185,9 @@ impl Receiving {
                 "a stanza between servers needs 'from' and 'to'",
             ));
         };
-        if from.domain() != self.theirs {
+        let pair =
+            |(theirs, ours): &(String, String)| theirs == from.domain() && ours == to.domain();
+        if from.domain() != self.theirs && !self.further.iter().any(pair) {
             return Err(StreamError::new(
                 StreamCondition::InvalidFrom,
                 format!(

@@ -13,11 +13,14 @@ use comity_net::tls::TlsError;
 use comity_net::transport::Transport;
 use comity_xmpp::error::{StreamCondition, StreamError};
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 
 use crate::EARLY_LIMITS;
 use crate::certificate::{Proof, Shown};
+use crate::dialback::{Query, Verdict};
 use crate::incoming::{Command, Domains, Event, Incoming, Settings};
 use crate::link::{Federation, Later, Place, Received, Shared};
+use crate::reach;
 use crate::turn::Turn;
 
 /// How long a peer may take to read our last words.
@@ -55,11 +58,20 @@ async fn run(
     mut stop: Stop,
 ) {
     // Boxed: what negotiation needs is given back before the stream's long life begins.
-    match Box::pin(negotiate(socket, start, &federation.0, &mut stop)).await {
+    let mut verifying = Verifying::new();
+    match Box::pin(negotiate(
+        socket,
+        start,
+        &federation.0,
+        &mut verifying,
+        &mut stop,
+    ))
+    .await
+    {
         Ok((pump, peer)) => {
             tracing::info!(%peer, %address, ?start, "a peer has come");
             federation.peers().seen(&peer);
-            let why = carry(pump, &peer, federation, &mut stop).await;
+            let why = carry(pump, &peer, federation, verifying, &mut stop).await;
             tracing::info!(%peer, %address, %why, "a peer has gone");
         }
         Err(why) => tracing::info!(%address, %why, "no peer came of a connection"),
@@ -82,7 +94,8 @@ enum Gone {
 async fn negotiate(
     socket: TcpStream,
     start: Start,
-    shared: &Shared,
+    shared: &Arc<Shared>,
+    verifying: &mut Verifying,
     stop: &mut Stop,
 ) -> Result<(Stream, String), Gone> {
     let mut pump = match start {
@@ -99,6 +112,10 @@ async fn negotiate(
     loop {
         let step = tokio::select! {
             step = pump.step() => step?,
+            (query, verdict) = verified(verifying) => {
+                pump.command(Command::Verified(query, verdict));
+                continue;
+            }
             () = stop.wait() => {
                 pump.command(Command::Close(Some(shutdown())));
                 pump.shutdown(LAST_WORDS).await;
@@ -122,12 +139,36 @@ async fn negotiate(
                 pump.set_limits(shared.options.limits());
                 return Ok((pump, peer));
             }
+            Event::Verify(query) => verify(shared, verifying, query),
             // Before the peer is trusted there are none.
             Event::Stanza(..) | Event::Opened(_) | Event::Answer(_) => {}
             Event::Closed(error) => {
                 pump.shutdown(LAST_WORDS).await;
                 return Err(error.map_or(Gone::Orderly, Gone::Stream));
             }
+        }
+    }
+}
+
+/// Keys whose domains are being asked; as many as the machine allows.
+type Verifying = JoinSet<(Query, Verdict)>;
+
+fn verify(shared: &Arc<Shared>, verifying: &mut Verifying, query: Query) {
+    let shared = Arc::clone(shared);
+    verifying.spawn(async move {
+        let verdict = reach::verify(&shared, &query).await;
+        (query, verdict)
+    });
+}
+
+/// The next verdict. Cancel-safe.
+async fn verified(verifying: &mut Verifying) -> (Query, Verdict) {
+    loop {
+        match verifying.join_next().await {
+            Some(Ok(verified)) => return verified,
+            // One that panicked has no verdict; the stream's time will run out.
+            Some(Err(_)) => {}
+            None => return std::future::pending().await,
         }
     }
 }
@@ -140,6 +181,7 @@ fn settings(shared: &Shared) -> Settings {
             federates: Arc::new(move |domain| federates.federates(domain)),
         },
         ids: [random::id(), random::id(), random::id()],
+        dialback: shared.options.dialback.clone(),
         negotiation: shared.options.negotiation,
         idle: shared.options.idle,
     }
@@ -156,17 +198,22 @@ async fn secure(
         accepted = shared.acceptor.accept(socket, start, patience) => accepted?,
         () = stop.wait() => return Err(Gone::Orderly),
     };
-    let shown = Shown::new(transport.peer_chain(), shared.trust.clone());
+    let shown = Shown::new(transport.peer_chain(), shared.roots.clone());
     Ok((transport, Box::new(shown)))
 }
 
 /// Hands stanzas to the server, as many at a time as have come, until the stream is over. What was
 /// received and not counted is then taken in only where the peer does not count either.
-async fn carry(mut pump: Stream, peer: &str, federation: &Federation, stop: &mut Stop) -> Gone {
-    let ours: Arc<str> = pump.machine().ours().into();
+async fn carry(
+    mut pump: Stream,
+    peer: &str,
+    federation: &Federation,
+    mut verifying: Verifying,
+    stop: &mut Stop,
+) -> Gone {
     let desk = Desk {
         shared: &federation.0,
-        ours,
+        ours: pump.machine().ours().into(),
         peer,
     };
     let peers = federation.peers();
@@ -190,14 +237,15 @@ async fn carry(mut pump: Stream, peer: &str, federation: &Federation, stop: &mut
         tokio::select! {
             taken = finished(&mut current) => {
                 current = None;
-                for _ in 0..taken.count {
-                    pump.command(Command::Committed);
-                }
-                if let Some(error) = taken.error {
-                    pump.command(Command::Close(Some(error)));
-                }
+                taken.tell(&mut pump);
+            }
+            (query, verdict) = verified(&mut verifying) => {
+                pump.command(Command::Verified(query, verdict));
             }
             step = pump.step() => match step {
+                Ok(Step::Event(Event::Verify(query))) => {
+                    verify(&federation.0, &mut verifying, query);
+                }
                 Ok(Step::Event(Event::Stanza(stanza, number))) => {
                     let place = number.and_then(|number| desk.place(queue.as_ref()?, number));
                     waiting.push(Received { stanza, place });
@@ -213,8 +261,9 @@ async fn carry(mut pump: Stream, peer: &str, federation: &Federation, stop: &mut
                     // An error that finds no place is not worth another.
                     let _ = peers.send(peer, error);
                 }
-                Ok(Step::Event(Event::Closed(None))) => break Gone::Orderly,
-                Ok(Step::Event(Event::Closed(Some(error)))) => break Gone::Stream(error),
+                Ok(Step::Event(Event::Closed(error))) => {
+                    break error.map_or(Gone::Orderly, Gone::Stream);
+                }
                 Ok(Step::Written | Step::Event(_)) => {}
                 Err(ended) => break Gone::Ended(ended),
             },
@@ -224,8 +273,8 @@ async fn carry(mut pump: Stream, peer: &str, federation: &Federation, stop: &mut
     if let Some(current) = current {
         current.await;
     }
+    // A peer without acknowledgements believes that all this was taken, so it has to be.
     if !pump.machine().is_acking() {
-        // A peer without acknowledgements believes that all this was taken, so it has to be.
         desk.take(waiting, None).await;
     }
     pump.shutdown(LAST_WORDS).await;
@@ -258,6 +307,17 @@ struct Queue {
 struct Taken {
     count: usize,
     error: Option<StreamError>,
+}
+
+impl Taken {
+    fn tell(self, pump: &mut Stream) {
+        for _ in 0..self.count {
+            pump.command(Command::Committed);
+        }
+        if let Some(error) = self.error {
+            pump.command(Command::Close(Some(error)));
+        }
+    }
 }
 
 impl Desk<'_> {

@@ -15,6 +15,8 @@ pub(crate) fn header(from: &str, to: Option<&str>, id: Option<String>) -> Header
         to: to.and_then(|to| Jid::parse(to).ok()),
         id,
         lang: Some("en".to_owned()),
+        // XEP-0220 §2.1: some know by it who understands dialback.
+        prefixes: vec![("db".to_owned(), ns::DIALBACK.to_owned())],
         ..Header::of(ns::SERVER)
     }
 }

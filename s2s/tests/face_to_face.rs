@@ -37,6 +37,8 @@ impl Pair {
             ours: "a.example".to_owned(),
             theirs: "b.example".to_owned(),
             queue: Some("ours".to_owned()),
+            dialback: None,
+            verify: None,
             negotiation: Duration::from_secs(30),
         };
         let theirs = incoming::Settings {
@@ -45,6 +47,7 @@ impl Pair {
                 federates: Arc::new(|_| true),
             },
             ids: ["1".to_owned(), "2".to_owned(), "3".to_owned()],
+            dialback: None,
             negotiation: Duration::from_secs(30),
             idle: Duration::from_secs(600),
         };

@@ -10,12 +10,17 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use comity_net::dns::order::{Start, Target};
 use comity_net::dns::{DnsError, Lookup, Srv};
+use comity_net::drive::{Pump, Step, now};
 use comity_net::listener::Listener;
 use comity_net::stop::{self, Stopper};
-use comity_net::tls::{Certificates, Roots, local};
+use comity_net::tls::verdict::Unproven;
+use comity_net::tls::{Certificates, Connector, Roots, local};
+use comity_s2s::certificate::Proof;
+use comity_s2s::dialback::Verdict;
 use comity_s2s::link::{Later, Queued, Received, Server};
+use comity_s2s::outgoing::{Command, Event, Outgoing, Over, Parcel, Settings};
 use comity_s2s::peer::State;
-use comity_s2s::{Federation, Options, Peers, serve};
+use comity_s2s::{Federation, Options, Peers, Secret, serve};
 use comity_xmpp::error::{StanzaCondition, StanzaError};
 use comity_xmpp::jid::Jid;
 use comity_xmpp::stanza::{Kind, MessageType, PresenceType, Stanza};
@@ -180,6 +185,7 @@ impl Domain {
         let mut options = Options::new(self.memory.domains.clone());
         options.retry_first = Duration::from_millis(100);
         options.retry_most = Duration::from_millis(400);
+        options.dialback = Some(Secret::new(self.name.as_bytes()));
         options.targets = HashMap::from([(
             other.name.to_owned(),
             Target {
@@ -438,4 +444,90 @@ async fn a_peer_that_knows_of_more_than_we_have_sent_meets_another_queue() {
     to_b.wake(b.name);
     assert_eq!(b.received(1).await, ["1"]);
     a.outbox_is_empty().await;
+}
+
+/// Comes to `to` as `b.example` without a certificate, shows a key made with this secret, and says
+/// one message if it is believed. How it ended.
+async fn come_without_a_certificate(to: &Domain, secret: &str) -> Option<Over> {
+    let address = ("127.0.0.1", to.port);
+    let socket = tokio::net::TcpStream::connect(address).await.unwrap();
+    let roots = Roots::load(false, std::slice::from_ref(&to.authority)).unwrap();
+    let connector = Connector::for_client(roots).unwrap();
+    // As after STARTTLS, so that no ALPN says that a client comes.
+    let transport = connector
+        .connect(socket, to.name, Start::StartTls, PATIENCE)
+        .await
+        .unwrap();
+    let settings = Settings {
+        ours: "b.example".to_owned(),
+        theirs: to.name.to_owned(),
+        queue: None,
+        dialback: Some(Secret::new(secret.as_bytes())),
+        verify: None,
+        negotiation: PATIENCE,
+    };
+    let limits = comity_xmpp::frame::Limits {
+        element_bytes: 16 * 1024,
+        depth: 16,
+        attributes: 32,
+        name_bytes: 256,
+    };
+    let machine = Outgoing::new(settings, Some(Box::new(Believed)), now());
+    let mut pump = Pump::new(transport, machine, limits);
+    loop {
+        match pump.step().await.unwrap() {
+            Step::Event(Event::Ready) => {
+                let bytes = message("b.example", to.name, "dialled").to_bytes(None);
+                pump.command(Command::Send(Parcel::Row(1), bytes));
+                pump.flush().await.unwrap();
+                return None;
+            }
+            Step::Event(Event::Closed(over)) => return Some(over),
+            _ => {}
+        }
+    }
+}
+
+struct Believed;
+
+impl Proof for Believed {
+    fn speaks_for(&self, _: &str, _: SystemTime) -> Result<(), Unproven> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_domain_that_shows_no_certificate_is_called_back() {
+    let a = Domain::new("a.example", Start::Direct).await;
+    let b = Domain::new("b.example", Start::Direct).await;
+    let (_, _stop_a) = a.start(&b, true).await;
+    // Nobody to be called back: the key proves nothing.
+    let over = come_without_a_certificate(&a, "b.example").await.unwrap();
+    let timeout = Verdict::Error(StanzaCondition::RemoteServerTimeout);
+    assert!(matches!(over, Over::Dialback { why, .. } if why == timeout));
+    let (_, _stop_b) = b.start(&a, true).await;
+    // A key that the server of b.example has not made.
+    let over = come_without_a_certificate(&a, "somebody").await.unwrap();
+    assert!(matches!(
+        over,
+        Over::Dialback {
+            why: Verdict::Invalid,
+            ..
+        }
+    ));
+    assert!(a.memory.received.lock().unwrap().is_empty());
+    assert_eq!(come_without_a_certificate(&a, "b.example").await, None);
+    assert_eq!(a.received(1).await, ["dialled"]);
+}
+
+#[tokio::test]
+async fn a_server_that_is_called_back_has_to_prove_its_domain() {
+    let a = Domain::new("a.example", Start::Direct).await;
+    let b = Domain::new("b.example", Start::Direct).await;
+    // Its authority is not believed: whoever answers there may be anybody.
+    let (_, _stop_a) = a.start(&b, false).await;
+    let (_, _stop_b) = b.start(&a, true).await;
+    let over = come_without_a_certificate(&a, "b.example").await;
+    assert!(matches!(over, Some(Over::Dialback { .. })), "{over:?}");
+    assert!(a.memory.received.lock().unwrap().is_empty());
 }

@@ -7,9 +7,10 @@ use std::time::{Duration, SystemTime};
 
 use comity_net::tls::verdict::Unproven;
 use comity_s2s::certificate::Proof;
+use comity_s2s::dialback::{Query, Secret, Verdict};
 use comity_s2s::incoming::{self, Domains, Incoming, WINDOW};
 use comity_s2s::outgoing::{self, Outgoing, Parcel};
-use comity_xmpp::error::{StreamCondition, StreamError};
+use comity_xmpp::error::{StanzaCondition, StreamCondition, StreamError};
 use comity_xmpp::frame::Limits;
 use comity_xmpp::transcript::Transcript;
 
@@ -36,6 +37,28 @@ impl Proof for For {
     }
 }
 
+/// No certificate at all.
+struct Nothing;
+
+impl Proof for Nothing {
+    fn speaks_for(&self, _: &str, _: SystemTime) -> Result<(), Unproven> {
+        Err(Unproven::Absent)
+    }
+}
+
+fn secret() -> Secret {
+    Secret::new(b"s3cr3tf0rd14lb4ck")
+}
+
+fn query(theirs: &str, key: &str) -> Query {
+    Query {
+        ours: "a.example".to_owned(),
+        theirs: theirs.to_owned(),
+        id: "one".to_owned(),
+        key: key.to_owned(),
+    }
+}
+
 fn header(from: &str, to: &str) -> String {
     format!(
         "C: <?xml version='1.0'?><stream:stream {from} {to} version='1.0' xmlns='jabber:server' \
@@ -48,16 +71,21 @@ fn from_b() -> String {
 }
 
 fn incoming(proof: Option<&'static [&'static str]>) -> Transcript<Incoming> {
+    let proof = proof.map(|names| Box::new(For(names)) as Box<dyn Proof>);
+    incoming_with(proof, None)
+}
+
+fn incoming_with(proof: Option<Box<dyn Proof>>, dialback: Option<Secret>) -> Transcript<Incoming> {
     let settings = incoming::Settings {
         domains: Domains {
             serves: Arc::new(|domain| domain == "a.example" || domain == "rooms.a.example"),
             federates: Arc::new(|domain| domain != "evil.example"),
         },
         ids: ["one".to_owned(), "two".to_owned(), "three".to_owned()],
+        dialback,
         negotiation: MINUTE,
         idle: 10 * MINUTE,
     };
-    let proof = proof.map(|names| Box::new(For(names)) as Box<dyn Proof>);
     Transcript::new(LIMITS, |now| Incoming::new(settings, proof, now))
 }
 
@@ -69,6 +97,13 @@ fn receive(stage: &mut Transcript<Incoming>, script: &str) {
         "committed" => Command::Committed,
         "held" => Command::Held(41),
         "close" => Command::Close(None),
+        "valid" => Command::Verified(query("b.example", "KEY"), Verdict::Valid),
+        "invalid" => Command::Verified(query("b.example", "KEY"), Verdict::Invalid),
+        "unreachable" => Command::Verified(
+            query("b.example", "KEY"),
+            Verdict::Error(StanzaCondition::RemoteServerTimeout),
+        ),
+        "c valid" => Command::Verified(query("c.example", "KEY2"), Verdict::Valid),
         _ => Command::Close(Some(StreamError::new(
             StreamCondition::SystemShutdown,
             "bye",
@@ -394,10 +429,20 @@ fn silence_ends_in_good_order_and_what_was_on_its_way_is_taken() {
 }
 
 fn outgoing(proof: Option<&'static [&'static str]>) -> Transcript<Outgoing> {
+    outgoing_with(proof, None, None)
+}
+
+fn outgoing_with(
+    proof: Option<&'static [&'static str]>,
+    dialback: Option<Secret>,
+    verify: Option<Query>,
+) -> Transcript<Outgoing> {
     let settings = outgoing::Settings {
         ours: "a.example".to_owned(),
         theirs: "b.example".to_owned(),
         queue: Some("ours".to_owned()),
+        dialback,
+        verify,
         negotiation: MINUTE,
     };
     let proof = proof.map(|names| Box::new(For(names)) as Box<dyn Proof>);
@@ -730,4 +775,288 @@ fn rows_carry_their_number_where_the_peer_counts() {
         ),
     );
     assert_eq!(stage.machine.held(), Some(6));
+}
+
+const DB: &str = "xmlns:db='jabber:server:dialback'";
+
+/// A peer without a certificate, where dialback is allowed, that has shown its key.
+fn key_shown() -> Transcript<Incoming> {
+    let mut stage = incoming_with(Some(Box::new(Nothing)), Some(secret()));
+    let open = from_b();
+    receive(
+        &mut stage,
+        &format!(
+            "{open}
+            S: <stream:stream *xmlns:db='jabber:server:dialback'*id='one'*
+            S: <stream:features*<dialback xmlns='urn:xmpp:features:dialback'><errors/></dialback></stream:features>
+            C: <db:result {DB} from='b.example' to='a.example'>KEY</db:result>
+            E: Verify(Query {{ ours: \"a.example\", theirs: \"b.example\", id: \"one\", key: \"KEY\" }})"
+        ),
+    );
+    stage
+}
+
+#[test]
+fn a_peer_without_a_certificate_proves_itself_by_dialback() {
+    let mut stage = key_shown();
+    receive(
+        &mut stage,
+        "!: valid
+        S: <result xmlns='jabber:server:dialback' from='a.example' to='b.example' type='valid'/>
+        E: Trusted(\"b.example\")
+        C: <message from='bob@b.example' to='alice@a.example'/>
+        E: Stanza(*",
+    );
+    // A further pair on the same stream (XEP-0220 §2.6); until then it is not believed.
+    receive(
+        &mut stage,
+        &format!(
+            "C: <db:result {DB} from='c.example' to='a.example'>KEY2</db:result>
+            E: Verify(*theirs: \"c.example\"*
+            !: c valid
+            S: <result *from='a.example' to='c.example' type='valid'/>
+            C: <message from='carol@c.example' to='alice@a.example'/>
+            E: Stanza(*carol*
+            C: <message from='carol@c.example' to='x@rooms.a.example'/>
+            S: <stream:error*<invalid-from *
+            S: </stream:stream>
+            E: Closed(Some(*"
+        ),
+    );
+    let mut stage = key_shown();
+    receive(
+        &mut stage,
+        "!: invalid
+        S: <result *type='invalid'/>
+        S: <stream:error*<not-authorized *
+        S: </stream:stream>
+        E: Closed(Some(*",
+    );
+    let mut stage = key_shown();
+    receive(
+        &mut stage,
+        "!: unreachable
+        S: <result *type='error'><error *<remote-server-timeout *
+        C: <message from='bob@b.example' to='alice@a.example'/>
+        S: <stream:error*<not-authorized *
+        S: </stream:stream>
+        E: Closed(Some(*",
+    );
+}
+
+#[test]
+fn dialback_that_is_refused() {
+    let open = from_b();
+    let result =
+        |from: &str, to: &str| format!("<db:result {DB} from='{from}' to='{to}'>KEY</db:result>");
+    // Never where it is not allowed, and never for a certificate that was shown and failed.
+    for (dialback, expected) in [
+        (
+            None,
+            "S: <stream:error*<not-authorized *
+            S: </stream:stream>
+            E: Closed(Some(*"
+                .to_owned(),
+        ),
+        (
+            Some(secret()),
+            format!(
+                "S: <stream:features*<dialback *
+                C: {}
+                S: <stream:error*<not-authorized *c.example, not for b.example*
+                S: </stream:stream>
+                E: Closed(Some(*",
+                result("b.example", "a.example")
+            ),
+        ),
+    ] {
+        let mut stage = incoming_with(Some(Box::new(For(&["c.example"]))), dialback);
+        receive(
+            &mut stage,
+            &format!("{open}\nS: <stream:stream *\n{expected}"),
+        );
+    }
+}
+
+#[test]
+fn dialback_that_is_no_proof_of_the_header() {
+    let open = from_b();
+    let result =
+        |from: &str, to: &str| format!("<db:result {DB} from='{from}' to='{to}'>KEY</db:result>");
+    for (sent, expected) in [
+        (
+            result("evil.example", "a.example"),
+            "S: <stream:error*<invalid-from *",
+        ),
+        (
+            result("b.example", "rooms.a.example"),
+            "S: <stream:error*<invalid-from *",
+        ),
+        (
+            format!("<db:result {DB} to='a.example'>KEY</db:result>"),
+            "S: <stream:error*<improper-addressing *",
+        ),
+        (
+            format!("<db:other {DB} from='b.example' to='a.example'/>"),
+            "S: <stream:error*<policy-violation *",
+        ),
+    ] {
+        let mut stage = incoming_with(Some(Box::new(Nothing)), Some(secret()));
+        receive(
+            &mut stage,
+            &format!(
+                "{open}
+                S: <stream:stream *
+                S: <stream:features*
+                C: {sent}
+                {expected}
+                S: </stream:stream>
+                E: Closed(Some(*"
+            ),
+        );
+    }
+}
+
+#[test]
+fn an_answer_to_no_question_proves_nothing() {
+    let open = from_b();
+    // Whoever hopes to be believed for an answer to no question (XEP-0220 §2.4).
+    let mut stage = incoming_with(Some(Box::new(Nothing)), Some(secret()));
+    receive(
+        &mut stage,
+        &format!(
+            "{open}
+            S: <stream:stream *
+            S: <stream:features*
+            C: <db:result {DB} from='b.example' to='a.example' type='valid'/>
+            C: <db:verify {DB} from='b.example' to='a.example' id='one' type='valid'/>
+            C: <message from='bob@b.example' to='alice@a.example'/>
+            S: <stream:error*<not-authorized *
+            S: </stream:stream>
+            E: Closed(Some(*"
+        ),
+    );
+}
+
+#[test]
+fn further_pairs_have_their_limits() {
+    let result =
+        |from: &str, to: &str| format!("<db:result {DB} from='{from}' to='{to}'>KEY</db:result>");
+    let mut stage = key_shown();
+    let more = |theirs: &str, ours: &str, condition: &str| {
+        format!(
+            "C: {}\nS: <result *type='error'><error *<{condition} *\n",
+            result(theirs, ours)
+        )
+    };
+    let valid = "!: valid\nS: <result *\nE: Trusted(*\n";
+    receive(
+        &mut stage,
+        &format!(
+            "{valid}{}{}{}",
+            more("c.example", "nobody.example", "item-not-found"),
+            more("evil.example", "a.example", "policy-violation"),
+            more("a.example", "a.example", "policy-violation"),
+        ),
+    );
+    for n in 0..8 {
+        let script = format!(
+            "C: {}\nE: Verify(*",
+            result(&format!("{n}.example"), "a.example")
+        );
+        receive(&mut stage, &script);
+    }
+    receive(
+        &mut stage,
+        &more("9.example", "a.example", "resource-constraint"),
+    );
+}
+
+#[test]
+fn we_vouch_for_keys_that_are_ours_and_no_others() {
+    let key = secret().key("b.example", "a.example", "theirs");
+    let mut stage = incoming_with(Some(Box::new(Nothing)), Some(secret()));
+    let open = from_b();
+    let ask = |to: &str, id: &str, key: &str| {
+        format!("C: <db:verify {DB} from='b.example' to='{to}' id='{id}'>{key}</db:verify>")
+    };
+    receive(
+        &mut stage,
+        &format!(
+            "{open}
+            S: <stream:stream *
+            S: <stream:features*
+            {}
+            S: <verify xmlns='jabber:server:dialback' from='a.example' to='b.example' id='theirs' type='valid'/>
+            {}
+            S: <verify *id='other' type='invalid'/>
+            {}
+            S: <verify *from='d.example'*type='error'><error *<item-not-found *",
+            ask("a.example", "theirs", &key),
+            ask("a.example", "other", &key),
+            ask("d.example", "theirs", &key),
+        ),
+    );
+}
+
+#[test]
+fn we_prove_ourselves_by_dialback_where_our_certificate_is_not_wanted() {
+    let open = answer();
+    let key = secret().key("b.example", "a.example", "x");
+    let shown = format!(
+        "S: <result xmlns='jabber:server:dialback' from='a.example' to='b.example'>{key}</result>"
+    );
+    let offer = "<dialback xmlns='urn:xmpp:features:dialback'/>";
+    let external = "<mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><mechanism>EXTERNAL</mechanism></mechanisms>";
+    let failed = "S: <auth *
+        C: <failure xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><not-authorized/></failure>";
+    for (features, before) in [
+        (offer.to_owned(), ""),
+        (format!("{external}{offer}"), failed),
+    ] {
+        for (verdict, expected) in [
+            ("type='valid'", "E: Ready\n!: 1\nS: <message id='1'/>"),
+            (
+                "type='invalid'",
+                "S: </stream:stream>\nE: Closed(Dialback*Invalid*",
+            ),
+            (
+                "type='error'",
+                "S: </stream:stream>\nE: Closed(Dialback*Error*",
+            ),
+        ] {
+            let mut stage = outgoing_with(Some(&["b.example"]), Some(secret()), None);
+            send(
+                &mut stage,
+                &format!(
+                    "{OURS}
+                    {open}
+                    C: <stream:features>{features}</stream:features>
+                    {before}
+                    {shown}
+                    C: <db:result {DB} from='c.example' to='a.example' type='valid'/>
+                    C: <db:result {DB} from='b.example' to='a.example' {verdict}/>
+                    {expected}"
+                ),
+            );
+        }
+    }
+}
+
+#[test]
+fn we_ask_about_a_key() {
+    let open = answer();
+    let mut stage = outgoing_with(Some(&["b.example"]), None, Some(query("b.example", "KEY")));
+    send(
+        &mut stage,
+        &format!(
+            "{OURS}
+            {open}
+            C: <stream:features/>
+            S: <verify xmlns='jabber:server:dialback' from='a.example' to='b.example' id='one'>KEY</verify>
+            C: <db:verify {DB} from='b.example' to='a.example' id='two' type='valid'/>
+            C: <db:verify {DB} from='b.example' to='a.example' id='one' type='valid'/>
+            E: Verdict(Valid)"
+        ),
+    );
 }

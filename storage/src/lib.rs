@@ -19,7 +19,6 @@ mod migrate;
 mod offline;
 mod open;
 mod outbox;
-pub mod pubsub;
 mod receipt;
 pub mod rooms;
 mod roster;
@@ -37,8 +36,7 @@ pub use accounts::{
 };
 pub use authority::{
     Device, IssuedCertificate, PinAnchors, PinnedAnchors, PublishAnchors, PublishedAnchors,
-    RecordCertificates, Recorded, RegisterDevice, Registered, RevocationList, RevokeDevice,
-    RevokedCertificate, RevokedDevice, StoreRevocationList,
+    RecordCertificates, Recorded, RegisterDevice, Registered, RevokeDevice, RevokedDevice,
 };
 pub use offline::{DeleteOffline, OfflineMessage, StoreOffline, StoredOffline, TakeOffline};
 pub use outbox::{Delivered, Enqueue, Enqueued, OUTBOX_LIMIT, OutboxRow, Outgoing, RemoveOutgoing};

@@ -59,9 +59,6 @@ impl Engine {
                 Purpose::Anchors(domain),
                 Answer::Authority(authority::Answer::Anchors { statement }),
             ) => self.on_anchors(&domain, &statement, now),
-            (Purpose::Crl(domain, issuer), Answer::Authority(part)) => {
-                self.on_crl_part(&domain, issuer, part, now)
-            }
             (Purpose::Revoke, Answer::Authority(authority::Answer::Revoked)) => Ok(()),
             (Purpose::Publish, Answer::Keys(keys::Answer::Published(counts))) => {
                 self.on_published(counts, now)
@@ -108,8 +105,6 @@ impl Engine {
             Purpose::Count => {
                 self.set_timer(Timer::Stock, now + UPKEEP_EVERY_MS);
             }
-            // An old list warns by itself; the next hour asks again.
-            Purpose::Crl(_, issuer) => drop(self.crl_parts.remove(&issuer)),
             Purpose::Anchors(domain) => self.on_anchors_refused(&domain, refusal, now),
             Purpose::Hub(room) => return self.on_creation_refused(&room, refusal),
             Purpose::Claim { room, account } => {

@@ -4,7 +4,6 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use comity_mls_credential::anchors::{Anchors, Pinned, TlsRoots};
-use comity_mls_credential::leaf::IssuerId;
 use comity_mls_credential::provider::Provider;
 use comity_mls_wire::keys::Count;
 use comity_mls_wire::policy;
@@ -17,7 +16,6 @@ use crate::keys::{KeyHandle, SignatureKeys};
 use crate::mls::{Group, Mls};
 use crate::outgoing::{Answered, Destination, Notice, Outgoing, Request, RequestId};
 use crate::requests::{Purpose, Requests};
-use crate::revocations::Parts;
 use crate::rows::Rows;
 use crate::session::Session;
 use crate::store::{Space, Store};
@@ -60,8 +58,6 @@ pub(crate) enum Timer {
     Anchors(String),
     Stock,
     Upkeep,
-    /// Revocation lists to be renewed.
-    RevocationLists,
 }
 
 /// One device of one account.
@@ -95,8 +91,6 @@ pub struct Engine {
     pub(crate) stock: Option<Vec<Count>>,
     /// Signature keys that nothing refers to once this transaction is written.
     pub(crate) unused_keys: Vec<KeyHandle>,
-    /// Revocation lists of which parts have come.
-    pub(crate) crl_parts: HashMap<IssuerId, Parts>,
     /// Rooms to look after before this input ends.
     pub(crate) touched: HashSet<BareJid>,
     timers: HashMap<Timer, u64>,
@@ -144,7 +138,6 @@ impl Engine {
             broken: HashSet::new(),
             stock: None,
             unused_keys: Vec::new(),
-            crl_parts: HashMap::new(),
             touched: HashSet::new(),
             timers: HashMap::new(),
             staged_events: Vec::new(),
@@ -154,7 +147,6 @@ impl Engine {
         };
         engine.check_owner()?;
         engine.restore_anchors()?;
-        engine.restore_crls()?;
         Ok(engine)
     }
 
@@ -270,7 +262,7 @@ impl Engine {
             Notice::Keys(keys::Notice::LastResortUsed { device, suite }) => {
                 self.on_last_resort_used(device, suite, now)
             }
-            Notice::Authority(notice) => self.on_authority_notice(notice, now),
+            Notice::Authority(notice) => self.on_device_notice(notice),
         }
     }
 
@@ -301,7 +293,6 @@ impl Engine {
                 Timer::Anchors(domain) => self.ask_anchors(&domain, now),
                 Timer::Stock => self.restock(now)?,
                 Timer::Upkeep => self.upkeep(now)?,
-                Timer::RevocationLists => self.renew_crls(now)?,
             }
         }
         Ok(())

@@ -2,7 +2,6 @@
 
 use bytes::Bytes;
 use comity_mls_credential::keys::Algorithm;
-use comity_mls_credential::leaf::IssuerId;
 use comity_mls_credential::signed;
 use comity_mls_wire::authority;
 use mls_rs_codec::{MlsDecode, MlsEncode, MlsSize};
@@ -135,11 +134,7 @@ impl Engine {
         Ok(signature.into())
     }
 
-    pub(crate) fn on_authority_notice(
-        &mut self,
-        notice: authority::Notice,
-        now: u64,
-    ) -> Result<(), Error> {
+    pub(crate) fn on_device_notice(&mut self, notice: authority::Notice) -> Result<(), Error> {
         let event = match notice {
             authority::Notice::DeviceAdded(device) => Event::OwnDevice {
                 id: device.id,
@@ -151,14 +146,6 @@ impl Engine {
                 name: None,
                 revoked: true,
             },
-            authority::Notice::CrlIssued {
-                domain,
-                issuer,
-                number,
-            } => {
-                self.on_crl_issued(&domain, IssuerId(issuer), number, now);
-                return Ok(());
-            }
         };
         self.tell(event);
         Ok(())

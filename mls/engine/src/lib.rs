@@ -72,7 +72,6 @@ mod publish;
 mod random;
 mod receive;
 mod requests;
-mod revocations;
 mod room;
 mod rows;
 mod rules;

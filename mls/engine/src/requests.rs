@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 
-use comity_mls_credential::leaf::IssuerId;
 use comity_mls_wire::refusal::Refusal;
 use comity_xmpp::jid::BareJid;
 use uuid::Uuid;
@@ -26,8 +25,6 @@ pub(crate) enum Purpose {
     Acknowledge(BareJid),
     AcknowledgeWelcome(Uuid),
     Anchors(String),
-    /// A revocation list of that domain.
-    Crl(String, IssuerId),
     Hub(BareJid),
     Claim {
         room: BareJid,

@@ -2,13 +2,14 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use comity_conf::{Conf, S2s, TargetTls};
+use comity_conf::{Conf, Dialback, S2s, TargetTls};
 use comity_net::dns::Dns;
 use comity_net::dns::order::{Start, Target};
 use comity_net::listener::Permits;
+use comity_net::random;
 use comity_net::stop::Stop;
 use comity_net::tls::{Certificates, Roots};
-use comity_s2s::{Federation, Options, Peers, serve};
+use comity_s2s::{Federation, Options, Peers, Secret, serve};
 use comity_xmpp::error::{ErrorType, StanzaCondition, StanzaError};
 use comity_xmpp::stanza::Stanza;
 use tracing::{error, info};
@@ -124,6 +125,10 @@ fn options(conf: &S2s, home: &Home) -> Options {
         retry_first: conf.retry_first,
         retry_most: conf.retry_most,
         queue: size(conf.queue),
+        dialback: match conf.dialback {
+            Dialback::Never => None,
+            Dialback::Fallback => Some(Secret::new(&random::bytes::<32>())),
+        },
         private_addresses: conf.private_addresses,
         targets: conf
             .targets

@@ -8,6 +8,7 @@ mod crash;
 mod documents;
 mod federation_chaos;
 mod hosting;
+mod identities;
 mod key_packages;
 mod licences;
 mod outage;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use comity_client::terminal::{self, args::Cli};
+use comity_client::terminal::{self, args::Cli, clean::clean};
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -17,7 +17,7 @@ async fn main() -> ExitCode {
     match terminal::run(cli).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("comity-chat: {error}");
+            eprintln!("comity-chat: {}", clean(&error.to_string()));
             ExitCode::FAILURE
         }
     }

@@ -1,7 +1,10 @@
 //! `comity-chat`: one command and its outcome, or a conversation line by line.
 
 pub mod args;
+pub mod clean;
+pub mod identities;
 pub mod line;
+pub mod qr;
 pub mod say;
 
 use std::io::{BufRead, IsTerminal, Write};
@@ -50,6 +53,7 @@ pub async fn run(cli: Cli) -> Outcome {
         chat,
         updates,
         quiet: quiet(cli.command.as_ref()),
+        json: json(cli.command.as_ref()),
     };
     let outcome = match cli.command {
         None => line::converse(&mut desk).await,
@@ -62,6 +66,22 @@ pub async fn run(cli: Cli) -> Outcome {
 /// Output for scripts is not mixed with remarks.
 fn quiet(command: Option<&Command>) -> bool {
     matches!(command, Some(Command::Read { .. }))
+}
+
+/// What happens meanwhile is told in objects as well.
+fn json(command: Option<&Command>) -> bool {
+    matches!(
+        command,
+        Some(
+            Command::Invite { json: true, .. }
+                | Command::Members { json: true, .. }
+                | Command::Devices { json: true, .. }
+                | Command::Verify {
+                    asked: args::Verification { json: true, .. },
+                    ..
+                }
+        )
+    )
 }
 
 fn opening(who: &Who) -> Outcome<Opening> {
@@ -121,6 +141,7 @@ pub(crate) struct Desk {
     pub(crate) chat: Chat,
     pub(crate) updates: UnboundedReceiver<Update>,
     quiet: bool,
+    json: bool,
 }
 
 impl Desk {
@@ -130,7 +151,7 @@ impl Desk {
             Command::Rooms => self.rooms().await,
             Command::Create { name, accounts } => self.create(name, accounts).await,
             Command::Open { account } => self.open_direct(account).await.map(drop),
-            Command::Invite { room, accounts } => {
+            Command::Invite { room, accounts, .. } => {
                 let room = self.room(&room).await?;
                 self.invite(room, accounts).await
             }
@@ -146,10 +167,12 @@ impl Desk {
                 let room = self.room(&room).await?;
                 self.leave(room).await
             }
-            Command::Members { room } => {
+            Command::Members { room, json } => {
                 let room = self.room(&room).await?;
-                self.members(&room).await
+                self.members(&room, json).await
             }
+            Command::Verify { room, asked } => self.verify_command(&room, asked).await,
+            Command::Devices { command, json } => self.devices(command, json).await,
             Command::Send { room, text } => {
                 let room = self.room_or_direct(&room).await?;
                 self.send_all(room, text).await
@@ -172,9 +195,13 @@ impl Desk {
         let Some(update) = self.updates.recv().await else {
             return Err(Failed::new("the chat has ended: see above"));
         };
-        if !self.quiet
-            && let Some(line) = shown(&update)
-        {
+        let line = match &update {
+            _ if self.quiet => None,
+            Update::Engine(event) if self.json => say::event_json(event).map(|o| o.to_string()),
+            _ if self.json => None,
+            update => shown(update),
+        };
+        if let Some(line) = line {
             print_line(&line);
         }
         match update {
@@ -363,15 +390,6 @@ impl Desk {
         .await
     }
 
-    pub(crate) async fn members(&self, room: &BareJid) -> Outcome {
-        let room = room.clone();
-        let members = self.ask(move |engine, _| engine.members(&room)).await?;
-        for member in members {
-            print_line(&say::name(&comity_mls_engine::Device::from(&member)));
-        }
-        Ok(())
-    }
-
     /// Queues one message; it is kept until it has its place in the room's log.
     pub(crate) async fn post(
         &self,
@@ -452,10 +470,14 @@ impl Desk {
                     print_item(&at, &item, json);
                 }
                 Update::Engine(event) => {
-                    if let Some(remark) = say::event(&event)
-                        && !matches!(event, Event::Item { .. })
-                    {
-                        eprintln!("{remark}");
+                    if matches!(event, Event::Item { .. }) {
+                        continue;
+                    }
+                    match say::event_json(&event) {
+                        Some(object) if json => print_line(&object.to_string()),
+                        _ => say::event(&event)
+                            .iter()
+                            .for_each(|remark| remark_on(remark)),
                     }
                 }
                 _ => {}
@@ -532,14 +554,14 @@ pub(crate) fn shown(update: &Update) -> Option<String> {
     }
 }
 
+/// Beside the output.
+fn remark_on(remark: &str) {
+    eprintln!("{}", clean::clean(remark));
+}
+
 /// One line, at once: somebody may be reading from a pipe.
 pub(crate) fn print_line(line: &str) {
-    // What others wrote must not move the cursor or colour the screen.
-    let clean: String = line
-        .chars()
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
-        .collect();
     let mut out = std::io::stdout().lock();
     // A pipe nobody reads any more is no reason to stop delivering.
-    let _ = writeln!(out, "{clean}").and_then(|()| out.flush());
+    let _ = writeln!(out, "{}", clean::clean(line)).and_then(|()| out.flush());
 }

@@ -59,7 +59,12 @@ impl Engine {
                 Purpose::Anchors(domain),
                 Answer::Authority(authority::Answer::Anchors { statement }),
             ) => self.on_anchors(&domain, &statement, now),
-            (Purpose::Revoke, Answer::Authority(authority::Answer::Revoked)) => Ok(()),
+            (Purpose::Revoke, Answer::Authority(authority::Answer::Revoked)) => {
+                self.on_revoked(&pending.request)
+            }
+            (Purpose::Devices, Answer::Authority(authority::Answer::Devices(devices))) => {
+                self.on_devices(devices)
+            }
             (Purpose::Publish, Answer::Keys(keys::Answer::Published(counts))) => {
                 self.on_published(counts, now)
             }
@@ -118,6 +123,8 @@ impl Engine {
                 self.set_timer(Timer::Behind, now + 60_000);
             }
             Purpose::Revoke => self.refused(None, Refused::Session, refusal),
+            // The next session asks again; until then what is known stands.
+            Purpose::Devices => {}
             // The server keeps what it holds for us; the next acknowledgement is cumulative.
             Purpose::Acknowledge(_) | Purpose::AcknowledgeWelcome(_) => {}
         }

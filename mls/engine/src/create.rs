@@ -277,6 +277,7 @@ impl Engine {
             let plan = AddPlan {
                 invited: vec![Invited {
                     account: other,
+                    only: None,
                     claimed: false,
                     packages: Vec::new(),
                 }],

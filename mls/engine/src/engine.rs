@@ -19,6 +19,7 @@ use crate::requests::{Purpose, Requests};
 use crate::rows::Rows;
 use crate::session::Session;
 use crate::store::{Space, Store};
+use crate::verification::Shown;
 
 /// Domains whose anchors are read from the store at start.
 const MAX_DOMAINS: usize = 4_096;
@@ -91,6 +92,8 @@ pub struct Engine {
     pub(crate) stock: Option<Vec<Count>>,
     /// Signature keys that nothing refers to once this transaction is written.
     pub(crate) unused_keys: Vec<KeyHandle>,
+    /// Codes shown to the person and not yet confirmed.
+    pub(crate) shown: VecDeque<Shown>,
     /// Rooms to look after before this input ends.
     pub(crate) touched: HashSet<BareJid>,
     timers: HashMap<Timer, u64>,
@@ -138,6 +141,7 @@ impl Engine {
             broken: HashSet::new(),
             stock: None,
             unused_keys: Vec::new(),
+            shown: VecDeque::new(),
             touched: HashSet::new(),
             timers: HashMap::new(),
             staged_events: Vec::new(),
@@ -224,6 +228,7 @@ impl Engine {
             Err(error) => {
                 self.rows.rollback();
                 self.groups.clear();
+                self.shown.clear();
                 self.touched.clear();
                 self.unused_keys.clear();
                 self.staged_events.clear();

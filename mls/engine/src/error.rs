@@ -28,6 +28,15 @@ pub enum Error {
     RoomClosed(BareJid, &'static str),
     #[error("{0} is not a member of the room")]
     NoMember(BareJid),
+    #[error("this account has no other device {0} that is in use")]
+    UnknownDevice(uuid::Uuid),
+    #[error("a code has thirty digits")]
+    NoCode,
+    #[error(
+        "the codes differ: compare again with both in the same epoch, and if they differ still, \
+         somebody sits between you"
+    )]
+    CodeDiffers,
     #[error("{what}: at most {limit}")]
     TooMuch { what: &'static str, limit: usize },
     #[error("{0} is no account one can talk to")]

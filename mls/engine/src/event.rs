@@ -17,11 +17,17 @@ pub enum Event {
     /// The session speaks for the device; rooms are catching up.
     Online,
     /// Another device of one's own account appeared or ended. One that the person did not set up
-    /// is an intruder: revoke it.
+    /// is an intruder: revoke it. Told again with each session until it is confirmed.
     OwnDevice {
         id: Uuid,
         name: Option<String>,
         revoked: bool,
+    },
+    /// The list of one's own devices is as the Authentication Service has it now.
+    OwnDevices,
+    /// The person found the code of this device the same: it is theirs.
+    DeviceConfirmed {
+        id: Uuid,
     },
     RoomCreated {
         room: BareJid,
@@ -49,6 +55,22 @@ pub enum Event {
         room: BareJid,
         item: Item,
     },
+    /// The person has compared codes with this device.
+    Verified {
+        room: BareJid,
+        device: Device,
+    },
+    /// A device that was compared is there with keys its former ones did not sign for: it was set
+    /// up anew, or it is somebody else. Compare again.
+    VerificationLost {
+        room: BareJid,
+        device: Device,
+    },
+    /// Somebody whose devices were compared came with another.
+    UnverifiedDevice {
+        room: BareJid,
+        device: Device,
+    },
     /// A message of this device has its place in the log.
     Sent {
         room: BareJid,
@@ -59,6 +81,14 @@ pub enum Event {
     Retrying {
         room: BareJid,
         epoch: u64,
+    },
+    /// Somebody is about to be added, with these devices; what is not theirs would read along.
+    Inviting {
+        room: BareJid,
+        account: BareJid,
+        /// Nothing was known of the account's devices before.
+        first: bool,
+        devices: Vec<InvitedDevice>,
     },
     /// An account, or some of its devices, could not be invited.
     NotInvited {
@@ -83,6 +113,15 @@ pub enum Event {
         room: Option<BareJid>,
         warning: Warning,
     },
+}
+
+/// A device that a directory names for an account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct InvitedDevice {
+    pub id: Uuid,
+    /// It was not there when the account's devices were last looked at.
+    pub new: bool,
 }
 
 /// What was refused for good.
@@ -217,6 +256,26 @@ pub enum Warning {
     UnknownIssuer { domain: String },
     #[error("the anchors of {domain} are not believed: {why}")]
     Anchors { domain: String, why: String },
+    #[error(
+        "{account} has the device {device} in {inside} of the {all} rooms you share, and not in the \
+         others: if it is no new device of theirs, somebody reads along there. Ask them"
+    )]
+    OddDevice {
+        account: String,
+        device: Uuid,
+        inside: usize,
+        all: usize,
+    },
+    #[error(
+        "{account} is here with the device {device}, and its domain names no such device: it was \
+         revoked, or never was theirs. Ask them, and remove it"
+    )]
+    UnnamedDevice { account: String, device: Uuid },
+    #[error(
+        "your domain says that your device {name:?} ({device}) has another key than before: \
+         compare codes again, or revoke it"
+    )]
+    DeviceKeyChanged { name: String, device: Uuid },
     #[error("an invitation cannot be used: {why}")]
     BadWelcome { why: String },
     #[error("the server sent what was not asked for or cannot be: {what}")]

@@ -9,7 +9,6 @@ use uuid::Uuid;
 
 use crate::engine::Engine;
 use crate::error::Error;
-use crate::event::Event;
 use crate::keys::KeyHandle;
 use crate::outgoing::{Destination, Request};
 use crate::requests::Purpose;
@@ -132,22 +131,5 @@ impl Engine {
         let identity = self.identity()?.ok_or(Error::NotEnrolled)?;
         let signature = self.keys.sign(&KeyHandle(identity.device_key), content)?;
         Ok(signature.into())
-    }
-
-    pub(crate) fn on_device_notice(&mut self, notice: authority::Notice) -> Result<(), Error> {
-        let event = match notice {
-            authority::Notice::DeviceAdded(device) => Event::OwnDevice {
-                id: device.id,
-                name: Some(device.name),
-                revoked: false,
-            },
-            authority::Notice::DeviceRevoked { id } => Event::OwnDevice {
-                id,
-                name: None,
-                revoked: true,
-            },
-        };
-        self.tell(event);
-        Ok(())
     }
 }

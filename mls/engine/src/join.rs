@@ -193,10 +193,14 @@ impl Engine {
         self.remember_head(room, &record);
         self.write_record(room, &record)?;
         let by = by.unwrap_or_else(|| nobody(&welcome.sender));
-        let present = members(&group)
+        let present: Vec<Device> = members(&group)
             .into_iter()
             .map(|(account, device)| Device::from(&Member { account, device }))
             .collect();
+        for who in &present {
+            self.see(room, who, now)?;
+        }
+        self.follow_marks(room, None, &group, now)?;
         self.keep_group(room, group);
         self.tell(Event::RoomJoined {
             room: room.clone(),

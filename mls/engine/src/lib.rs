@@ -47,6 +47,7 @@
 mod anchoring;
 mod answers;
 mod certify;
+mod code;
 mod commit;
 mod content;
 mod create;
@@ -67,6 +68,8 @@ mod memory;
 mod messages;
 mod mls;
 mod outgoing;
+mod own_devices;
+mod people;
 mod plan;
 mod publish;
 mod random;
@@ -80,19 +83,25 @@ mod session;
 mod stock;
 mod store;
 mod upkeep;
+mod verification;
 
+pub use code::{CODE_DIGITS, VerificationCode};
 pub use content::{MAX_CONTENT, MAX_CONTENT_TYPE, MessageId, ROOM_STATE};
 pub use create::MAX_ROOM_NAME;
 pub use crypto::SUITES;
 pub use engine::{Engine, Options};
 pub use error::Error;
-pub use event::{Change, Device, Event, Item, Message, Name, Refused, Unreadable, Warning, What};
+pub use event::{
+    Change, Device, Event, InvitedDevice, Item, Message, Name, Refused, Unreadable, Warning, What,
+};
 pub use history::{MAX_HISTORY, RoomInfo, RoomState};
 pub use identity::MAX_DEVICE_NAME;
 pub use keys::{FileKeys, KeyFault, KeyHandle, MemoryKeys, SignatureKeys};
 pub use memory::MAX_ROOMS;
 pub use outgoing::{Answer, Answered, Destination, Notice, Outgoing, Request, RequestId};
+pub use own_devices::{DeviceState, OwnDevice};
 pub use plan::MAX_INVITED;
 pub use send::MAX_OUTBOX;
+pub use verification::{MemberTrust, Trust};
 
 pub use store::{MemoryStore, Row, Space, Store, StoreError, Transaction};

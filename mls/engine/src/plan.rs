@@ -38,6 +38,7 @@ impl Engine {
             .iter()
             .map(|account| Invited {
                 account: account.as_str().to_owned(),
+                only: None,
                 claimed: false,
                 packages: Vec::new(),
             })
@@ -154,7 +155,7 @@ impl Engine {
                 room: room.clone(),
                 suites: vec![suite],
                 extensions: vec![policy::EXTENSION_TYPE],
-                devices: Vec::new(),
+                devices: invited.only.map(Uuid::from_bytes).into_iter().collect(),
             };
             self.ask(
                 Purpose::Claim {
@@ -181,6 +182,7 @@ impl Engine {
         claimed: Vec<Claimed>,
     ) -> Result<(), Error> {
         let own = self.own_device()?;
+        self.show_claimed(room, account, &claimed)?;
         let mut packages = Vec::new();
         for Claimed { device, result } in claimed.into_iter().take(MAX_CLAIMED) {
             let why = match result {
@@ -202,6 +204,27 @@ impl Engine {
             self.not_invited(room, account, None, "none of its devices can be invited");
         }
         self.on_claim_settled(room, account, packages)
+    }
+
+    /// An answer for all devices is shown to the person before anybody is added.
+    fn show_claimed(
+        &mut self,
+        room: &BareJid,
+        account: &BareJid,
+        claimed: &[Claimed],
+    ) -> Result<(), Error> {
+        let prefix = rows::of_room(room.as_str());
+        let plans = self.rows.list::<Plan>(Space::Plan, &prefix, MAX_PLANS)?;
+        let awaits = |invited: &Invited| !invited.claimed && invited.account == account.as_str();
+        let asked = plans.iter().find_map(|(_, plan)| match plan {
+            Plan::Add(add) => add.invited.iter().find(|invited| awaits(invited)),
+            _ => None,
+        });
+        if asked.is_none_or(|invited| invited.only.is_some()) {
+            return Ok(());
+        }
+        let named: Vec<_> = claimed.iter().take(MAX_CLAIMED).map(|c| c.device).collect();
+        self.show_invited(room, account, &named)
     }
 
     pub(crate) fn on_claim_refused(

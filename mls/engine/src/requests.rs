@@ -33,6 +33,7 @@ pub(crate) enum Purpose {
     /// What is in flight to a room, by its idempotency key.
     InFlight(BareJid, [u8; 16]),
     Revoke,
+    Devices,
 }
 
 #[derive(Clone, Debug)]

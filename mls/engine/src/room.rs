@@ -253,6 +253,8 @@ pub(crate) struct AddPlan {
 #[derive(Clone, Debug, PartialEq, Eq, MlsSize, MlsEncode, MlsDecode)]
 pub(crate) struct Invited {
     pub(crate) account: String,
+    /// This device alone; None: all of the account.
+    pub(crate) only: Option<[u8; 16]>,
     /// The directory has answered.
     pub(crate) claimed: bool,
     pub(crate) packages: Vec<ClaimedPackage>,

@@ -138,6 +138,7 @@ impl Engine {
             exporter: self.session.exporter(),
         };
         self.tell(Event::Online);
+        self.ask_devices(now);
         for (room, mut record) in self.all_rooms()? {
             // A newer version of this program may know how to go on.
             if record.stage == Stage::Stopped {

@@ -34,6 +34,14 @@ pub enum Space {
     Counter,
     /// Room, seq → what the person may read: messages and changes of membership.
     History,
+    /// Room, account, device → what the person found the same when comparing codes.
+    Verified,
+    /// Device → a device of this account, and whether the person knows it.
+    OwnDevice,
+    /// Account, device, room → since when somebody else's device is seen there.
+    Seen,
+    /// Account → the devices its directory named, and those warned of.
+    DeviceList,
     /// Batches of the Authentication Service and the directory under way.
     Batch,
 }
@@ -55,6 +63,10 @@ impl Space {
             Self::Head => "head",
             Self::Counter => "counter",
             Self::History => "history",
+            Self::Verified => "verified",
+            Self::OwnDevice => "own_device",
+            Self::Seen => "seen",
+            Self::DeviceList => "device_list",
             Self::Batch => "batch",
         }
     }

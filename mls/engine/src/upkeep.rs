@@ -13,6 +13,7 @@ impl Engine {
         self.schedule_upkeep(now);
         self.drop_expired(now)?;
         self.restock(now)?;
+        self.compare_devices(now)?;
         for (room, mut record) in self.all_rooms()? {
             if record.stage != Stage::Active {
                 continue;

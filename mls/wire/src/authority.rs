@@ -65,6 +65,8 @@ pub enum Answer {
 pub struct Device {
     pub id: Uuid,
     pub name: String,
+    /// SubjectPublicKeyInfo, for the account's other devices to compare.
+    pub device_key: Bytes,
     /// Seconds since 1970.
     pub registered: u64,
     pub revoked: Option<u64>,

@@ -69,6 +69,37 @@ impl Who {
     }
 }
 
+/// What is compared in a room.
+#[derive(Args, Debug)]
+pub struct Verification {
+    /// Whom to compare with [default: the whole room at once]
+    pub account: Option<BareJid>,
+    /// Only the device whose id begins so
+    #[arg(long)]
+    pub device: Option<String>,
+    /// The code the other side shows, or the text of its QR code: marks who has it as verified
+    #[arg(long)]
+    pub code: Option<String>,
+    /// One JSON object a line
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum DeviceCommand {
+    /// The code to compare with another of one's devices
+    Code { device: String },
+    /// The other device shows this code: it is mine, let it into my rooms
+    Confirm {
+        /// Its name, or the beginning of its id
+        device: String,
+        /// The code it shows [default: print the code to compare]
+        code: Option<String>,
+    },
+    /// End a device that is lost or not mine
+    Revoke { device: String },
+}
+
 #[derive(Subcommand, Debug)]
 pub enum Command {
     /// Make this device known and publish its keys; other commands do it when needed
@@ -88,6 +119,9 @@ pub enum Command {
         room: String,
         #[arg(required = true)]
         accounts: Vec<BareJid>,
+        /// One JSON object a line, of the devices they come with too
+        #[arg(long)]
+        json: bool,
     },
     /// Put somebody out, with all devices
     Remove { room: String, account: BareJid },
@@ -95,8 +129,27 @@ pub enum Command {
     Update { room: String },
     /// Leave a room
     Leave { room: String },
-    /// Who is in a room, by device
-    Members { room: String },
+    /// Who is in a room, by device, and who is verified
+    Members {
+        room: String,
+        /// One JSON object a line
+        #[arg(long)]
+        json: bool,
+    },
+    /// Compare codes: prints those of a room or of somebody's devices, or takes the other side's
+    Verify {
+        room: String,
+        #[command(flatten)]
+        asked: Verification,
+    },
+    /// The devices of one's own account
+    Devices {
+        #[command(subcommand)]
+        command: Option<DeviceCommand>,
+        /// One JSON object a line
+        #[arg(long, global = true)]
+        json: bool,
+    },
     /// Send a message; without TEXT each line of the input is one
     Send {
         /// A room (address or name), or an account one has a direct conversation with

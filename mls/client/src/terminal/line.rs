@@ -4,6 +4,7 @@ use comity_mls_engine::{Engine, Event};
 use comity_xmpp::jid::BareJid;
 use tokio::io::{AsyncBufReadExt, BufReader};
 
+use super::identities::{device_line, find};
 use super::{Desk, Failed, Outcome, print_line, shown};
 use crate::agent::Update;
 
@@ -14,7 +15,15 @@ const HELP: &str = "\
 /create NAME         make a room
 /invite ACCOUNT…     let people in, with all their devices
 /remove ACCOUNT      put somebody out
-/members             who is here, by device
+/members             who is here, by device, and who is verified
+/verify              the code to compare with everybody here
+/verify ACCOUNT      the codes to compare with somebody's devices
+/verify ACCOUNT CODE their side shows this code: mark them
+/verify CODE         everybody shows this code: mark them all
+/devices             your own devices
+/devices code ID     the code to compare with one of them
+/devices confirm ID CODE   it shows this code: it is yours, let it into your rooms
+/devices revoke ID   end it
 /update              renew your keys
 /leave               leave the room
 /plain JID TEXT      an ordinary message, not encrypted end to end
@@ -92,7 +101,9 @@ async fn obey(desk: &mut Desk, current: &mut Option<BareJid>, line: &str) -> Out
             desk.ask(move |engine, now| engine.remove(&room, &account, None, now))
                 .await?;
         }
-        "/members" => desk.members(&here()?).await?,
+        "/members" => desk.members(&here()?, false).await?,
+        "/verify" => verify(desk, &here()?, rest).await?,
+        "/devices" => devices(desk, rest).await?,
         "/update" => {
             let room = here()?;
             desk.ask(move |engine, now| engine.update(&room, now))
@@ -120,6 +131,54 @@ async fn obey(desk: &mut Desk, current: &mut Option<BareJid>, line: &str) -> Out
         }
     }
     Ok(true)
+}
+
+/// `/verify [ACCOUNT] [CODE]`
+async fn verify(desk: &mut Desk, room: &BareJid, rest: &str) -> Outcome {
+    let (first, code) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
+    match BareJid::parse(first) {
+        Ok(account) if account.local().is_some() && !first.starts_with("xmpp:") => {
+            if code.trim().is_empty() {
+                desk.show_codes(room, Some(account), None, false).await
+            } else {
+                desk.check_code(room, Some(account), None, code).await
+            }
+        }
+        _ if rest.is_empty() => desk.show_codes(room, None, None, false).await,
+        _ => desk.check_code(room, None, None, rest).await,
+    }
+}
+
+/// `/devices [code|confirm|revoke] ID [CODE]`
+async fn devices(desk: &mut Desk, rest: &str) -> Outcome {
+    let known = desk.ask(|engine, _| engine.own_devices()).await?;
+    let (deed, rest) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
+    let (device, code) = rest
+        .trim()
+        .split_once(char::is_whitespace)
+        .unwrap_or((rest.trim(), ""));
+    match deed {
+        "" => {
+            desk.ask(Engine::refresh_devices).await?;
+            known
+                .iter()
+                .for_each(|device| print_line(&device_line(device)));
+            Ok(())
+        }
+        "code" => desk.device_code(find(&known, device)?, false).await,
+        "confirm" if code.trim().is_empty() => desk.device_code(find(&known, device)?, false).await,
+        "confirm" => {
+            let (id, code) = (find(&known, device)?, code.to_owned());
+            desk.ask(move |engine, now| engine.confirm_device(id, &code, now))
+                .await
+        }
+        "revoke" => {
+            let id = find(&known, device)?;
+            desk.ask(move |engine, now| engine.revoke_device(id, now))
+                .await
+        }
+        _ => Err(Failed::new("/devices [code|confirm|revoke] ID [CODE]")),
+    }
 }
 
 fn account(text: &str) -> Outcome<BareJid> {

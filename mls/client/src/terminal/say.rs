@@ -12,15 +12,6 @@ pub fn event(event: &Event) -> Option<String> {
     Some(match event {
         Event::Enrolled { device } => format!("this device is known to your domain as {device}"),
         Event::Online => return None,
-        Event::OwnDevice {
-            id, revoked: true, ..
-        } => {
-            format!("your device {id} was ended")
-        }
-        Event::OwnDevice { id, name, .. } => format!(
-            "your account has a new device: {} ({id}). If that was not you, revoke it",
-            name.as_deref().unwrap_or("without a name")
-        ),
         Event::RoomCreated { room } => format!("made the room {room}"),
         Event::AwaitingWelcome { room } => {
             format!("the conversation {room} exists already: waiting to be let in")
@@ -60,6 +51,13 @@ pub fn event(event: &Event) -> Option<String> {
                 .unwrap_or_default();
             format!("{room}{} refused: {why}", refused(what))
         }
+        other @ (Event::OwnDevice { .. }
+        | Event::OwnDevices
+        | Event::DeviceConfirmed { .. }
+        | Event::Inviting { .. }
+        | Event::Verified { .. }
+        | Event::VerificationLost { .. }
+        | Event::UnverifiedDevice { .. }) => return super::identities::event(other),
         Event::RoomStopped { room, seq, why } => {
             format!("{room} cannot go on here, at entry {seq}: {why}")
         }
@@ -72,6 +70,15 @@ pub fn event(event: &Event) -> Option<String> {
             warning,
         } => format!("WARNING: {warning}"),
     })
+}
+
+/// An event as an object for scripts, where it is of interest to them.
+#[must_use]
+pub fn event_json(event: &Event) -> Option<Value> {
+    match event {
+        Event::Item { room, item } => Some(item_json(room, item)),
+        other => super::identities::event_json(other),
+    }
 }
 
 fn refused(what: &Refused) -> String {

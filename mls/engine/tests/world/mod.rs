@@ -82,6 +82,10 @@ impl FaultyStore {
             Space::Head,
             Space::Counter,
             Space::History,
+            Space::Verified,
+            Space::OwnDevice,
+            Space::Seen,
+            Space::DeviceList,
             Space::Batch,
         ];
         spaces

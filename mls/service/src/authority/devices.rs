@@ -222,6 +222,7 @@ fn shown(device: comity_storage::Device) -> Device {
     Device {
         id: Uuid::from_bytes(device.id),
         name: device.name,
+        device_key: device.device_key.into(),
         registered: device.registered,
         revoked: device.revoked,
     }

@@ -61,6 +61,7 @@ fn answers_and_notices_round_trip() {
     let device = Device {
         id: Uuid::from_u128(3),
         name: "Laptop".to_owned(),
+        device_key: some(5),
         registered: 1_700_000_000,
         revoked: Some(1_700_000_001),
     };

@@ -183,6 +183,7 @@ impl Device {
             .with_attr("name", &self.name)
             .put("registered", &self.registered)
             .put_opt("revoked", self.revoked.as_ref())
+            .with_child(blob(NS, "device-key", &self.device_key))
     }
 
     fn from_element(element: &Element) -> Result<Self, Malformed> {
@@ -191,6 +192,7 @@ impl Device {
             name: attr_text(element, "name", limits::DEVICE_NAME_BYTES)?,
             registered: attr(element, "registered")?,
             revoked: attr_opt(element, "revoked")?,
+            device_key: child_bytes(element, "device-key", limits::PUBLIC_KEY_BYTES)?,
         })
     }
 }

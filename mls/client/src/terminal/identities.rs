@@ -1,0 +1,485 @@
+//! Whom one talks to: codes compared, members with their marks, one's own devices.
+
+use std::time::Duration;
+
+use comity_mls_engine::{
+    Device, DeviceState, Engine, Event, InvitedDevice, MemberTrust, OwnDevice, Trust,
+    VerificationCode,
+};
+use comity_xmpp::jid::BareJid;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::args::{DeviceCommand, Verification};
+use super::{Desk, Failed, Outcome, print_line, qr, say};
+use crate::content;
+
+/// Nothing new for so long: the device has caught up with its rooms.
+const SILENCE: Duration = Duration::from_secs(1);
+/// Catching up is waited for no longer than this.
+const CATCH_UP: Duration = Duration::from_secs(20);
+
+impl Desk {
+    /// Waits until the rooms are as they are now: codes of a past epoch match nobody's.
+    async fn caught_up(&mut self) -> Outcome {
+        self.enrolled().await?;
+        let silence = async {
+            while let Ok(update) = tokio::time::timeout(SILENCE, self.next()).await {
+                update?;
+            }
+            Ok(())
+        };
+        tokio::time::timeout(CATCH_UP, silence)
+            .await
+            .unwrap_or(Ok(()))
+    }
+
+    pub(crate) async fn verify_command(&mut self, room: &str, asked: Verification) -> Outcome {
+        self.caught_up().await?;
+        let room = self.room(room).await?;
+        let Verification {
+            account,
+            device,
+            code,
+            json,
+        } = asked;
+        match code {
+            Some(code) => self.check_code(&room, account, device, &code).await,
+            None => self.show_codes(&room, account, device, json).await,
+        }
+    }
+
+    /// The devices of somebody in a room; those whose id begins so, if something is given.
+    async fn devices_of(
+        &self,
+        room: &BareJid,
+        account: &BareJid,
+        beginning: Option<&str>,
+    ) -> Outcome<Vec<Device>> {
+        let found: Vec<Device> = self
+            .trust(room)
+            .await?
+            .iter()
+            .filter(|member| member.member.account == *account && member.trust != Trust::Own)
+            .map(|member| Device::from(&member.member))
+            .filter(|device| {
+                beginning.is_none_or(|start| device.id().to_string().starts_with(start))
+            })
+            .collect();
+        if found.is_empty() {
+            return Err(Failed::new(format!("{account} has no such device there")));
+        }
+        Ok(found)
+    }
+
+    async fn code(&self, room: &BareJid, with: Option<Device>) -> Outcome<VerificationCode> {
+        let room = room.clone();
+        self.ask(move |engine, _| engine.verification_code(&room, with.as_ref()))
+            .await
+    }
+
+    pub(crate) async fn show_codes(
+        &self,
+        room: &BareJid,
+        account: Option<BareJid>,
+        device: Option<String>,
+        json: bool,
+    ) -> Outcome {
+        let Some(account) = account else {
+            let code = self.code(room, None).await?;
+            print_code(&code, "everybody in this room", json);
+            return Ok(());
+        };
+        for device in self.devices_of(room, &account, device.as_deref()).await? {
+            let code = self.code(room, Some(device.clone())).await?;
+            print_code(&code, &say::name(&device), json);
+        }
+        Ok(())
+    }
+
+    /// The code the other side shows: it marks the device it belongs to.
+    pub(crate) async fn check_code(
+        &mut self,
+        room: &BareJid,
+        account: Option<BareJid>,
+        device: Option<String>,
+        code: &str,
+    ) -> Outcome {
+        let whose = match account {
+            None => vec![None],
+            Some(account) => {
+                let devices = self.devices_of(room, &account, device.as_deref()).await?;
+                devices.into_iter().map(Some).collect()
+            }
+        };
+        let mut last = None;
+        for with in whose {
+            let (place, text) = (room.clone(), code.to_owned());
+            let mark = move |engine: &mut Engine, now| {
+                engine.mark_verified(&place, with.as_ref(), &text, now)
+            };
+            match self.ask(mark).await {
+                Ok(()) => return Ok(()),
+                Err(error) => last = Some(error),
+            }
+        }
+        Err(last.unwrap_or_else(|| Failed::new("nobody is there to compare with")))
+    }
+
+    pub(crate) async fn trust(&self, room: &BareJid) -> Outcome<Vec<MemberTrust>> {
+        let room = room.clone();
+        self.ask(move |engine, _| engine.member_trust(&room)).await
+    }
+
+    pub(crate) async fn members(&self, room: &BareJid, json: bool) -> Outcome {
+        for member in self.trust(room).await? {
+            let device = Device::from(&member.member);
+            if json {
+                let object = json!({
+                    "type": "member",
+                    "room": room.as_str(),
+                    "account": device.account,
+                    "device": device.id().to_string(),
+                    "trust": trust_word(&member.trust),
+                });
+                print_line(&object.to_string());
+            } else {
+                let (mark, words) = (trust_mark(&member.trust), trust_words(&member.trust));
+                print_line(&format!("{mark} {}  {words}", say::name(&device)));
+            }
+        }
+        Ok(())
+    }
+
+    /// The account's devices, asked for anew where there is a session.
+    pub(crate) async fn own_devices(&mut self) -> Outcome<Vec<OwnDevice>> {
+        self.ask(Engine::refresh_devices).await?;
+        self.until(|event| matches!(event, Event::OwnDevices).then_some(Ok(())))
+            .await?;
+        self.ask(|engine, _| engine.own_devices()).await
+    }
+
+    pub(crate) async fn devices(&mut self, command: Option<DeviceCommand>, json: bool) -> Outcome {
+        self.enrolled().await?;
+        let devices = self.own_devices().await?;
+        match command {
+            None => {
+                devices.iter().for_each(|device| print_device(device, json));
+                Ok(())
+            }
+            Some(DeviceCommand::Code { device }) => {
+                let id = find(&devices, &device)?;
+                self.device_code(id, json).await
+            }
+            Some(DeviceCommand::Confirm { device, code }) => {
+                let id = find(&devices, &device)?;
+                match code {
+                    Some(code) => self.confirm(id, code).await,
+                    None => self.device_code(id, json).await,
+                }
+            }
+            Some(DeviceCommand::Revoke { device }) => {
+                let id = find(&devices, &device)?;
+                self.revoke(id).await
+            }
+        }
+    }
+
+    pub(crate) async fn device_code(&self, id: Uuid, json: bool) -> Outcome {
+        let code = self.ask(move |engine, _| engine.device_code(id)).await?;
+        print_code(&code, &format!("your device {id}"), json);
+        Ok(())
+    }
+
+    pub(crate) async fn confirm(&mut self, id: Uuid, code: String) -> Outcome {
+        self.ask(move |engine, now| engine.confirm_device(id, &code, now))
+            .await?;
+        // It comes to the rooms meanwhile; what does not come to pass now does at the next start.
+        self.caught_up_after(|event| matches!(event, Event::DeviceConfirmed { .. }))
+            .await
+    }
+
+    pub(crate) async fn revoke(&mut self, id: Uuid) -> Outcome {
+        self.ask(move |engine, now| engine.revoke_device(id, now))
+            .await?;
+        self.until(move |event| match event {
+            Event::OwnDevice {
+                id: ended,
+                revoked: true,
+                ..
+            } if *ended == id => Some(Ok(())),
+            Event::Refused {
+                room: None, why, ..
+            } => Some(Err(Failed::new(why))),
+            _ => None,
+        })
+        .await
+    }
+
+    /// Waits for an event, then until nothing follows it any more.
+    async fn caught_up_after(&mut self, mut wanted: impl FnMut(&Event) -> bool) -> Outcome {
+        self.until(move |event| wanted(event).then_some(Ok(())))
+            .await?;
+        let silence = async {
+            while let Ok(update) = tokio::time::timeout(SILENCE, self.next()).await {
+                update?;
+            }
+            Ok(())
+        };
+        tokio::time::timeout(CATCH_UP, silence)
+            .await
+            .unwrap_or(Ok(()))
+    }
+}
+
+/// A device by the beginning of its id or by its name.
+pub(crate) fn find(devices: &[OwnDevice], text: &str) -> Outcome<Uuid> {
+    let fits = |device: &&OwnDevice| device.id.to_string().starts_with(text) || device.name == text;
+    let found: Vec<Uuid> = devices.iter().filter(fits).map(|d| d.id).collect();
+    match found.as_slice() {
+        [id] => Ok(*id),
+        [] => Err(Failed::new(format!("your account has no device {text:?}"))),
+        _ => Err(Failed::new(format!(
+            "several devices are meant by {text:?}: give more of the id"
+        ))),
+    }
+}
+
+fn print_code(code: &VerificationCode, with: &str, json: bool) {
+    if json {
+        let object = json!({
+            "type": "code",
+            "room": code.room.as_ref().map(BareJid::as_str),
+            "account": code.with.as_ref().map(|device| device.account.clone()),
+            "device": code.with.as_ref().map(|device| device.id().to_string()),
+            "epoch": code.epoch,
+            "code": code.digits,
+            "uri": code.uri,
+        });
+        return print_line(&object.to_string());
+    }
+    for line in code_lines(code, with) {
+        print_line(&line);
+    }
+}
+
+/// A code for people, with its QR code.
+#[must_use]
+pub fn code_lines(code: &VerificationCode, with: &str) -> Vec<String> {
+    let mut lines = vec![format!("code with {with}:"), format!("    {code}")];
+    lines.extend(qr::lines(&code.uri).unwrap_or_default());
+    let epoch = match code.room {
+        Some(_) => format!(" (both of you in epoch {})", code.epoch),
+        None => String::new(),
+    };
+    lines.push(format!(
+        "Compare it by another way, in person or by voice{epoch}. If the other side shows the same, \
+         give it back with the command that asked for it."
+    ));
+    lines
+}
+
+fn print_device(device: &OwnDevice, json: bool) {
+    let registered = content::stamp(device.registered);
+    if json {
+        let object = json!({
+            "type": "device",
+            "device": device.id.to_string(),
+            "name": device.name,
+            "registered": registered,
+            "state": state_word(device.state),
+        });
+        return print_line(&object.to_string());
+    }
+    print_line(&device_line(device));
+}
+
+/// One of one's own devices in a line.
+#[must_use]
+pub fn device_line(device: &OwnDevice) -> String {
+    let registered = content::stamp(device.registered);
+    let words = match device.state {
+        DeviceState::This => "this device",
+        DeviceState::Confirmed => "confirmed",
+        DeviceState::Earlier => "there before this device, not compared",
+        DeviceState::Unknown => "NOT CONFIRMED: compare its code, or revoke it",
+        DeviceState::Revoked => "revoked",
+        _ => "?",
+    };
+    format!(
+        "{}  {}  since {registered}  {words}",
+        device.id, device.name
+    )
+}
+
+fn state_word(state: DeviceState) -> &'static str {
+    match state {
+        DeviceState::This => "this",
+        DeviceState::Confirmed => "confirmed",
+        DeviceState::Earlier => "earlier",
+        DeviceState::Unknown => "unknown",
+        DeviceState::Revoked => "revoked",
+        _ => "other",
+    }
+}
+
+/// One character before a member's name.
+#[must_use]
+pub fn trust_mark(trust: &Trust) -> char {
+    match trust {
+        Trust::Own => '·',
+        Trust::Confirmed | Trust::Verified { .. } => '✔',
+        Trust::Elsewhere { .. } => '~',
+        Trust::Changed { .. } => '✘',
+        _ => ' ',
+    }
+}
+
+/// The same in words.
+#[must_use]
+pub fn trust_words(trust: &Trust) -> String {
+    match trust {
+        Trust::Own => "this device".to_owned(),
+        Trust::Confirmed => "your device, confirmed".to_owned(),
+        Trust::Verified { since } => format!("verified {}", content::stamp(since / 1000)),
+        Trust::Elsewhere { room } => format!("verified in {room}, not here"),
+        Trust::Changed { lost, .. } => {
+            format!("KEYS CHANGED {}, verify again", content::stamp(lost / 1000))
+        }
+        _ => "not verified".to_owned(),
+    }
+}
+
+fn trust_word(trust: &Trust) -> &'static str {
+    match trust {
+        Trust::Own => "own",
+        Trust::Confirmed => "confirmed",
+        Trust::Verified { .. } => "verified",
+        Trust::Elsewhere { .. } => "elsewhere",
+        Trust::Changed { .. } => "changed",
+        _ => "unverified",
+    }
+}
+
+/// One line for an event about identities.
+pub(crate) fn event(event: &Event) -> Option<String> {
+    Some(match event {
+        Event::OwnDevice {
+            id, revoked: true, ..
+        } => {
+            format!("your device {id} was ended")
+        }
+        Event::OwnDevice { id, name, .. } => format!(
+            "WARNING: your account has a device that you have not confirmed: {} ({id}). If it is \
+             yours, compare codes with it (devices confirm); if not, revoke it",
+            name.as_deref().unwrap_or("without a name")
+        ),
+
+        Event::DeviceConfirmed { id } => {
+            format!("your device {id} is confirmed and comes to your rooms")
+        }
+        Event::Inviting {
+            room,
+            account,
+            first,
+            devices,
+        } => format!("{room}: {}", inviting(account, *first, devices)),
+        Event::Verified { room, device } => format!("{room}: {} is verified", say::name(device)),
+        Event::VerificationLost { room, device } => format!(
+            "WARNING, {room}: {} was verified and has other keys now: it was set up anew, or it is \
+             somebody else. Compare codes again",
+            say::name(device)
+        ),
+        Event::UnverifiedDevice { room, device } => format!(
+            "WARNING, {room}: {} came, a device of somebody you verified that you have not \
+             compared",
+            say::name(device)
+        ),
+        _ => return None,
+    })
+}
+
+/// With what devices somebody comes.
+fn inviting(account: &BareJid, first: bool, devices: &[InvitedDevice]) -> String {
+    let names: Vec<String> = devices
+        .iter()
+        .map(|device| {
+            let new = if device.new { ", NEW" } else { "" };
+            format!("{}{new}", &device.id.to_string()[..8])
+        })
+        .collect();
+    let known = if first {
+        " (you see them for the first time)"
+    } else {
+        ""
+    };
+    let devices = if names.len() == 1 {
+        "device"
+    } else {
+        "devices"
+    };
+    format!(
+        "{account} comes with {} {devices}{known}: {}",
+        names.len(),
+        names.join("; ")
+    )
+}
+
+/// Events about identities, as objects for scripts.
+pub(crate) fn event_json(event: &Event) -> Option<Value> {
+    let device =
+        |device: &Device| json!({"account": device.account, "device": device.id().to_string()});
+    Some(match event {
+        Event::Inviting {
+            room,
+            account,
+            first,
+            devices,
+        } => json!({
+            "type": "inviting",
+            "room": room.as_str(),
+            "account": account.as_str(),
+            "first": first,
+            "devices": devices.iter().map(|device| json!({
+                "device": device.id.to_string(),
+                "new": device.new,
+            })).collect::<Vec<_>>(),
+        }),
+        Event::NotInvited {
+            room,
+            account,
+            device,
+            why,
+        } => json!({
+            "type": "not-invited",
+            "room": room.as_str(),
+            "account": account.as_str(),
+            "device": device.map(|device| device.to_string()),
+            "why": why,
+        }),
+        Event::Verified { room, device: who } => {
+            json!({"type": "verified", "room": room.as_str(), "who": device(who)})
+        }
+        Event::VerificationLost { room, device: who } => {
+            json!({"type": "verification-lost", "room": room.as_str(), "who": device(who)})
+        }
+        Event::UnverifiedDevice { room, device: who } => {
+            json!({"type": "unverified-device", "room": room.as_str(), "who": device(who)})
+        }
+        Event::OwnDevice { id, name, revoked } => json!({
+            "type": "own-device",
+            "device": id.to_string(),
+            "name": name,
+            "revoked": revoked,
+        }),
+        Event::DeviceConfirmed { id } => {
+            json!({"type": "device-confirmed", "device": id.to_string()})
+        }
+        Event::Warning { room, warning } => json!({
+            "type": "warning",
+            "room": room.as_ref().map(BareJid::as_str),
+            "text": warning.to_string(),
+        }),
+        _ => return None,
+    })
+}

@@ -69,6 +69,7 @@ impl Person {
                 },
                 endpoint: Some(home.c2s().into()),
                 extra_roots: home.roots(),
+                proxy: None,
             },
             folder: folder.to_owned(),
             passphrase: password.to_owned(),

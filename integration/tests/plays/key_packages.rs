@@ -75,6 +75,7 @@ async fn connect(home: &Home, local: &str) -> Connection {
         login,
         endpoint,
         extra_roots: home.roots(),
+        proxy: None,
     })
     .await
     .unwrap()

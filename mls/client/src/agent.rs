@@ -11,8 +11,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use comity_mls_credential::anchors::TlsRoots;
 use comity_mls_engine::Engine;
 use comity_mls_engine::Error as EngineError;
-use comity_mls_engine::Event;
 use comity_mls_engine::{Answered, Destination, Notice, Outgoing, Request, RequestId};
+use comity_mls_engine::{Event, Item, MAX_HISTORY, MessageId};
 use comity_net::tls::roots;
 use comity_xmpp::element::Element;
 use comity_xmpp::error::{ErrorType, StanzaCondition, StanzaError};
@@ -22,6 +22,7 @@ use comity_xmpp::stanza::{IqType, Kind, MessageType, PresenceType, Stanza};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::connection::{ConnectError, Connection, Inbound, Options};
+use crate::content::{CONTENT_TYPE, Content};
 use crate::speech;
 use crate::store::{OpenError, SqliteStore};
 
@@ -32,6 +33,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// How long the end of a session may take.
 const FAREWELL: Duration = Duration::from_secs(5);
+/// Lines that [`Chat::unread`] gives, or a page more; what lies beyond comes with the next call.
+const MAX_UNREAD: usize = 10_000;
 /// The engine's thread wakes at least this often, in case a clock was set.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 
@@ -47,6 +50,7 @@ pub struct Opening {
 
 /// Why a [`Chat`] does not open.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ChatError {
     #[error(transparent)]
     Store(#[from] OpenError),
@@ -58,6 +62,7 @@ pub enum ChatError {
 
 /// What a program learns.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum Update {
     /// There is a session, under this address.
     Online(Jid),
@@ -167,6 +172,36 @@ impl Chat {
             drop(inputs.send(Input::Verb(verb)))
         }));
         answered.await.map_err(|_| ChatError::Ended)
+    }
+
+    /// Queues a text for a room, encrypted; it is kept until it has its place in the room's log,
+    /// which [`Event::Sent`] tells.
+    pub async fn say(&self, room: &BareJid, text: &str) -> Result<MessageId, ChatError> {
+        let content = Content::text(self.account.clone(), room.clone(), SystemTime::now(), text);
+        let padding: [u8; 32] = comity_net::random::bytes();
+        let bytes = content.seal(&padding[..usize::from(padding[0] % 32)]);
+        let room = room.clone();
+        let sent = self.with(move |engine, now| engine.send(&room, CONTENT_TYPE, &bytes, now));
+        Ok(sent.await??)
+    }
+
+    /// What the rooms' histories hold beyond what [`Engine::mark_read`] was told: what came while
+    /// nobody looked, oldest first in each room.
+    pub async fn unread(&self) -> Result<Vec<(BareJid, Item)>, ChatError> {
+        let unread = self.with(|engine, _| {
+            let mut unread = Vec::new();
+            for info in engine.rooms()? {
+                let mut after = info.read;
+                while unread.len() < MAX_UNREAD {
+                    let page = engine.history(&info.room, after, MAX_HISTORY)?;
+                    let Some(last) = page.last() else { break };
+                    after = last.seq;
+                    unread.extend(page.into_iter().map(|item| (info.room.clone(), item)));
+                }
+            }
+            Ok::<_, EngineError>(unread)
+        });
+        Ok(unread.await??)
     }
 
     /// Sends an ordinary message, not encrypted end to end, over the next session.

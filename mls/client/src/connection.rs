@@ -19,6 +19,7 @@ use comity_xmpp::machine::Now;
 use comity_xmpp::stanza::Stanza;
 use tokio::sync::mpsc;
 
+use crate::proxy::Proxy;
 use crate::stream::{ClientStream, Command, Event, Fault, Login};
 
 /// For each address tried, and for each handshake.
@@ -52,10 +53,13 @@ pub struct Options {
     pub endpoint: Option<Endpoint>,
     /// CA certificates (PEM files) believed beside the machine's own.
     pub extra_roots: Vec<PathBuf>,
+    /// Everything goes through it, or nothing goes.
+    pub proxy: Option<Proxy>,
 }
 
 /// Why there is no session.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ConnectError {
     #[error("the domain says that it has no service for clients")]
     NoService,
@@ -99,7 +103,10 @@ impl Connection {
     pub async fn open(options: &Options) -> Result<Self, ConnectError> {
         let connector = Connector::for_client(Roots::load(true, &options.extra_roots)?)?;
         let domain = options.login.account.domain();
-        let (stream, start) = reach(domain, options.endpoint.as_ref()).await?;
+        let (stream, start) = match &options.proxy {
+            Some(proxy) => detour(proxy, domain, options.endpoint.as_ref()).await?,
+            None => reach(domain, options.endpoint.as_ref()).await?,
+        };
         let direct = start == Start::Direct;
         let transport = if direct {
             connector.connect(stream, domain, start, PATIENCE).await?
@@ -189,6 +196,23 @@ async fn reach(
         }
     }
     Err(ConnectError::Unreachable(faults))
+}
+
+/// The same through a proxy: to the endpoint named, or to the domain itself, for SRV records would
+/// have to be asked for past the proxy.
+async fn detour(
+    proxy: &Proxy,
+    domain: &str,
+    endpoint: Option<&Endpoint>,
+) -> Result<(tokio::net::TcpStream, Start), ConnectError> {
+    let (host, port, start) = match endpoint {
+        Some(endpoint) => (endpoint.host.as_str(), endpoint.port, endpoint.start),
+        None => (domain, 5222, Start::StartTls),
+    };
+    match proxy.connect(host, port, DIAL).await {
+        Ok(stream) => Ok((stream, start)),
+        Err(why) => Err(ConnectError::Unreachable(vec![why])),
+    }
 }
 
 /// RFC 6120 §3.2 and XEP-0368: SRV records of both kinds, else the domain itself.

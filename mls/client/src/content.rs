@@ -39,6 +39,16 @@ pub enum ContentError {
     },
 }
 
+/// The text of a message of a room, if it has one that can be read.
+#[must_use]
+pub fn text_of(room: &BareJid, message: &comity_mls_engine::Message) -> Option<String> {
+    if message.content_type != CONTENT_TYPE {
+        return None;
+    }
+    let sender = BareJid::parse(&message.sender.account).ok()?;
+    Content::open(&message.content, &sender, room).ok()?.body()
+}
+
 impl Content {
     /// An ordinary text message.
     #[must_use]

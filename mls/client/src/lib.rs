@@ -1,13 +1,59 @@
 //! An XMPP client with the MLS engine, as a library; the binary `comity-chat` is its terminal.
 //!
-//! Start at [`agent::Chat`], one device of one account. [`stream`] is the client's side of an XMPP
-//! stream as a machine, [`connection`] puts it on a socket, [`speech`] turns the engine's requests
-//! into IQs and back, [`store`] keeps what the engine must not forget, [`content`] is what a
-//! message carries.
+//! # Embedding it
+//!
+//! There are two floors to stand on.
+//!
+//! **[`agent::Chat`]** is an engine with a store, a session with the server, and a thread and a task
+//! that drive them. It needs tokio. `examples/bot.rs` is a whole program on it: some sixty lines.
+//!
+//! 1. Fill [`agent::Opening`]: the account and its password, a folder for the device's store and the
+//!    passphrase that seals it, a name for the device. Where the DNS does not lead to the server,
+//!    name an endpoint; where its certificate is of a CA of your own, name that; where nobody shall
+//!    learn where you are, a [`proxy::Proxy`].
+//! 2. [`agent::Chat::open`] gives the chat and a receiver of [`agent::Update`]s. It enrols the device
+//!    if it is new, logs in, and logs in again, with back-off, for as long as it lives.
+//! 3. Ask the engine with [`agent::Chat::with`]: `chat.with(|engine, now| engine.invite(..))`. Every
+//!    verb returns at once; what became of it is an event. [`agent::Chat::say`] sends a text.
+//! 4. Show the events. [`comity_mls_engine::Event::Item`] is a line of a room, and is in the store as
+//!    well: after a start, take [`agent::Chat::unread`] first, and say with
+//!    [`comity_mls_engine::Engine::mark_read`] how far you are.
+//!
+//! **[`comity_mls_engine::Engine`]** alone does no IO and knows no runtime: you carry its requests
+//! over a stream of your own ([`speech`] writes them as IQs and reads the answers), tell it the time,
+//! and implement [`comity_mls_engine::Store`] over your database and, if keys shall lie in a token,
+//! [`comity_mls_engine::SignatureKeys`]. Its documentation has the loop.
+//!
+//! # What a program owes its person
+//!
+//! | event | show |
+//! |---|---|
+//! | `Warning`, `RoomStopped` | always, at once: a server or a peer does what it must not |
+//! | `OwnDevice` (not revoked) | always: a device of this account that the person has not confirmed. Offer to compare codes (`device_code`, `confirm_device`) and to revoke it (`revoke_device`) |
+//! | `Inviting` | before somebody reads along: with how many devices, and which are new |
+//! | `VerificationLost`, `UnverifiedDevice` | where the room is shown: the mark is gone until codes are compared (`verification_code`, `mark_verified`, `member_trust`) |
+//! | `Item` | `What::Message` as what was said, everything else as a line between: who came, who went, by whom |
+//! | `NotInvited`, `Refused` | what was asked for and will not happen, with the reason |
+//!
+//! Words of others go through [`terminal::clean::clean`] before they reach a terminal.
+//!
+//! # What stays as it is
+//!
+//! Events, warnings, refusals and errors are `#[non_exhaustive]`: a later version may tell more, so
+//! match with a last arm that shows what it can (all of them have words or a `Debug`). The surface
+//! has no lifetimes and, but for the closure of `Chat::with`, no generics: it can be bound to other
+//! languages, an `Update` at a time.
+//!
+//! # The parts
+//!
+//! [`stream`] is the client's side of an XMPP stream as a machine, [`connection`] puts it on a
+//! socket, [`proxy`] leads it there by a detour, [`store`] keeps what the engine must not forget,
+//! [`content`] is what a message carries.
 
 pub mod agent;
 pub mod connection;
 pub mod content;
+pub mod proxy;
 pub mod speech;
 pub mod store;
 pub mod stream;

@@ -6,9 +6,11 @@ pub mod identities;
 pub mod line;
 pub mod qr;
 pub mod say;
+pub mod screen;
 
 use std::io::{BufRead, IsTerminal, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use args::{Cli, Command, Who};
@@ -18,7 +20,6 @@ use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::agent::{Chat, ChatError, Opening, Update};
 use crate::connection::Options;
-use crate::content::{CONTENT_TYPE, Content};
 use crate::stream::Login;
 
 /// How long a command may wait for its outcome.
@@ -54,13 +55,21 @@ pub async fn run(cli: Cli) -> Outcome {
         updates,
         quiet: quiet(cli.command.as_ref()),
         json: json(cli.command.as_ref()),
+        held: Mutex::new(None),
     };
     let outcome = match cli.command {
+        None if !cli.lines && whole_screen() => screen::run(&mut desk).await,
         None => line::converse(&mut desk).await,
         Some(command) => desk.carry_out(command).await,
     };
     desk.chat.close().await;
     outcome
+}
+
+/// Somebody sits there and sees it all.
+fn whole_screen() -> bool {
+    let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
+    std::io::stdin().is_terminal() && std::io::stdout().is_terminal() && !dumb
 }
 
 /// Output for scripts is not mixed with remarks.
@@ -106,6 +115,7 @@ fn opening(who: &Who) -> Outcome<Opening> {
             },
             endpoint: who.endpoint().map_err(Failed::new)?,
             extra_roots: who.extra_roots.clone(),
+            proxy: who.proxy.clone(),
         },
         folder,
         passphrase,
@@ -142,6 +152,8 @@ pub(crate) struct Desk {
     pub(crate) updates: UnboundedReceiver<Update>,
     quiet: bool,
     json: bool,
+    /// What is printed while the whole screen is somebody else's.
+    held: Mutex<Option<Vec<String>>>,
 }
 
 impl Desk {
@@ -180,6 +192,27 @@ impl Desk {
             Command::Plain { to, text } => self.plain(to.into(), &text).await,
             Command::Read { room, follow, json } => self.read(room, follow, json).await,
         }
+    }
+
+    /// One line of output, wherever it goes.
+    pub(crate) fn print(&self, line: &str) {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        match &mut *held {
+            Some(lines) => lines.push(line.to_owned()),
+            None => print_line(line),
+        }
+    }
+
+    /// Keeps what is printed, until it is taken, or prints it again.
+    pub(crate) fn hold_output(&self, hold: bool) {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        *held = hold.then(Vec::new);
+    }
+
+    /// What was printed since it was last taken.
+    pub(crate) fn take_output(&self) -> Vec<String> {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        held.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// Runs a verb of the engine.
@@ -251,7 +284,7 @@ impl Desk {
     async fn rooms(&mut self) -> Outcome {
         for room in self.ask(|engine, _| engine.rooms()).await? {
             let name = room.name.as_deref().unwrap_or("(no name)");
-            print_line(&format!(
+            self.print(&format!(
                 "{}  {name}  epoch {}, entry {}",
                 room.room, room.epoch, room.seq
             ));
@@ -396,13 +429,7 @@ impl Desk {
         room: &BareJid,
         text: &str,
     ) -> Outcome<comity_mls_engine::MessageId> {
-        let own = self.chat.account().clone();
-        let content = Content::text(own, room.clone(), std::time::SystemTime::now(), text);
-        let padding: [u8; 32] = comity_net::random::bytes();
-        let bytes = content.seal(&padding[..usize::from(padding[0] % 32)]);
-        let room = room.clone();
-        self.ask(move |engine, now| engine.send(&room, CONTENT_TYPE, &bytes, now))
-            .await
+        Ok(self.chat.say(room, text).await?)
     }
 
     async fn send_all(&mut self, room: BareJid, text: Option<String>) -> Outcome {

@@ -7,6 +7,7 @@ use crate::keys::KeyFault;
 use crate::store::StoreError;
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum Error {
     /// Open the engine anew: what it holds in memory may not be what was written.
     #[error(transparent)]

@@ -8,6 +8,7 @@ use uuid::Uuid;
 use crate::content::MessageId;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Event {
     /// This device exists for the Authentication Service now, its KeyPackages are published, and
     /// others can invite it.
@@ -126,6 +127,7 @@ pub struct InvitedDevice {
 
 /// What was refused for good.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Refused {
     Enrolment,
     Session,
@@ -152,6 +154,7 @@ pub struct Item {
 
 #[derive(Clone, Debug, PartialEq, Eq, MlsSize, MlsEncode, MlsDecode)]
 #[repr(u8)]
+#[non_exhaustive]
 pub enum What {
     Message(Message) = 1,
     /// Who is in the room when this device comes to it.
@@ -225,6 +228,7 @@ pub struct Unreadable {
 
 /// Signs of a lying server or a broken peer. The engine never believes what it warns of.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum Warning {
     #[error(
         "entry {seq} does not continue the room's log: the server changed or dropped something"

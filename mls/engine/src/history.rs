@@ -16,6 +16,7 @@ pub const MAX_HISTORY: usize = 1_000;
 
 /// How a room stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RoomInfo {
     pub room: BareJid,
     pub name: Option<String>,
@@ -30,6 +31,7 @@ pub struct RoomInfo {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum RoomState {
     /// Made here, not yet accepted by its hub.
     Creating,

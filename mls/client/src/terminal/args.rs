@@ -7,6 +7,7 @@ use comity_net::dns::order::Start;
 use comity_xmpp::jid::BareJid;
 
 use crate::connection::Endpoint;
+use crate::proxy::Proxy;
 
 /// Chat that is encrypted by default, across domains and devices.
 #[derive(Parser, Debug)]
@@ -14,6 +15,9 @@ use crate::connection::Endpoint;
 pub struct Cli {
     #[command(flatten)]
     pub who: Who,
+    /// Without a command: line by line even on a terminal, rather than on the whole screen
+    #[arg(long)]
+    pub lines: bool,
     #[command(subcommand)]
     pub command: Option<Command>,
 }
@@ -42,6 +46,10 @@ pub struct Who {
     /// Believe certificates of this CA (PEM) too; may be given several times
     #[arg(long = "ca", env = "COMITY_CA", value_delimiter = ':')]
     pub extra_roots: Vec<PathBuf>,
+    /// Connect through this SOCKS5 proxy, socks5://[USER:PASSWORD@]HOST:PORT, and ask no DNS; without
+    /// --server it is asked for the account's domain, port 5222
+    #[arg(long, env = "COMITY_PROXY")]
+    pub proxy: Option<Proxy>,
     /// What this device is called in the account's list of devices
     #[arg(long, default_value = "comity-chat")]
     pub device_name: String,

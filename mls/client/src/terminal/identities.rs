@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::args::{DeviceCommand, Verification};
-use super::{Desk, Failed, Outcome, print_line, qr, say};
+use super::{Desk, Failed, Outcome, qr, say};
 use crate::content;
 
 /// Nothing new for so long: the device has caught up with its rooms.
@@ -87,12 +87,12 @@ impl Desk {
     ) -> Outcome {
         let Some(account) = account else {
             let code = self.code(room, None).await?;
-            print_code(&code, "everybody in this room", json);
+            self.print_code(&code, "everybody in this room", json);
             return Ok(());
         };
         for device in self.devices_of(room, &account, device.as_deref()).await? {
             let code = self.code(room, Some(device.clone())).await?;
-            print_code(&code, &say::name(&device), json);
+            self.print_code(&code, &say::name(&device), json);
         }
         Ok(())
     }
@@ -142,10 +142,10 @@ impl Desk {
                     "device": device.id().to_string(),
                     "trust": trust_word(&member.trust),
                 });
-                print_line(&object.to_string());
+                self.print(&object.to_string());
             } else {
                 let (mark, words) = (trust_mark(&member.trust), trust_words(&member.trust));
-                print_line(&format!("{mark} {}  {words}", say::name(&device)));
+                self.print(&format!("{mark} {}  {words}", say::name(&device)));
             }
         }
         Ok(())
@@ -164,7 +164,9 @@ impl Desk {
         let devices = self.own_devices().await?;
         match command {
             None => {
-                devices.iter().for_each(|device| print_device(device, json));
+                for device in &devices {
+                    self.print_device(device, json);
+                }
                 Ok(())
             }
             Some(DeviceCommand::Code { device }) => {
@@ -187,7 +189,7 @@ impl Desk {
 
     pub(crate) async fn device_code(&self, id: Uuid, json: bool) -> Outcome {
         let code = self.ask(move |engine, _| engine.device_code(id)).await?;
-        print_code(&code, &format!("your device {id}"), json);
+        self.print_code(&code, &format!("your device {id}"), json);
         Ok(())
     }
 
@@ -232,6 +234,41 @@ impl Desk {
     }
 }
 
+impl Desk {
+    fn print_code(&self, code: &VerificationCode, with: &str, json: bool) {
+        if json {
+            let object = json!({
+                "type": "code",
+                "room": code.room.as_ref().map(BareJid::as_str),
+                "account": code.with.as_ref().map(|device| device.account.clone()),
+                "device": code.with.as_ref().map(|device| device.id().to_string()),
+                "epoch": code.epoch,
+                "code": code.digits,
+                "uri": code.uri,
+            });
+            return self.print(&object.to_string());
+        }
+        for line in code_lines(code, with) {
+            self.print(&line);
+        }
+    }
+
+    fn print_device(&self, device: &OwnDevice, json: bool) {
+        let registered = content::stamp(device.registered);
+        if json {
+            let object = json!({
+                "type": "device",
+                "device": device.id.to_string(),
+                "name": device.name,
+                "registered": registered,
+                "state": state_word(device.state),
+            });
+            return self.print(&object.to_string());
+        }
+        self.print(&device_line(device));
+    }
+}
+
 /// A device by the beginning of its id or by its name.
 pub(crate) fn find(devices: &[OwnDevice], text: &str) -> Outcome<Uuid> {
     let fits = |device: &&OwnDevice| device.id.to_string().starts_with(text) || device.name == text;
@@ -242,24 +279,6 @@ pub(crate) fn find(devices: &[OwnDevice], text: &str) -> Outcome<Uuid> {
         _ => Err(Failed::new(format!(
             "several devices are meant by {text:?}: give more of the id"
         ))),
-    }
-}
-
-fn print_code(code: &VerificationCode, with: &str, json: bool) {
-    if json {
-        let object = json!({
-            "type": "code",
-            "room": code.room.as_ref().map(BareJid::as_str),
-            "account": code.with.as_ref().map(|device| device.account.clone()),
-            "device": code.with.as_ref().map(|device| device.id().to_string()),
-            "epoch": code.epoch,
-            "code": code.digits,
-            "uri": code.uri,
-        });
-        return print_line(&object.to_string());
-    }
-    for line in code_lines(code, with) {
-        print_line(&line);
     }
 }
 
@@ -277,21 +296,6 @@ pub fn code_lines(code: &VerificationCode, with: &str) -> Vec<String> {
          give it back with the command that asked for it."
     ));
     lines
-}
-
-fn print_device(device: &OwnDevice, json: bool) {
-    let registered = content::stamp(device.registered);
-    if json {
-        let object = json!({
-            "type": "device",
-            "device": device.id.to_string(),
-            "name": device.name,
-            "registered": registered,
-            "state": state_word(device.state),
-        });
-        return print_line(&object.to_string());
-    }
-    print_line(&device_line(device));
 }
 
 /// One of one's own devices in a line.
@@ -364,6 +368,7 @@ fn trust_word(trust: &Trust) -> &'static str {
 /// One line for an event about identities.
 pub(crate) fn event(event: &Event) -> Option<String> {
     Some(match event {
+        Event::OwnDevices => return None,
         Event::OwnDevice {
             id, revoked: true, ..
         } => {
@@ -395,7 +400,8 @@ pub(crate) fn event(event: &Event) -> Option<String> {
              compared",
             say::name(device)
         ),
-        _ => return None,
+        // Of a newer engine: better said badly than not at all.
+        other => format!("{other:?}"),
     })
 }
 

@@ -8,7 +8,7 @@ use super::identities::{device_line, find};
 use super::{Desk, Failed, Outcome, print_line, shown};
 use crate::agent::Update;
 
-const HELP: &str = "\
+pub(super) const HELP: &str = "\
 /rooms               the rooms this device is in
 /room ROOM           go to a room, by address or name
 /talk ACCOUNT        go to the direct conversation with somebody
@@ -63,7 +63,11 @@ pub(crate) async fn converse(desk: &mut Desk) -> Outcome {
 }
 
 /// One line. False: the person has had enough.
-async fn obey(desk: &mut Desk, current: &mut Option<BareJid>, line: &str) -> Outcome<bool> {
+pub(super) async fn obey(
+    desk: &mut Desk,
+    current: &mut Option<BareJid>,
+    line: &str,
+) -> Outcome<bool> {
     let (word, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
     let rest = rest.trim();
     let here = || {
@@ -73,7 +77,7 @@ async fn obey(desk: &mut Desk, current: &mut Option<BareJid>, line: &str) -> Out
     };
     match word {
         "" => {}
-        "/help" => HELP.lines().for_each(print_line),
+        "/help" => HELP.lines().for_each(|line| desk.print(line)),
         "/quit" => return Ok(false),
         "/rooms" => desk.rooms().await?,
         "/room" => *current = Some(desk.room(rest).await?),
@@ -162,7 +166,7 @@ async fn devices(desk: &mut Desk, rest: &str) -> Outcome {
             desk.ask(Engine::refresh_devices).await?;
             known
                 .iter()
-                .for_each(|device| print_line(&device_line(device)));
+                .for_each(|device| desk.print(&device_line(device)));
             Ok(())
         }
         "code" => desk.device_code(find(&known, device)?, false).await,

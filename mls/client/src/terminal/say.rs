@@ -51,13 +51,6 @@ pub fn event(event: &Event) -> Option<String> {
                 .unwrap_or_default();
             format!("{room}{} refused: {why}", refused(what))
         }
-        other @ (Event::OwnDevice { .. }
-        | Event::OwnDevices
-        | Event::DeviceConfirmed { .. }
-        | Event::Inviting { .. }
-        | Event::Verified { .. }
-        | Event::VerificationLost { .. }
-        | Event::UnverifiedDevice { .. }) => return super::identities::event(other),
         Event::RoomStopped { room, seq, why } => {
             format!("{room} cannot go on here, at entry {seq}: {why}")
         }
@@ -69,6 +62,7 @@ pub fn event(event: &Event) -> Option<String> {
             room: None,
             warning,
         } => format!("WARNING: {warning}"),
+        other => return super::identities::event(other),
     })
 }
 
@@ -94,6 +88,7 @@ fn refused(what: &Refused) -> String {
         Refused::Proposals => "the pending proposals were".to_owned(),
         Refused::Message(id) => format!("your message {} was", id.0),
         Refused::Lookup => "the lookup was".to_owned(),
+        other => format!("{other:?} was"),
     }
 }
 
@@ -114,6 +109,7 @@ pub fn item(room: &BareJid, item: &Item) -> String {
                 unreadable.sender, unreadable.why
             )
         }
+        other => format!("* {other:?}"),
     };
     format!("[{time}] {room} {what}")
 }
@@ -163,6 +159,7 @@ pub fn item_json(room: &BareJid, item: &Item) -> Value {
         What::Unreadable(unreadable) => {
             json!({"type": "unreadable", "from": unreadable.sender, "why": unreadable.why})
         }
+        other => json!({"type": "other", "text": format!("{other:?}")}),
     };
     if let (Value::Object(object), Value::Object(detail)) = (&mut object, detail) {
         object.extend(detail);

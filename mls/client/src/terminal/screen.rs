@@ -1,0 +1,361 @@
+//! The conversation on the whole screen: rooms with what is unread, what is said, who is there and
+//! who of them is verified. The commands are those of the line mode.
+
+mod draw;
+mod model;
+
+use std::time::Duration;
+
+use comity_mls_engine::{Engine, Event, Item, RoomState, What};
+use comity_xmpp::jid::BareJid;
+use ratatui::crossterm::event::{self, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+use tokio::sync::mpsc;
+
+use super::identities::{trust_mark, trust_words};
+use super::{Desk, Failed, Outcome, line, say};
+use crate::agent::Update;
+use model::{Line, MAX_LINES, Member, Model, Tone};
+
+/// Keys waiting to be looked at.
+const KEYS: usize = 256;
+/// Updates taken in before the screen is drawn again.
+const MAX_AT_ONCE: usize = 256;
+/// How often the thread that reads keys looks whether it is still wanted.
+const GLANCE: Duration = Duration::from_millis(200);
+/// Lines of history read at a time.
+const PAGE: usize = 500;
+
+const KEYS_HELP: &str = "\
+Enter                send, or carry out a command
+Tab, Shift-Tab       next room, room before
+Page Up, Page Down   scroll
+Up, Down             what was typed before
+F1 help   F2 members   F3 your devices   F4 alerts
+Ctrl-F               look for what is typed, in all rooms
+Esc                  close what is over the rooms
+Ctrl-C               end
+
+✔ verified here   ~ verified in another room   ✘ keys changed since   · this device
+";
+
+/// Runs until the person has had enough.
+pub(crate) async fn run(desk: &mut Desk) -> Outcome {
+    let mut terminal = ratatui::try_init().map_err(Failed::new)?;
+    desk.hold_output(true);
+    let outcome = converse(desk, &mut terminal).await;
+    desk.hold_output(false);
+    ratatui::restore();
+    outcome
+}
+
+/// Keys come from a thread of their own: reading them waits.
+fn keys() -> mpsc::Receiver<event::Event> {
+    let (sender, keys) = mpsc::channel(KEYS);
+    std::thread::spawn(move || {
+        while !sender.is_closed() {
+            match event::poll(GLANCE) {
+                Ok(true) => {
+                    let read = event::read().ok();
+                    if read.is_none_or(|event| sender.blocking_send(event).is_err()) {
+                        return;
+                    }
+                }
+                Ok(false) => {}
+                Err(_) => return,
+            }
+        }
+    });
+    keys
+}
+
+async fn converse(desk: &mut Desk, terminal: &mut ratatui::DefaultTerminal) -> Outcome {
+    let mut screen = Screen {
+        model: Model::new(desk.chat.account()),
+    };
+    screen.load(desk).await?;
+    let mut keys = keys();
+    loop {
+        terminal
+            .draw(|frame| draw::draw(frame, &screen.model))
+            .map_err(Failed::new)?;
+        tokio::select! {
+            event = keys.recv() => match event {
+                Some(event) => if !screen.event(desk, event).await? {
+                    return Ok(());
+                },
+                None => return Err(Failed::new("the terminal is gone")),
+            },
+            update = desk.updates.recv() => {
+                let Some(update) = update else { return Err(Failed::new("the chat has ended")) };
+                screen.update(desk, update).await?;
+                for _ in 0..MAX_AT_ONCE {
+                    let Ok(update) = desk.updates.try_recv() else { break };
+                    screen.update(desk, update).await?;
+                }
+            }
+        }
+    }
+}
+
+struct Screen {
+    model: Model,
+}
+
+impl Screen {
+    /// The rooms, their history and members, as the store has them.
+    async fn load(&mut self, desk: &Desk) -> Outcome {
+        self.refresh_rooms(desk).await?;
+        let rooms: Vec<BareJid> = self.model.rooms.iter().map(|r| r.address.clone()).collect();
+        for room in rooms {
+            let mut after = 0;
+            loop {
+                let at = room.clone();
+                let history = move |engine: &mut Engine, _| engine.history(&at, after, PAGE);
+                let page = desk.ask(history).await?;
+                let Some(last) = page.last() else { break };
+                after = last.seq;
+                for item in &page {
+                    self.item(&room, item);
+                }
+            }
+            self.refresh_members(desk, &room).await?;
+        }
+        self.seen(desk).await
+    }
+
+    /// Which rooms there are, and what is unread of them.
+    async fn refresh_rooms(&mut self, desk: &Desk) -> Outcome {
+        for info in desk.ask(|engine, _| engine.rooms()).await? {
+            let room = self.model.room(&info.room);
+            let with = info.direct_with.as_ref().map(BareJid::as_str);
+            let title = info.name.as_deref().or(with).unwrap_or(info.room.as_str());
+            room.title = super::clean::clean(title);
+            room.last = room.last.max(info.read);
+            room.standing = match info.state {
+                RoomState::Creating => " [being made]",
+                RoomState::Awaiting => " [waiting to be let in]",
+                RoomState::Leaving => " [leaving]",
+                RoomState::Left => " [left]",
+                RoomState::Stopped => " [stopped]",
+                _ => "",
+            };
+        }
+        Ok(())
+    }
+
+    async fn refresh_members(&mut self, desk: &Desk, room: &BareJid) -> Outcome {
+        let members = desk.trust(room).await?;
+        self.model.room(room).members = members
+            .iter()
+            .map(|member| {
+                let device = comity_mls_engine::Device::from(&member.member);
+                Member {
+                    mark: trust_mark(&member.trust),
+                    name: super::clean::clean(&say::name(&device)),
+                    words: trust_words(&member.trust),
+                    changed: matches!(member.trust, comity_mls_engine::Trust::Changed { .. }),
+                }
+            })
+            .collect();
+        Ok(())
+    }
+
+    /// The room on the screen has been read as far as it goes.
+    async fn seen(&mut self, desk: &Desk) -> Outcome {
+        let Some(room) = self.model.current_mut() else {
+            return Ok(());
+        };
+        room.unread = 0;
+        let (at, last) = (room.address.clone(), room.last);
+        desk.ask(move |engine, now| engine.mark_read(&at, last, now))
+            .await
+    }
+
+    /// A line of a room's history.
+    fn item(&mut self, room: &BareJid, item: &Item) {
+        let current = self.model.is_current(room);
+        let own = self.model.account.clone();
+        let (tone, counts) = match &item.what {
+            What::Message(message) if message.sender.account == own => (Tone::Own, false),
+            What::Message(_) => (Tone::Said, true),
+            What::Unreadable(_) => (Tone::Alert, true),
+            _ => (Tone::Change, false),
+        };
+        let text = say::item(room, item);
+        // The room stands above; the line needs it not.
+        let text = text.replacen(&format!(" {room}"), "", 1);
+        let view = self.model.room(room);
+        let new = item.seq > view.last;
+        view.last = view.last.max(item.seq);
+        if counts && new && !current {
+            view.unread += 1;
+        }
+        view.push(Line::new(tone, &text));
+    }
+
+    async fn update(&mut self, desk: &mut Desk, update: Update) -> Outcome {
+        match update {
+            Update::Online(jid) => self.model.connection = format!("online as {jid}"),
+            Update::Offline { why, last } => {
+                self.model.connection = "offline".to_owned();
+                self.model.say(Tone::Alert, &format!("offline: {why}"));
+                if last {
+                    return Err(Failed::new(why));
+                }
+            }
+            Update::Plain { from, body } => {
+                let text = format!("{from} (not encrypted): {body}");
+                self.model.say(Tone::Said, &text);
+            }
+            Update::Engine(Event::Item { room, item }) => {
+                self.item(&room, &item);
+                if !matches!(item.what, What::Message(_)) {
+                    self.refresh_members(desk, &room).await?;
+                }
+                if self.model.is_current(&room) {
+                    self.seen(desk).await?;
+                }
+            }
+            Update::Engine(event) => self.event_of_engine(desk, &event).await?,
+        }
+        Ok(())
+    }
+
+    async fn event_of_engine(&mut self, desk: &Desk, event: &Event) -> Outcome {
+        self.refresh_rooms(desk).await?;
+        let room = match event {
+            Event::Verified { room, .. }
+            | Event::VerificationLost { room, .. }
+            | Event::UnverifiedDevice { room, .. }
+            | Event::RoomJoined { room, .. }
+            | Event::RoomCreated { room }
+            | Event::RoomLeft { room, .. }
+            | Event::Inviting { room, .. }
+            | Event::RoomStopped { room, .. } => Some(room),
+            Event::Warning { room, .. } => room.as_ref(),
+            _ => None,
+        };
+        let Some(words) = say::event(event) else {
+            return Ok(());
+        };
+        let alert = words.starts_with("WARNING") || matches!(event, Event::RoomStopped { .. });
+        let tone = if alert { Tone::Alert } else { Tone::Change };
+        if let Some(room) = room {
+            self.model
+                .room(room)
+                .push(Line::new(tone, &format!("! {words}")));
+            self.refresh_members(desk, room).await?;
+        }
+        match alert {
+            true => self.model.alert(&words),
+            false => self.model.say(tone, &words),
+        }
+        Ok(())
+    }
+
+    /// A key or something else of the terminal. False: the end.
+    async fn event(&mut self, desk: &mut Desk, event: event::Event) -> Outcome<bool> {
+        match event {
+            event::Event::Key(key) if key.kind != KeyEventKind::Release => {
+                self.key(desk, key).await
+            }
+            event::Event::Paste(text) => {
+                text.chars().for_each(|c| self.model.type_char(c));
+                Ok(true)
+            }
+            _ => Ok(true),
+        }
+    }
+
+    async fn key(&mut self, desk: &mut Desk, key: KeyEvent) -> Outcome<bool> {
+        let model = &mut self.model;
+        let control = key.modifiers.contains(KeyModifiers::CONTROL);
+        match key.code {
+            KeyCode::Char('c' | 'q') if control => return Ok(false),
+            KeyCode::Char('f') if control => {
+                let text = model.take_input();
+                model.search(&text);
+            }
+            KeyCode::Char('u') if control => drop(model.take_input()),
+            KeyCode::Char(c) if !control => model.type_char(c),
+            KeyCode::Backspace => model.erase(true),
+            KeyCode::Delete => model.erase(false),
+            KeyCode::Left => model.cursor = model.cursor.saturating_sub(1),
+            KeyCode::Right => model.cursor = (model.cursor + 1).min(model.input.len()),
+            KeyCode::Home => model.cursor = 0,
+            KeyCode::End => model.cursor = model.input.len(),
+            KeyCode::Up => model.recall(true),
+            KeyCode::Down => model.recall(false),
+            KeyCode::PageUp => model.scroll(true, 10),
+            KeyCode::PageDown => model.scroll(false, 10),
+            KeyCode::Esc => {
+                model.overlay = None;
+                model.notice = None;
+            }
+            KeyCode::Tab | KeyCode::BackTab => {
+                model.turn(key.code == KeyCode::Tab);
+                self.seen(desk).await?;
+            }
+            KeyCode::F(1) => model.show("help", help()),
+            KeyCode::F(2) => model.show_members = !model.show_members,
+            KeyCode::F(3) => self.obey(desk, "/devices").await?,
+            KeyCode::F(4) => model.show_alerts(),
+            KeyCode::Enter => {
+                let text = model.take_input();
+                if text.trim() == "/quit" {
+                    return Ok(false);
+                }
+                model.overlay = None;
+                self.obey(desk, text.trim()).await?;
+            }
+            _ => {}
+        }
+        Ok(true)
+    }
+
+    /// A message or a command, in the room on the screen.
+    async fn obey(&mut self, desk: &mut Desk, text: &str) -> Outcome {
+        if text == "/help" {
+            self.model.show("help", help());
+            return Ok(());
+        }
+        if let Some(wanted) = text.strip_prefix("/search ") {
+            self.model.search(wanted.trim());
+            return Ok(());
+        }
+        let mut current = self.model.current().map(|room| room.address.clone());
+        self.model.notice = None;
+        let outcome = line::obey(desk, &mut current, text).await;
+        let said = desk.take_output();
+        match said.as_slice() {
+            [] => {}
+            [one] => self.model.say(Tone::Change, one),
+            _ => self.model.show(text, said),
+        }
+        if let Err(error) = outcome {
+            self.model.say(Tone::Alert, &format!("not done: {error}"));
+        }
+        self.refresh_rooms(desk).await?;
+        if let Some(room) = current {
+            self.model.select(&room);
+            self.refresh_members(desk, &room).await?;
+        }
+        // Commands of the line mode fill the terminal's own scrollback; here there is a limit.
+        debug_assert!(
+            self.model
+                .rooms
+                .iter()
+                .all(|room| room.lines.len() <= MAX_LINES)
+        );
+        Ok(())
+    }
+}
+
+fn help() -> Vec<String> {
+    let keys = KEYS_HELP.lines();
+    let search = std::iter::once("/search TEXT         what was said, in all rooms");
+    keys.chain(line::HELP.lines())
+        .chain(search)
+        .map(str::to_owned)
+        .collect()
+}

@@ -1,0 +1,351 @@
+//! What the screen shows, without a terminal: rooms and their lines, who is in them, what was typed.
+
+use std::collections::VecDeque;
+
+use comity_xmpp::jid::BareJid;
+
+use crate::terminal::clean::clean;
+
+/// Lines of one room that can be scrolled back to.
+pub(super) const MAX_LINES: usize = 5_000;
+/// Alerts kept.
+const MAX_ALERTS: usize = 200;
+/// Characters that can be typed.
+const MAX_INPUT: usize = 16 * 1024;
+/// Lines that were sent, to be fetched back.
+const MAX_RECALLED: usize = 100;
+
+/// How a line is drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tone {
+    Said,
+    Own,
+    /// Who came, went, changed keys.
+    Change,
+    /// A sign of a lying server or an intruder.
+    Alert,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Line {
+    pub(super) tone: Tone,
+    pub(super) text: String,
+}
+
+impl Line {
+    pub(super) fn new(tone: Tone, text: &str) -> Self {
+        Self {
+            tone,
+            text: clean(text),
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Member {
+    pub(super) mark: char,
+    pub(super) name: String,
+    pub(super) words: String,
+    pub(super) changed: bool,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Room {
+    pub(super) address: BareJid,
+    pub(super) title: String,
+    /// Its standing, if it is not simply usable.
+    pub(super) standing: &'static str,
+    pub(super) unread: usize,
+    pub(super) lines: VecDeque<Line>,
+    pub(super) members: Vec<Member>,
+    /// The last entry of the log among the lines.
+    pub(super) last: u64,
+    /// Lines between the end and the lowest that is shown.
+    pub(super) back: usize,
+}
+
+impl Room {
+    pub(super) fn new(address: BareJid) -> Self {
+        Self {
+            title: address.to_string(),
+            address,
+            standing: "",
+            unread: 0,
+            lines: VecDeque::new(),
+            members: Vec::new(),
+            last: 0,
+            back: 0,
+        }
+    }
+
+    pub(super) fn push(&mut self, line: Line) {
+        if self.lines.len() >= MAX_LINES {
+            self.lines.pop_front();
+        }
+        self.lines.push_back(line);
+        // Who reads further up is not moved.
+        if self.back > 0 {
+            self.back += 1;
+        }
+    }
+}
+
+/// Something over the rooms: help, codes, devices, what was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Overlay {
+    pub(super) title: String,
+    pub(super) lines: Vec<String>,
+    pub(super) top: usize,
+}
+
+#[derive(Debug)]
+pub(super) struct Model {
+    pub(super) account: String,
+    pub(super) connection: String,
+    pub(super) rooms: Vec<Room>,
+    pub(super) selected: usize,
+    pub(super) show_members: bool,
+    pub(super) input: Vec<char>,
+    pub(super) cursor: usize,
+    recalled: VecDeque<String>,
+    recall: usize,
+    pub(super) overlay: Option<Overlay>,
+    pub(super) notice: Option<Line>,
+    pub(super) alerts: VecDeque<String>,
+    /// Alerts the person has not looked at.
+    pub(super) unseen_alerts: usize,
+}
+
+impl Model {
+    pub(super) fn new(account: &BareJid) -> Self {
+        Self {
+            account: account.to_string(),
+            connection: "connecting".to_owned(),
+            rooms: Vec::new(),
+            selected: 0,
+            show_members: true,
+            input: Vec::new(),
+            cursor: 0,
+            recalled: VecDeque::new(),
+            recall: 0,
+            overlay: None,
+            notice: None,
+            alerts: VecDeque::new(),
+            unseen_alerts: 0,
+        }
+    }
+
+    pub(super) fn current(&self) -> Option<&Room> {
+        self.rooms.get(self.selected)
+    }
+
+    pub(super) fn current_mut(&mut self) -> Option<&mut Room> {
+        self.rooms.get_mut(self.selected)
+    }
+
+    /// The room of that address, made if it is not there.
+    pub(super) fn room(&mut self, address: &BareJid) -> &mut Room {
+        let place = self.rooms.iter().position(|room| room.address == *address);
+        let place = place.unwrap_or_else(|| {
+            self.rooms.push(Room::new(address.clone()));
+            self.rooms.len() - 1
+        });
+        &mut self.rooms[place]
+    }
+
+    pub(super) fn is_current(&self, address: &BareJid) -> bool {
+        self.current().is_some_and(|room| room.address == *address)
+    }
+
+    pub(super) fn select(&mut self, address: &BareJid) {
+        if let Some(place) = self.rooms.iter().position(|room| room.address == *address) {
+            self.selected = place;
+            self.rooms[place].unread = 0;
+        }
+    }
+
+    /// The next room, or the one before.
+    pub(super) fn turn(&mut self, forward: bool) {
+        let count = self.rooms.len();
+        if count == 0 {
+            return;
+        }
+        let step = if forward { 1 } else { count - 1 };
+        self.selected = (self.selected + step) % count;
+        self.rooms[self.selected].unread = 0;
+    }
+
+    pub(super) fn scroll(&mut self, up: bool, by: usize) {
+        if let Some(overlay) = &mut self.overlay {
+            let last = overlay.lines.len().saturating_sub(1);
+            overlay.top = match up {
+                true => overlay.top.saturating_sub(by),
+                false => (overlay.top + by).min(last),
+            };
+        } else if let Some(room) = self.current_mut() {
+            let last = room.lines.len().saturating_sub(1);
+            room.back = match up {
+                true => (room.back + by).min(last),
+                false => room.back.saturating_sub(by),
+            };
+        }
+    }
+
+    pub(super) fn show(&mut self, title: &str, lines: Vec<String>) {
+        self.overlay = Some(Overlay {
+            title: title.to_owned(),
+            lines: lines.iter().map(|line| clean(line)).collect(),
+            top: 0,
+        });
+    }
+
+    pub(super) fn say(&mut self, tone: Tone, text: &str) {
+        self.notice = Some(Line::new(tone, text));
+    }
+
+    /// Something a person must not miss.
+    pub(super) fn alert(&mut self, text: &str) {
+        let line = Line::new(Tone::Alert, text);
+        if self.alerts.len() >= MAX_ALERTS {
+            self.alerts.pop_front();
+        }
+        self.alerts.push_back(line.text.clone());
+        self.unseen_alerts += 1;
+        self.notice = Some(line);
+    }
+
+    pub(super) fn show_alerts(&mut self) {
+        self.unseen_alerts = 0;
+        let lines = match self.alerts.is_empty() {
+            true => vec!["nothing to warn of".to_owned()],
+            false => self.alerts.iter().rev().cloned().collect(),
+        };
+        self.show("alerts, newest first", lines);
+    }
+
+    /// The lines of all rooms that contain a text, newest first in each.
+    pub(super) fn search(&mut self, text: &str) {
+        let wanted = text.to_lowercase();
+        let mut found = Vec::new();
+        for room in &self.rooms {
+            let hits = room.lines.iter().rev();
+            let hits = hits.filter(|line| line.text.to_lowercase().contains(&wanted));
+            found.extend(hits.map(|line| format!("{}: {}", room.title, line.text)));
+        }
+        if found.is_empty() {
+            found.push("nowhere".to_owned());
+        }
+        self.show(&format!("where “{text}” was said"), found);
+    }
+
+    pub(super) fn type_char(&mut self, c: char) {
+        if self.input.len() < MAX_INPUT && !c.is_control() {
+            self.input.insert(self.cursor, c);
+            self.cursor += 1;
+        }
+    }
+
+    pub(super) fn erase(&mut self, before: bool) {
+        if before && self.cursor > 0 {
+            self.cursor -= 1;
+            self.input.remove(self.cursor);
+        } else if !before && self.cursor < self.input.len() {
+            self.input.remove(self.cursor);
+        }
+    }
+
+    /// What was typed, which is gone from the input then.
+    pub(super) fn take_input(&mut self) -> String {
+        let text: String = std::mem::take(&mut self.input).into_iter().collect();
+        self.cursor = 0;
+        if !text.is_empty() {
+            if self.recalled.len() >= MAX_RECALLED {
+                self.recalled.pop_front();
+            }
+            self.recalled.push_back(text.clone());
+        }
+        self.recall = self.recalled.len();
+        text
+    }
+
+    /// What was sent before, or after that.
+    pub(super) fn recall(&mut self, back: bool) {
+        self.recall = match back {
+            true => self.recall.saturating_sub(1),
+            false => (self.recall + 1).min(self.recalled.len()),
+        };
+        let text = self.recalled.get(self.recall).cloned().unwrap_or_default();
+        self.input = text.chars().collect();
+        self.cursor = self.input.len();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn model() -> Model {
+        let jid = |text: &str| BareJid::parse(text).unwrap();
+        let mut model = Model::new(&jid("alice@a.example"));
+        model.room(&jid("~one@a.example"));
+        model.room(&jid("~two@a.example"));
+        model
+    }
+
+    #[test]
+    fn rooms_are_turned_through_and_nobody_who_reads_above_is_moved() {
+        let mut model = model();
+        model.turn(false);
+        assert_eq!(model.selected, 1);
+        model.rooms[0].unread = 3;
+        model.turn(true);
+        assert_eq!((model.selected, model.rooms[0].unread), (0, 0));
+        for n in 0..10 {
+            let line = Line::new(Tone::Said, &format!("{n}\u{1b}[2J"));
+            assert!(!line.text.contains('\u{1b}'));
+            model.rooms[0].push(line);
+        }
+        model.scroll(true, 4);
+        model.rooms[0].push(Line::new(Tone::Said, "more"));
+        assert_eq!(model.rooms[0].back, 5);
+        model.scroll(false, 100);
+        assert_eq!(model.rooms[0].back, 0);
+        for _ in 0..MAX_LINES {
+            model.rooms[0].push(Line::new(Tone::Said, "many"));
+        }
+        assert_eq!(model.rooms[0].lines.len(), MAX_LINES);
+    }
+
+    #[test]
+    fn what_is_typed_can_be_mended_and_fetched_back() {
+        let mut model = model();
+        "hallo".chars().for_each(|c| model.type_char(c));
+        model.erase(true);
+        model.cursor = 1;
+        model.erase(false);
+        model.type_char('e');
+        model.type_char('\u{1b}');
+        assert_eq!(model.take_input(), "hell");
+        assert_eq!(model.take_input(), "");
+        model.recall(true);
+        assert_eq!(model.input.iter().collect::<String>(), "hell");
+        model.recall(false);
+        assert!(model.input.is_empty());
+    }
+
+    #[test]
+    fn what_was_said_is_found_in_all_rooms() {
+        let mut model = model();
+        model.rooms[0].push(Line::new(Tone::Said, "Tea at five"));
+        model.rooms[1].push(Line::new(Tone::Said, "no tea for me"));
+        model.search("TEA");
+        assert_eq!(model.overlay.as_ref().unwrap().lines.len(), 2);
+        model.search("coffee");
+        assert_eq!(model.overlay.as_ref().unwrap().lines, ["nowhere"]);
+        model.alert("the server lies");
+        assert_eq!(model.unseen_alerts, 1);
+        model.show_alerts();
+        assert_eq!(model.unseen_alerts, 0);
+        assert_eq!(model.overlay.unwrap().lines, ["the server lies"]);
+    }
+}

@@ -127,6 +127,7 @@ fn options(home: &Home, local: &str) -> Options {
         },
         endpoint: Some(home.c2s().into()),
         extra_roots: home.roots(),
+        proxy: None,
     }
 }
 

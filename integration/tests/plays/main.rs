@@ -14,4 +14,5 @@ mod key_packages;
 mod licences;
 mod outage;
 mod quickstart;
+mod screen;
 mod two_domains;

@@ -181,9 +181,7 @@ impl Screen {
             What::Unreadable(_) => (Tone::Alert, true),
             _ => (Tone::Change, false),
         };
-        let text = say::item(room, item);
-        // The room stands above; the line needs it not.
-        let text = text.replacen(&format!(" {room}"), "", 1);
+        let text = here(room, &say::item(room, item));
         let view = self.model.room(room);
         let new = item.seq > view.last;
         view.last = view.last.max(item.seq);
@@ -241,9 +239,8 @@ impl Screen {
         let alert = words.starts_with("WARNING") || matches!(event, Event::RoomStopped { .. });
         let tone = if alert { Tone::Alert } else { Tone::Change };
         if let Some(room) = room {
-            self.model
-                .room(room)
-                .push(Line::new(tone, &format!("! {words}")));
+            let line = Line::new(tone, &format!("! {}", here(room, &words)));
+            self.model.room(room).push(line);
             self.refresh_members(desk, room).await?;
         }
         match alert {
@@ -358,4 +355,46 @@ fn help() -> Vec<String> {
         .chain(search)
         .map(str::to_owned)
         .collect()
+}
+
+/// The same line where the room stands above it, and nobody waits for the second: of
+/// `[2026-01-02T03:04:05Z] ROOM …` stays `01-02 03:04 …`.
+fn here(room: &BareJid, text: &str) -> String {
+    let stamped = text
+        .strip_prefix('[')
+        .and_then(|rest| rest.split_once("] "))
+        .and_then(|(stamp, rest)| Some((stamp.get(5..10)?, stamp.get(11..16)?, rest)));
+    let (time, rest) = match stamped {
+        Some((day, time, rest)) => (format!("{day} {time} "), rest),
+        None => (String::new(), text),
+    };
+    let rest = match rest.strip_prefix(room.as_str()) {
+        Some(rest) => rest.trim_start_matches(':').trim_start(),
+        None => rest,
+    };
+    format!("{time}{rest}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_in_its_room_is_short() {
+        let room = BareJid::parse("~one@a.example").unwrap();
+        for (long, short) in [
+            (
+                "[2026-01-02T03:04:05Z] ~one@a.example bob@b.example: [1] ~one@a.example",
+                "01-02 03:04 bob@b.example: [1] ~one@a.example",
+            ),
+            ("~one@a.example: bob was not invited", "bob was not invited"),
+            (
+                "made the room ~one@a.example",
+                "made the room ~one@a.example",
+            ),
+            ("[x] y", "[x] y"),
+        ] {
+            assert_eq!(here(&room, long), short);
+        }
+    }
 }

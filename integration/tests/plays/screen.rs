@@ -1,0 +1,136 @@
+//! `comity-chat` on a whole screen, in a real terminal (tmux): Romeo makes a room, is written to by
+//! somebody who means harm to his terminal, and compares codes.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use comity_client::agent::Update;
+use comity_mls_engine::{Device, Event};
+use integration::stage::{PASSWORD, Stage};
+
+/// How long the screen may take to show something.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// A terminal with the program in it.
+struct Terminal {
+    socket: PathBuf,
+}
+
+impl Terminal {
+    fn start(stage: &Stage) -> Self {
+        let home = &stage.homes[0];
+        let socket = stage.folder().join("tmux");
+        let password = stage.folder().join("romeo.password");
+        std::fs::write(&password, PASSWORD).unwrap();
+        let roots: Vec<String> = home
+            .roots()
+            .iter()
+            .map(|root| root.display().to_string())
+            .collect();
+        let command = format!(
+            "{} --account romeo@{} --server {} --ca {} --data {} --password-file {}",
+            integration::binary("comity-chat").display(),
+            home.domain(),
+            home.c2s(),
+            roots.join(":"),
+            stage.folder().join("romeo").display(),
+            password.display(),
+        );
+        let terminal = Self { socket };
+        terminal.tmux(&["new-session", "-d", "-x", "130", "-y", "50", &command]);
+        terminal
+    }
+
+    fn tmux(&self, words: &[&str]) -> String {
+        let output = Command::new("tmux")
+            .args(["-u", "-f", "/dev/null", "-S"])
+            .arg(&self.socket as &Path)
+            .args(words)
+            .env("LANG", "C.UTF-8")
+            .output()
+            .unwrap();
+        let faults = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "tmux {words:?}: {faults}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    fn types(&self, text: &str) {
+        self.tmux(&["send-keys", "-l", text]);
+        self.tmux(&["send-keys", "Enter"]);
+    }
+
+    /// The screen, once it shows that.
+    async fn shows(&self, wanted: &str) -> String {
+        let started = Instant::now();
+        loop {
+            let screen = self.tmux(&["capture-pane", "-p"]);
+            if screen.contains(wanted) {
+                return screen;
+            }
+            assert!(started.elapsed() < LIMIT, "no {wanted:?} in\n{screen}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        let _ = Command::new("tmux")
+            .arg("-S")
+            .arg(&self.socket)
+            .arg("kill-server")
+            .output();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_conversation_on_the_whole_screen() {
+    let stage = Stage::set("screen", &["montague.example", "capulet.example"]);
+    let mut juliet = stage.person(1, "juliet").await.unwrap();
+    stage.homes[0].add_user("romeo", PASSWORD).unwrap();
+    let terminal = Terminal::start(&stage);
+    terminal.shows("is known to your domain as").await;
+    terminal.types("/create Balcony");
+    terminal.shows("made the room").await;
+    terminal.types("/invite juliet@capulet.example");
+    let joined = juliet.until("an invitation", |update| match update {
+        Update::Engine(Event::RoomJoined { room, .. }) => Some(room.clone()),
+        _ => None,
+    });
+    let room = joined.await.unwrap();
+    // Who came, with what devices, and that nobody has compared them.
+    let screen = terminal.shows("was added by").await;
+    for part in ["comes with 1 device", "not verified", "┌rooms", "┌members"] {
+        assert!(screen.contains(part), "no {part:?} in\n{screen}");
+    }
+    terminal.types("Call me but love");
+    juliet.hears(&room, "Call me but love").await.unwrap();
+
+    // Clearing the screen and a title of her own: shown as text, and the screen stays.
+    let hostile = "\u{1b}[2J\u{1b}]0;owned\u{7}Boo";
+    juliet.send(&room, hostile).await.unwrap();
+    let screen = terminal.shows("Boo").await;
+    assert!(
+        screen.contains("\u{fffd}[2J\u{fffd}]0;owned\u{fffd}Boo"),
+        "{screen}"
+    );
+    assert!(screen.contains("┌members"), "{screen}");
+
+    let id = juliet.verb(|engine, _| engine.device()).await.unwrap();
+    terminal.types("/verify juliet@capulet.example");
+    let screen = terminal.shows("Compare it by another way").await;
+    let members = juliet.members(&room).await.unwrap();
+    let his = members
+        .iter()
+        .find(|m| m.account.domain() == "montague.example");
+    let (his, at) = (Device::from(his.unwrap()), room.clone());
+    let code = juliet.verb(move |engine, _| engine.verification_code(&at, Some(&his)));
+    let code = code.await.unwrap().to_string();
+    assert!(screen.contains(&code), "{code} is not in\n{screen}");
+    assert!(screen.contains("▄▄▄▄▄▄▄"), "no QR code in\n{screen}");
+    terminal.types(&format!("/verify juliet@capulet.example {code}"));
+    let hers = id.unwrap().to_string();
+    let screen = terminal.shows("✔ juliet@capulet.example").await;
+    assert!(screen.contains(&hers[..8]), "{screen}");
+}

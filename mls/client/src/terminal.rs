@@ -3,6 +3,7 @@
 pub mod args;
 pub mod clean;
 pub mod identities;
+pub mod identity_words;
 pub mod line;
 pub mod qr;
 pub mod say;

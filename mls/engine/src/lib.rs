@@ -34,6 +34,14 @@
 //!   hub accepted is followed.
 //! - **Signature keys stay where [`SignatureKeys`] keeps them**; stored groups hold handles.
 //!
+//! # Whom one talks to
+//!
+//! Certificates say which domain vouches for a device. People check it themselves with codes:
+//! [`Engine::verification_code`] of a device or a whole room, [`Engine::mark_verified`] once the other
+//! side shows the same, [`Engine::member_trust`] for the marks. One's own devices are
+//! [`Engine::own_devices`]; a new one is unknown until [`Engine::confirm_device`], which also lets it
+//! into the rooms.
+//!
 //! # What a client does besides
 //!
 //! It shows [`Event`]s. Lines of a room ([`Item`]) are in the store as well: after a restart, read

@@ -4,7 +4,8 @@ use comity_mls_engine::{Engine, Event};
 use comity_xmpp::jid::BareJid;
 use tokio::io::{AsyncBufReadExt, BufReader};
 
-use super::identities::{device_line, find};
+use super::identities::find;
+use super::identity_words::device_line;
 use super::{Desk, Failed, Outcome, print_line, shown};
 use crate::agent::Update;
 

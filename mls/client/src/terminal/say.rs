@@ -62,7 +62,7 @@ pub fn event(event: &Event) -> Option<String> {
             room: None,
             warning,
         } => format!("WARNING: {warning}"),
-        other => return super::identities::event(other),
+        other => return super::identity_words::event(other),
     })
 }
 
@@ -71,7 +71,7 @@ pub fn event(event: &Event) -> Option<String> {
 pub fn event_json(event: &Event) -> Option<Value> {
     match event {
         Event::Item { room, item } => Some(item_json(room, item)),
-        other => super::identities::event_json(other),
+        other => super::identity_words::event_json(other),
     }
 }
 

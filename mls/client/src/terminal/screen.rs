@@ -11,7 +11,7 @@ use comity_xmpp::jid::BareJid;
 use ratatui::crossterm::event::{self, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use tokio::sync::mpsc;
 
-use super::identities::{trust_mark, trust_words};
+use super::identity_words::{trust_mark, trust_words};
 use super::{Desk, Failed, Outcome, line, say};
 use crate::agent::Update;
 use model::{Line, MAX_LINES, Member, Model, Tone};

@@ -20,6 +20,7 @@ mod offline;
 mod open;
 mod outbox;
 mod receipt;
+pub mod pubsub;
 pub mod rooms;
 mod roster;
 mod writer;

@@ -80,6 +80,11 @@ pub struct Limits {
     pub resources: usize,
     /// PBKDF2 rounds of new passwords: what unknown users are told, so that they look alike.
     pub scram_iterations: u32,
+    /// Of the publish-subscribe service of one account: nodes, items kept in one node, and bytes
+    /// of all items.
+    pub pubsub_nodes: usize,
+    pub pubsub_items: usize,
+    pub pubsub_bytes: u64,
     /// Milliseconds a stanza waits in the outbox before its sender is told.
     pub outbox_expiry_ms: u64,
 }
@@ -108,6 +113,9 @@ impl Default for Limits {
             directed_presences: 1_000,
             resources: 32,
             scram_iterations: 10_000,
+            pubsub_nodes: 256,
+            pubsub_items: 1_000,
+            pubsub_bytes: 16 * 1024 * 1024,
             outbox_expiry_ms: 3 * 24 * 3600 * 1000,
         }
     }

@@ -16,6 +16,7 @@ use crate::home::Home;
 use crate::receipt::Receipt;
 
 pub mod account;
+pub(crate) mod caps;
 pub mod carbons;
 pub mod disco;
 pub mod message;
@@ -26,6 +27,7 @@ pub mod mls_sync;
 pub mod outbox;
 pub mod ping;
 pub mod presence;
+pub mod pubsub;
 pub mod roster;
 pub mod version;
 
@@ -42,6 +44,7 @@ pub const MODULES: &[Module] = &[
     outbox::MODULE,
     ping::MODULE,
     presence::MODULE,
+    pubsub::MODULE,
     roster::MODULE,
     version::MODULE,
 ];

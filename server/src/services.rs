@@ -22,6 +22,7 @@ use comity_net::tls::{self, CertificateFiles, TlsError};
 use comity_storage::Storage;
 
 use crate::home::{Clock, millis};
+use crate::module::caps::Caps;
 use crate::work::Work;
 
 pub use anchors::Fetches;
@@ -42,6 +43,8 @@ pub struct Services {
     /// Rooms: ours, and the copies of others.
     pub rooms: Rooms,
     pub(crate) fetches: Fetches,
+    /// What clients show of themselves.
+    pub(crate) caps: Caps,
 }
 
 struct Served {
@@ -113,6 +116,7 @@ impl Services {
             directories,
             limits: discovered(conf),
             fetches: Fetches::default(),
+            caps: Caps::default(),
         })
     }
 

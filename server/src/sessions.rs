@@ -10,6 +10,8 @@ use comity_xmpp::jid::{BareJid, Jid};
 use comity_xmpp::stanza::{Kind, Stanza};
 use uuid::Uuid;
 
+use crate::module::caps::{Interests, Shown};
+
 /// Every session of this process.
 #[derive(Default)]
 pub struct Sessions {
@@ -53,6 +55,8 @@ pub struct Session {
     pub(crate) ready_since: Option<u64>,
     /// While the session is being given what was kept for its account: messages that came since.
     held: Option<Vec<Arc<Stanza>>>,
+    /// What its client shows of itself (XEP-0115), and the nodes it wants to hear of.
+    pub(crate) interests: Option<(Shown, Interests)>,
 }
 
 /// What it means that a session has said that it is available.
@@ -109,6 +113,7 @@ impl Sessions {
             syncing: false,
             ready_since: None,
             held: None,
+            interests: None,
         };
         let old = account.sessions.insert(resource.clone(), session);
         if let Some(old) = &old {

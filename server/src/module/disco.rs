@@ -6,7 +6,9 @@ use comity_xmpp::error::{ErrorType, StanzaCondition, StanzaError};
 use comity_xmpp::ns;
 use comity_xmpp::stanza::IqType;
 
-use super::{Context, Entity, Handles, Later, MODULES, Module, Request, Target, What, presence};
+use super::{
+    Context, Entity, Handles, Later, MODULES, Module, Request, Target, What, presence, pubsub,
+};
 use crate::deliver::Deliveries;
 use crate::home::Home;
 use crate::route::unavailable;
@@ -49,10 +51,11 @@ fn handle(context: Context, request: Request) -> Later<Deliveries> {
             // XEP-0030 §8: strangers do not learn whether there is such an account.
             return Deliveries::refuse(&request.stanza, &unavailable());
         }
-        if request.payload.attr("node").is_some() {
-            let error = StanzaError::new(ErrorType::Cancel, StanzaCondition::ItemNotFound)
-                .with_text("there are no nodes here");
-            return Deliveries::refuse(&request.stanza, &error);
+        if let Some(node) = request.payload.attr("node").filter(|node| !node.is_empty()) {
+            return match of_node(&context, &request, node).await {
+                Ok(answer) => Deliveries::answer(request.stanza.result(Some(&answer))),
+                Err(error) => Deliveries::refuse(&request.stanza, &error),
+            };
         }
         let entity = match request.target {
             Target::Domain => Entity::Domain,
@@ -62,10 +65,38 @@ fn handle(context: Context, request: Request) -> Later<Deliveries> {
         let answer = if request.payload.ns == ns::DISCO_INFO {
             info(&context.home, entity)
         } else {
-            Element::new(ns::DISCO_ITEMS, "query")
+            let items = match entity {
+                Entity::Account => {
+                    let account = request.to.to_bare();
+                    pubsub::disco::nodes(&context.home, &account, &request.from).await
+                }
+                Entity::Domain | Entity::Room => Ok(Vec::new()),
+            };
+            match items {
+                Ok(items) => Element::new(ns::DISCO_ITEMS, "query").with_children(items),
+                Err(error) => return Deliveries::refuse(&request.stanza, &error),
+            }
         };
         Deliveries::answer(request.stanza.result(Some(&answer)))
     })
+}
+
+/// Accounts have nodes; nobody else has.
+async fn of_node(context: &Context, request: &Request, node: &str) -> Result<Element, StanzaError> {
+    let (home, account, from) = (&context.home, request.to.to_bare(), &request.from);
+    match request.target {
+        Target::OwnAccount | Target::OtherAccount if request.payload.ns == ns::DISCO_INFO => {
+            pubsub::disco::node(home, &account, from, node).await
+        }
+        Target::OwnAccount | Target::OtherAccount => {
+            pubsub::disco::items(home, &account, from, node).await
+        }
+        Target::Domain | Target::Room => Err(StanzaError::new(
+            ErrorType::Cancel,
+            StanzaCondition::ItemNotFound,
+        )
+        .with_text("there are no nodes here")),
+    }
 }
 
 async fn may_know(context: &Context, request: &Request) -> bool {
@@ -99,8 +130,10 @@ pub fn info(home: &Home, entity: Entity) -> Element {
         .collect();
     features.sort_unstable();
     features.dedup();
+    let besides = (entity == Entity::Account).then(pubsub::disco::identity);
     Element::new(ns::DISCO_INFO, "query")
         .with_child(identity)
+        .with_children(besides)
         .with_children(
             features
                 .into_iter()

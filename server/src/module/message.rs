@@ -15,7 +15,7 @@ use tracing::debug;
 
 pub(crate) use offline::{drain, read};
 
-use super::{Context, Entity, Module, Target, carbons};
+use super::{Context, Entity, Module, Target, carbons, pubsub};
 use crate::deliver::{self, Deliveries};
 use crate::dispatch;
 use crate::home::Home;
@@ -67,6 +67,11 @@ async fn by_hop(
         Hop::Domain(to) => for_module(context, &from, &to, stanza, kind, Target::Domain).await,
         Hop::Room(to) => for_module(context, &from, &to, stanza, kind, Target::Room).await,
         Hop::Account(account) => {
+            if account == from.to_bare()
+                && let Some(settled) = pubsub::answered(home, &account, &stanza).await
+            {
+                return settled;
+            }
             let verdict = route::at_bare(kind, &ready(home, &account));
             carry_out(home, context.receipt.as_ref(), &account, stanza, verdict).await
         }

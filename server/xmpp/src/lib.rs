@@ -8,6 +8,7 @@ pub mod ack;
 pub mod certificate;
 pub mod element;
 pub mod error;
+pub mod form;
 pub mod frame;
 pub mod jid;
 pub mod machine;

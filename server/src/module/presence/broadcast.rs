@@ -13,7 +13,7 @@ use tracing::error;
 use super::{addressed, current, subscribers};
 use crate::deliver::{self, Deliveries};
 use crate::home::Home;
-use crate::module::message;
+use crate::module::{caps, message, pubsub};
 use crate::sessions::Session;
 
 /// RFC 6121 §4.2, §4.4: the session is available, with this priority.
@@ -43,6 +43,10 @@ pub(super) async fn available(home: &Home, session: &Jid, stanza: Stanza) -> Del
     if appeared.drain {
         // RFC 6121 §8.5.2.2.1, XEP-0160 §3: now messages can be delivered.
         deliveries.afterwards(message::drain(home.clone(), session.clone()));
+    }
+    if caps::shown(&presence).is_some() {
+        let arrived = pubsub::arrival::ours(home.clone(), session.clone(), presence);
+        deliveries.afterwards(arrived);
     }
     deliveries
 }

@@ -13,7 +13,7 @@ use super::subscription::{self, Received, State, Verb};
 use super::{ATTEMPTS, current, kept, sees, unavailable, understood, vanished, verb, visible};
 use crate::deliver::{self, Deliveries};
 use crate::home::Home;
-use crate::module::roster;
+use crate::module::{caps, pubsub, roster};
 use crate::receipt::{self, Receipt};
 use crate::route::Hop;
 
@@ -37,8 +37,39 @@ pub(super) async fn take(
     }
     match kind {
         PresenceType::Probe => probe(home, from, &account, resource).await,
-        _ => to_clients(home, &account, resource, stanza),
+        _ => {
+            let seen = watch(home, from, &account, &stanza, kind);
+            let mut deliveries = to_clients(home, &account, resource, stanza);
+            deliveries.extend(seen);
+            deliveries
+        }
     }
+}
+
+/// A contact's client elsewhere comes or goes: it may want to hear of the account's nodes. One of
+/// ours says so at its own session.
+fn watch(
+    home: &Home,
+    from: &Jid,
+    account: &BareJid,
+    stanza: &Stanza,
+    kind: PresenceType,
+) -> Deliveries {
+    let mut deliveries = Deliveries::none();
+    if from.is_bare() || home.hosts.serves(from.domain()) {
+        return deliveries;
+    }
+    match (kind, caps::shown(stanza)) {
+        (PresenceType::Available, Some(shown))
+            if home.services.caps.came(account, from, &shown) =>
+        {
+            let (home, account) = (home.clone(), account.clone());
+            deliveries.afterwards(pubsub::arrival::theirs(home, account, from.clone(), shown));
+        }
+        (PresenceType::Unavailable, _) => home.services.caps.went(account, from),
+        _ => {}
+    }
+    deliveries
 }
 
 /// RFC 6121 §8.5.2.1.2, §8.5.3.1: to all available resources, or to the one named.
@@ -230,6 +261,11 @@ fn told(
             if home.hosts.serves(contact.domain()) {
                 deliveries.push(agreement(account, contact));
             }
+            deliveries.afterwards(pubsub::arrival::agreed(
+                home.clone(),
+                account.clone(),
+                contact.clone(),
+            ));
             current(home, account, &to)
         }
         // RFC 6121 §3.3.3: whoever unsubscribes is told that nothing is to be seen any more.

@@ -10,7 +10,7 @@ use super::subscription::{self, State, Verb};
 use super::{ATTEMPTS, broadcast, current, kept, received, understood, vanished, verb, visible};
 use crate::deliver::{self, Deliveries};
 use crate::home::Home;
-use crate::module::{Context, roster};
+use crate::module::{Context, pubsub, roster};
 use crate::route::Hop;
 
 pub(super) async fn take(
@@ -217,7 +217,11 @@ fn told(
     let to = Jid::from(contact.clone());
     let presence = match verb {
         // RFC 6121 §3.1.5: the contact sees the user from now on.
-        Verb::Subscribed if settled.route => current(home, account, &to),
+        Verb::Subscribed if settled.route => {
+            let told = (home.clone(), account.clone(), contact.clone());
+            deliveries.afterwards(pubsub::arrival::agreed(told.0, told.1, told.2));
+            current(home, account, &to)
+        }
         // RFC 6121 §3.2.2: and no longer.
         Verb::Unsubscribed if settled.before.from => vanished(home, account, &to),
         _ => Vec::new(),

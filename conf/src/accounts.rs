@@ -14,6 +14,13 @@ pub struct Accounts {
     pub roster_items: u32,
     /// Sessions at a time. Default 32.
     pub sessions: u32,
+    /// Nodes of its publish-subscribe service (XEP-0163). Default 256: clients use some twenty.
+    pub pubsub_nodes: u32,
+    /// Items of one node, where its owner wants as many as there can be. Default 1,000: a bookmark
+    /// is an item.
+    pub pubsub_items: u32,
+    /// Octets of all items together. Default 16,777,216: avatars are the largest.
+    pub pubsub_bytes: u64,
 }
 
 impl Default for Accounts {
@@ -23,6 +30,9 @@ impl Default for Accounts {
             offline_messages: 10_000,
             roster_items: 2_000,
             sessions: 32,
+            pubsub_nodes: 256,
+            pubsub_items: 1_000,
+            pubsub_bytes: 16_777_216,
         }
     }
 }

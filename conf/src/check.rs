@@ -1,6 +1,7 @@
 //! What the types do not say: values that cannot be.
 
 use std::collections::HashSet;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use crate::Conf;
@@ -112,13 +113,14 @@ fn counts(conf: &Conf) -> Result<(), Broken> {
     let some = 1..=u32::MAX;
     let scram = SCRAM_LEAST..=SCRAM_MOST;
     let (c2s, s2s, accounts, mls) = (&conf.c2s, &conf.s2s, &conf.accounts, &conf.mls);
-    let ranges: [(&'static [&'static str], u32, _); 17] = [
+    let ranges: &[(&'static [&'static str], u32, &RangeInclusive<u32>)] = &[
         (
             &["accounts", "scram_iterations"],
             accounts.scram_iterations,
             &scram,
         ),
         (&["accounts", "sessions"], accounts.sessions, &some),
+        (&["accounts", "pubsub_items"], accounts.pubsub_items, &some),
         (&["c2s", "connections"], c2s.connections, &some),
         (
             &["c2s", "connections_per_address"],
@@ -159,7 +161,7 @@ fn counts(conf: &Conf) -> Result<(), Broken> {
         (&["mls", "rooms", "devices"], mls.rooms.devices, &some),
         (&["mls", "rooms", "in_memory"], mls.rooms.in_memory, &some),
     ];
-    for (key, value, range) in ranges {
+    for &(key, value, range) in ranges {
         let why = format!(
             "{value} is not between {} and {}",
             range.start(),
@@ -172,7 +174,7 @@ fn counts(conf: &Conf) -> Result<(), Broken> {
 
 fn durations(conf: &Conf) -> Result<(), Broken> {
     let (c2s, s2s, mls) = (&conf.c2s, &conf.s2s, &conf.mls);
-    let durations: [(&'static [&'static str], Duration); 14] = [
+    let durations: &[(&'static [&'static str], Duration)] = &[
         (&["c2s", "negotiation"], c2s.negotiation),
         (&["c2s", "silence"], c2s.silence),
         (&["c2s", "sign_of_life"], c2s.sign_of_life),
@@ -203,7 +205,7 @@ fn durations(conf: &Conf) -> Result<(), Broken> {
         ),
         (&["mls", "rooms", "log_retention"], mls.rooms.log_retention),
     ];
-    for (key, duration) in durations {
+    for &(key, duration) in durations {
         refuse(duration.is_zero(), key, "must be longer than nothing")?;
     }
     Ok(())

@@ -63,6 +63,9 @@ fn limits(conf: &Conf) -> Limits {
         roster_items: size(conf.accounts.roster_items),
         resources: size(conf.accounts.sessions),
         scram_iterations: conf.accounts.scram_iterations,
+        pubsub_nodes: size(conf.accounts.pubsub_nodes),
+        pubsub_items: size(conf.accounts.pubsub_items),
+        pubsub_bytes: conf.accounts.pubsub_bytes,
         outbox_expiry_ms: u64::try_from(conf.s2s.outbox_expiry.as_millis()).unwrap_or(u64::MAX),
         ..Limits::default()
     }

@@ -165,7 +165,7 @@ async fn retracting_purging_deleting() {
 }
 
 #[tokio::test]
-async fn relations_end_with_their_node_and_everything_with_the_account() {
+async fn affiliations_come_and_go() {
     let storage = open().await;
     storage.write(item("n", "1", None)).await.unwrap();
     let affiliate = |affiliation: Option<&str>| Affiliate {
@@ -181,61 +181,34 @@ async fn relations_end_with_their_node_and_everything_with_the_account() {
     let found = storage.pubsub_affiliation(ROMEO, "n", "juliet@b.example");
     assert_eq!(found.await.unwrap().as_deref(), Some("member"));
     assert!(storage.write(affiliate(None)).await.unwrap());
-    assert!(
-        storage
-            .pubsub_affiliations(ROMEO, "n")
-            .await
-            .unwrap()
-            .is_empty()
-    );
-    let subscribe = |jid: &str, pending| Subscribe {
-        account: ROMEO.to_owned(),
-        node: "n".to_owned(),
-        jid: jid.to_owned(),
-        pending,
-        limit: 2,
+    let held = storage.pubsub_affiliations(ROMEO, "n").await.unwrap();
+    assert!(held.is_empty());
+}
+
+#[tokio::test]
+async fn subscriptions_end_with_their_node_and_everything_with_the_account() {
+    let storage = open().await;
+    storage.write(item("n", "1", None)).await.unwrap();
+    let subscribe = |jid: &str, pending| {
+        storage.write(Subscribe {
+            account: ROMEO.to_owned(),
+            node: "n".to_owned(),
+            jid: jid.to_owned(),
+            pending,
+            limit: 2,
+        })
     };
-    assert!(
-        storage
-            .write(subscribe("juliet@b.example", true))
-            .await
-            .unwrap()
-    );
-    assert!(
-        storage
-            .write(subscribe("juliet@b.example", false))
-            .await
-            .unwrap()
-    );
+    assert!(subscribe("juliet@b.example", true).await.unwrap());
+    assert!(subscribe("juliet@b.example", false).await.unwrap());
     // Asking again does not undo the approval.
-    assert!(
-        storage
-            .write(subscribe("juliet@b.example", true))
-            .await
-            .unwrap()
-    );
+    assert!(subscribe("juliet@b.example", true).await.unwrap());
     let held = storage.pubsub_subscriptions(ROMEO, "n").await.unwrap();
     assert_eq!((held.len(), held[0].pending), (1, false));
-    assert!(
-        storage
-            .write(subscribe("nurse@b.example", false))
-            .await
-            .unwrap()
-    );
-    assert!(
-        !storage
-            .write(subscribe("tybalt@b.example", false))
-            .await
-            .unwrap()
-    );
+    assert!(subscribe("nurse@b.example", false).await.unwrap());
+    assert!(!subscribe("tybalt@b.example", false).await.unwrap());
     let account = ROMEO.to_owned();
     storage.write(DeleteAccount { account }).await.unwrap();
     assert!(storage.pubsub_nodes(ROMEO).await.unwrap().is_empty());
-    assert!(
-        storage
-            .pubsub_subscriptions(ROMEO, "n")
-            .await
-            .unwrap()
-            .is_empty()
-    );
+    let held = storage.pubsub_subscriptions(ROMEO, "n").await.unwrap();
+    assert!(held.is_empty());
 }

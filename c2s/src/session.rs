@@ -17,6 +17,7 @@ use comity_xmpp::stanza::{IqType, Kind, Stanza, TopLevel, Unacceptable};
 use comity_xmpp::stream::Header;
 
 use crate::negotiate::{Negotiate, Negotiated};
+use crate::resume::Kept;
 
 /// Stanzas read while earlier ones are being committed.
 pub const WINDOW: usize = 64;
@@ -33,12 +34,17 @@ pub struct Settings {
     pub sign_of_life: Duration,
     /// Stanzas that may be unacknowledged; a client with more is dropped.
     pub unacked: usize,
+    /// How long a session waits for its client to come back; none: it does not.
+    pub resumption: Option<Duration>,
 }
 
 #[derive(Debug, PartialEq)]
 pub enum Event {
     /// A stanza of the client, with `from` stamped. Answer with [`Command::Committed`].
     Stanza(Stanza),
+    /// The client wants to be able to come back to this session. Answer with
+    /// [`Command::Resumable`].
+    MakeResumable,
     /// The stream is over. Flush and leave. `Some`: because of this error, ours or theirs.
     Closed(Option<StreamError>),
 }
@@ -48,6 +54,8 @@ pub enum Command {
     Deliver(Arc<Stanza>),
     /// The oldest stanza not yet committed now is.
     Committed,
+    /// By what name the client finds its session again; none: it cannot.
+    Resumable(Option<Box<str>>),
     /// All that was transmitted so far has been written.
     Flushed,
     /// End the stream: orderly, or with an error.
@@ -63,6 +71,10 @@ pub struct Session {
     inbound: Inbound,
     outbound: Outbound<Arc<Stanza>>,
     acking: bool,
+    /// By what the client can come back, once that has been said.
+    id: Option<Box<str>>,
+    /// An answer to `<enable/>` is awaited.
+    enabling: bool,
     /// Without acknowledgements: what was said and may not have been written.
     unwritten: VecDeque<Arc<Stanza>>,
     deadline: Instant,
@@ -97,15 +109,63 @@ impl Session {
             inbound: Inbound::default(),
             outbound: Outbound::default(),
             acking: false,
+            id: None,
+            enabling: false,
             unwritten: VecDeque::new(),
             deadline: now.instant + settings.silence,
             events: VecDeque::new(),
         })
     }
 
+    /// The same session on a new stream: what its client has not acknowledged is said again
+    /// (XEP-0198 §5). None where negotiation has not ended.
+    #[must_use]
+    pub fn resume(negotiate: Negotiate, kept: Kept, settings: Settings, now: Now) -> Option<Self> {
+        let mut session = Self::begin(negotiate, settings, now)?;
+        session.acking = true;
+        session.id = Some(kept.id);
+        session.inbound = kept.inbound;
+        session.outbound = kept.outbound;
+        session.outbound.carry_on();
+        for stanza in session.outbound.unacked() {
+            session.speaker.say_bytes(stanza.to_bytes(None));
+        }
+        for stanza in kept.unwritten {
+            session.deliver(stanza);
+        }
+        Some(session)
+    }
+
+    /// What of the session outlives its stream; an error gives it back, where its client cannot
+    /// come back.
+    pub fn keep(self) -> Result<Kept, Box<Self>> {
+        match self.id {
+            Some(id) => Ok(Kept {
+                id,
+                jid: self.jid,
+                inbound: self.inbound,
+                outbound: self.outbound,
+                unwritten: self.unwritten,
+            }),
+            None => Err(Box::new(self)),
+        }
+    }
+
+    /// The client can come back to this session.
+    #[must_use]
+    pub fn id(&self) -> Option<&str> {
+        self.id.as_deref()
+    }
+
     #[must_use]
     pub fn jid(&self) -> &Jid {
         &self.jid
+    }
+
+    /// How many of the client's stanzas are handled, as `h` counts them.
+    #[must_use]
+    pub fn handled(&self) -> u32 {
+        self.inbound.count()
     }
 
     /// Bytes said that nobody has taken yet.
@@ -177,11 +237,14 @@ impl Session {
 
     fn management(&mut self, element: &Element) -> Result<(), StreamError> {
         match element.name.as_str() {
-            "enable" if !self.acking => {
-                self.acking = true;
-                self.inbound.begin();
-                self.unwritten.clear();
-                self.speaker.say(&Element::new(ns::SM, "enabled"));
+            "enable" if !self.acking && !self.enabling => {
+                let wanted = element.attr("resume");
+                if matches!(wanted, Some("true" | "1")) && self.settings.resumption.is_some() {
+                    self.enabling = true;
+                    self.events.push_back(Event::MakeResumable);
+                } else {
+                    self.enable(None);
+                }
             }
             "enable" | "resume" => self.speaker.say(&ack::failed("unexpected-request")),
             "r" if self.acking => {
@@ -202,6 +265,23 @@ impl Session {
             }
         }
         Ok(())
+    }
+
+    /// XEP-0198 §3.
+    fn enable(&mut self, id: Option<Box<str>>) {
+        self.enabling = false;
+        self.acking = true;
+        self.inbound.begin();
+        self.unwritten.clear();
+        let mut enabled = Element::new(ns::SM, "enabled");
+        if let (Some(id), Some(most)) = (&id, self.settings.resumption) {
+            enabled = enabled
+                .with_attr("id", &**id)
+                .with_attr("resume", "true")
+                .with_attr("max", most.as_secs().to_string());
+        }
+        self.speaker.say(&enabled);
+        self.id = id;
     }
 
     fn deliver(&mut self, stanza: Arc<Stanza>) {
@@ -312,6 +392,8 @@ impl Machine for Session {
                 }
             }
             Command::Committed => self.committed(),
+            Command::Resumable(id) if self.enabling => self.enable(id),
+            Command::Resumable(_) => {}
             Command::Flushed if self.speaker.is_open() && self.speaker.waiting() == 0 => {
                 self.unwritten.clear();
             }
@@ -328,7 +410,7 @@ impl Machine for Session {
     }
 
     fn ready(&self) -> bool {
-        self.state != State::Over && self.inbound.waiting() < WINDOW
+        self.state != State::Over && self.inbound.waiting() < WINDOW && !self.enabling
     }
 
     fn poll_event(&mut self) -> Option<Event> {

@@ -13,20 +13,24 @@ use comity_net::random;
 use comity_net::stop::Stop;
 use comity_net::transport::Transport;
 use comity_xmpp::error::{StreamCondition, StreamError};
-use comity_xmpp::frame::Framing;
-use comity_xmpp::jid::Jid;
+use comity_xmpp::frame::{Framing, TcpFraming};
+use comity_xmpp::jid::{BareJid, Jid};
 use comity_xmpp::stanza::Stanza;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::sync::oneshot;
 
 use crate::link::{Bound, Inbox, Later, Outbound, Server, ToSession};
 use crate::negotiate::{self, Negotiate, Secured};
+use crate::resume::{Seat, Waiting};
 use crate::serve::Shared;
 use crate::session::{self, Session};
 use crate::websocket::WebSocketFraming;
 
 /// How long a client may take to read our last words.
 const LAST_WORDS: Duration = Duration::from_secs(5);
+/// The same, where the connection is most likely dead, or left for another.
+const SHORT_WORDS: Duration = Duration::from_millis(200);
 /// Stanzas handed to a session in one go, so that they leave in one write; fewer, once they make
 /// so many bytes.
 const BURST: usize = 32;
@@ -59,7 +63,7 @@ pub(crate) async fn run_websocket(
 }
 
 async fn go_on<S, F>(
-    negotiated: Result<(Pump<S, Session, F>, Inbox), NoSession>,
+    negotiated: Result<Begun<S, F>, NoSession>,
     peer: SocketAddr,
     shared: &Arc<Shared>,
     stop: &mut Stop,
@@ -68,14 +72,24 @@ async fn go_on<S, F>(
     F: Framing,
 {
     match negotiated {
-        Ok((pump, inbox)) => {
-            let jid = pump.machine().jid().clone();
-            tracing::debug!(session = %jid, %peer, "a session begins");
-            carry(pump, inbox, &jid, &*shared.server, stop).await;
-            tracing::debug!(session = %jid, "a session is over");
+        Ok(begun) => {
+            let jid = begun.pump.machine().jid().clone();
+            tracing::debug!(session = %jid, %peer, "a stream carries a session");
+            if let Some(waiting) = carry(begun, &jid, shared, stop).await {
+                tracing::debug!(session = %jid, "a session waits for its client");
+                wait(waiting, shared, stop).await;
+            }
         }
         Err(why) => tracing::debug!(%peer, %why, "no session came of a connection"),
     }
+}
+
+/// A session on its stream.
+struct Begun<S, F> {
+    pump: Pump<S, Session, F>,
+    inbox: Inbox,
+    /// Where its client asks for it, if it can come back.
+    seat: Option<Seat>,
 }
 
 /// Why a connection did not become a session.
@@ -95,7 +109,7 @@ enum NoSession {
 enum Stands<S, F> {
     /// TLS is to be started.
     StartTls(Pump<S, Negotiate, F>),
-    Session(Pump<S, Session, F>, Inbox),
+    Session(Begun<S, F>),
 }
 
 async fn over_tcp(
@@ -103,7 +117,7 @@ async fn over_tcp(
     start: Start,
     shared: &Arc<Shared>,
     stop: &mut Stop,
-) -> Result<(Pump<Transport, Session>, Inbox), NoSession> {
+) -> Result<Begun<Transport, TcpFraming>, NoSession> {
     let mut transport = Transport::Plain(socket);
     if start == Start::Direct {
         transport = secure(transport, start, shared, stop).await?;
@@ -121,7 +135,7 @@ async fn over_tcp(
                     exporter: pump.stream().exporter(),
                 });
             }
-            Stands::Session(pump, inbox) => return Ok((pump, inbox)),
+            Stands::Session(begun) => return Ok(begun),
         }
     }
 }
@@ -130,7 +144,7 @@ async fn over_websocket(
     upgrade: Upgrade,
     shared: &Arc<Shared>,
     stop: &mut Stop,
-) -> Result<(Pump<Upgraded, Session, WebSocketFraming>, Inbox), NoSession> {
+) -> Result<Begun<Upgraded, WebSocketFraming>, NoSession> {
     let waiting = tokio::time::timeout(shared.options.negotiation, upgrade.wait());
     let upgraded = waiting.await.map_err(|_| NoSession::Left)?;
     let upgraded = upgraded.map_err(Ended::Broken)?;
@@ -141,7 +155,7 @@ async fn over_websocket(
     let framing = WebSocketFraming::new(shared.options.early_limits());
     let pump = Pump::framed(upgraded, machine, framing);
     match negotiate(pump, secured, shared, stop).await? {
-        Stands::Session(pump, inbox) => Ok((pump, inbox)),
+        Stands::Session(begun) => Ok(begun),
         // There is TLS already, so that the machine does not offer it.
         Stands::StartTls(_) => Err(NoSession::Left),
     }
@@ -157,7 +171,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
     F: Framing,
 {
-    let mut inbox = None;
+    let mut way = None;
     loop {
         let step = tokio::select! {
             // The pump first: a session that stands has to be carried to its end, not dropped.
@@ -190,12 +204,18 @@ where
                     outbound,
                 };
                 let answer = shared.server.bind(bound).await;
-                inbox = answer.is_ok().then_some(receiver);
+                way = answer.is_ok().then_some(Way::New(receiver));
                 pump.command(negotiate::Command::Bound(answer));
             }
+            negotiate::Event::Resume { account, id, h } => {
+                let found = come_back(&account, &id, h, secured, shared).await;
+                let (found, answer) = found.map_or_else(|answer| (None, answer), come_back_answer);
+                way = found.map(Way::Back);
+                pump.command(answer);
+            }
             negotiate::Event::Done => {
-                let inbox = inbox.ok_or(NoSession::Left)?;
-                return begin(pump, shared).map(|pump| Stands::Session(pump, inbox));
+                let way = way.ok_or(NoSession::Left)?;
+                return begin(pump, way, shared).map(Stands::Session);
             }
             negotiate::Event::Closed(error) => {
                 pump.shutdown(LAST_WORDS).await;
@@ -245,47 +265,108 @@ async fn start_tls(mut pump: Bare, shared: &Shared, stop: &mut Stop) -> Result<B
     Ok(pump)
 }
 
+/// How a client has got its session.
+enum Way {
+    New(Inbox),
+    Back(Box<Waiting>),
+}
+
+/// Finds the session that a client wants back (XEP-0198 §5); else what it is answered.
+async fn come_back(
+    account: &BareJid,
+    id: &str,
+    h: u32,
+    secured: Option<Secured>,
+    shared: &Arc<Shared>,
+) -> Result<Box<Waiting>, negotiate::Command> {
+    let found = shared.resumables.take(id, account).await;
+    let mut waiting =
+        found.map_err(|h| negotiate::Command::Resumed(Err(negotiate::NotResumed { h })))?;
+    if let Err(error) = waiting.kept.outbound.acknowledged(h) {
+        end(waiting, shared).await;
+        return Err(negotiate::Command::Close(error));
+    }
+    let exporter = secured.and_then(|secured| secured.exporter);
+    shared.server.resumed(&waiting.kept.jid, exporter).await;
+    Ok(Box::new(waiting))
+}
+
+fn come_back_answer(waiting: Box<Waiting>) -> (Option<Box<Waiting>>, negotiate::Command) {
+    let resumed = negotiate::Resumed {
+        session: waiting.kept.jid.clone(),
+        h: waiting.kept.inbound.count(),
+    };
+    (Some(waiting), negotiate::Command::Resumed(Ok(resumed)))
+}
+
 fn begin<S, F>(
     pump: Pump<S, Negotiate, F>,
+    way: Way,
     shared: &Shared,
-) -> Result<Pump<S, Session, F>, NoSession>
+) -> Result<Begun<S, F>, NoSession>
 where
     S: AsyncRead + AsyncWrite + Unpin,
     F: Framing,
 {
+    let resumption = shared.options.resumption;
     let settings = session::Settings {
         silence: shared.options.silence,
         sign_of_life: shared.options.sign_of_life,
         unacked: shared.options.queue,
+        resumption: (!resumption.is_zero()).then_some(resumption),
     };
-    let mut pump = pump
-        .try_with_machine(|machine| Session::begin(machine, settings, now()))
-        .ok_or(NoSession::Left)?;
+    let (pump, inbox, seat) = match way {
+        Way::New(inbox) => {
+            let begin = |machine| Session::begin(machine, settings, now());
+            (pump.try_with_machine(begin), inbox, None)
+        }
+        Way::Back(waiting) => {
+            let Waiting { kept, inbox, seat } = *waiting;
+            let begin = |machine| Session::resume(machine, kept, settings, now());
+            (pump.try_with_machine(begin), inbox, Some(seat))
+        }
+    };
+    let mut pump = pump.ok_or(NoSession::Left)?;
     pump.set_limits(shared.options.limits());
-    Ok(pump)
+    Ok(Begun { pump, inbox, seat })
 }
 
-/// Carries stanzas until the stream is over; what was received is committed in any case, and what
-/// could not be delivered is given back.
+/// Why a stream carries its session no further.
+enum Parted {
+    /// One side has ended the session with it.
+    Over,
+    /// The connection is gone or dead.
+    Lost,
+    /// The client has come back on another connection, which takes the session over.
+    Taken(oneshot::Sender<Waiting>),
+}
+
+/// Carries stanzas until the stream is over; what was received is committed in any case. A session
+/// whose client may come back is given back; of any other, what could not be delivered is.
 async fn carry<S, F>(
-    mut pump: Pump<S, Session, F>,
-    mut inbox: Inbox,
+    begun: Begun<S, F>,
     jid: &Jid,
-    server: &dyn Server,
+    shared: &Arc<Shared>,
     stop: &mut Stop,
-) where
+) -> Option<Waiting>
+where
     S: AsyncRead + AsyncWrite + Unpin,
     F: Framing,
 {
+    let Begun {
+        mut pump,
+        mut inbox,
+        mut seat,
+    } = begun;
     let mut work = Work {
-        server,
+        server: &*shared.server,
         jid,
         current: None,
         queue: VecDeque::new(),
     };
     let overflow = inbox.overflow();
     let mut stopping = false;
-    loop {
+    let parted = loop {
         if pump.drained() {
             pump.command(session::Command::Flushed);
         }
@@ -293,10 +374,17 @@ async fn carry<S, F>(
             () = work.next() => pump.command(session::Command::Committed),
             step = pump.step() => match step {
                 Ok(Step::Event(session::Event::Stanza(stanza))) => work.queue.push_back(stanza),
-                Ok(Step::Event(session::Event::Closed(_))) | Err(_) => break,
+                Ok(Step::Event(session::Event::MakeResumable)) => {
+                    let id = random::id();
+                    seat = Some(shared.resumables.open(&id, jid.to_bare()));
+                    pump.command(session::Command::Resumable(Some(id.into())));
+                }
+                Ok(Step::Event(session::Event::Closed(error))) => break parted(error.as_ref()),
+                Err(_) => break Parted::Lost,
                 Ok(Step::Written) => {}
             },
             given = inbox.next(), if pump.writable() => deliver(&mut pump, &mut inbox, given),
+            Some(taker) = ask(seat.as_mut()) => break Parted::Taken(taker),
             () = overflow.notified() => {
                 let text = "you read too slowly for what you are sent";
                 let error = StreamError::new(StreamCondition::ResourceConstraint, text);
@@ -304,20 +392,134 @@ async fn carry<S, F>(
             }
             () = stop.wait(), if !stopping => {
                 stopping = true;
-                work.finish().await;
+                work.finish(&mut pump).await;
                 pump.command(session::Command::Close(Some(shutdown())));
             }
         }
+    };
+    work.finish(&mut pump).await;
+    match (parted, seat) {
+        (Parted::Over, _) | (_, None) => {
+            over(pump, inbox, shared).await;
+            None
+        }
+        (parted, Some(seat)) => set_aside(pump, inbox, seat, parted, shared).await,
     }
-    work.finish().await;
+}
+
+/// The next who wants this session; never, where nobody can.
+async fn ask(seat: Option<&mut Seat>) -> Option<oneshot::Sender<Waiting>> {
+    match seat {
+        Some(seat) => seat.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// A client that gives no sign of life may have lost its connection without our knowing.
+fn parted(error: Option<&StreamError>) -> Parted {
+    match error {
+        Some(error) if error.condition == StreamCondition::ConnectionTimeout => Parted::Lost,
+        _ => Parted::Over,
+    }
+}
+
+/// The session ends with its stream.
+async fn over<S, F>(mut pump: Pump<S, Session, F>, inbox: Inbox, shared: &Arc<Shared>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    F: Framing,
+{
     if pump.drained() {
         pump.command(session::Command::Flushed);
     }
     let queued = inbox.close();
     let session = pump.shutdown(LAST_WORDS).await;
-    let unacked = session.into_unacked().into_iter().chain(queued);
-    let unacked = unacked.map(|stanza| Arc::try_unwrap(stanza).unwrap_or_else(|s| (*s).clone()));
-    server.unbind(jid, unacked.collect()).await;
+    if let Some(id) = session.id() {
+        shared.resumables.close(id, session.handled());
+    }
+    let jid = session.jid().clone();
+    give_back(
+        &jid,
+        session.into_unacked().into_iter().chain(queued),
+        shared,
+    )
+    .await;
+}
+
+/// The session goes on without this stream.
+async fn set_aside<S, F>(
+    mut pump: Pump<S, Session, F>,
+    inbox: Inbox,
+    seat: Seat,
+    parted: Parted,
+    shared: &Arc<Shared>,
+) -> Option<Waiting>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    F: Framing,
+{
+    // Whoever is still there learns why; on a dead connection it is not worth a wait.
+    let _ = tokio::time::timeout(SHORT_WORDS, pump.flush()).await;
+    let (stream, session) = pump.into_parts();
+    drop(stream);
+    let kept = match session.keep() {
+        Ok(kept) => kept,
+        // It has a seat and so a name; were that not so, it would be over.
+        Err(session) => {
+            let jid = session.jid().clone();
+            let queued = inbox.close();
+            give_back(
+                &jid,
+                session.into_unacked().into_iter().chain(queued),
+                shared,
+            )
+            .await;
+            return None;
+        }
+    };
+    let waiting = Waiting { kept, inbox, seat };
+    match parted {
+        Parted::Taken(taker) => taker.send(waiting).err(),
+        Parted::Over | Parted::Lost => Some(waiting),
+    }
+}
+
+/// A session without a stream: until its client asks for it, or too much time has gone by, or too
+/// much waits for it, or the server wants it no longer.
+async fn wait(mut waiting: Waiting, shared: &Arc<Shared>, stop: &mut Stop) {
+    let until = tokio::time::Instant::now() + shared.options.resumption;
+    let (overflow, unwanted) = (waiting.inbox.overflow(), waiting.inbox.unwanted());
+    loop {
+        let taker = tokio::select! {
+            taker = waiting.seat.recv() => taker,
+            () = tokio::time::sleep_until(until) => None,
+            () = overflow.notified() => None,
+            () = unwanted.notified() => None,
+            () = stop.wait() => None,
+        };
+        let Some(taker) = taker else { break };
+        match taker.send(waiting) {
+            Ok(()) => return,
+            // Who asked has gone in this very moment.
+            Err(back) => waiting = back,
+        }
+    }
+    end(waiting, shared).await;
+}
+
+/// The session is over; its client has not come back.
+async fn end(waiting: Waiting, shared: &Arc<Shared>) {
+    let Waiting { kept, inbox, .. } = waiting;
+    shared.resumables.close(&kept.id, kept.inbound.count());
+    let unacked = kept.outbound.into_unacked().into_iter();
+    let unacked = unacked.chain(kept.unwritten).chain(inbox.close());
+    give_back(&kept.jid, unacked, shared).await;
+}
+
+async fn give_back(jid: &Jid, unacked: impl Iterator<Item = Arc<Stanza>>, shared: &Arc<Shared>) {
+    let unacked = unacked.map(Arc::unwrap_or_clone).collect();
+    shared.server.unbind(jid, unacked).await;
+    tracing::debug!(session = %jid, "a session is over");
 }
 
 fn deliver<S, F>(pump: &mut Pump<S, Session, F>, inbox: &mut Inbox, first: Option<ToSession>)
@@ -371,9 +573,15 @@ impl Work<'_> {
         self.current = None;
     }
 
-    async fn finish(&mut self) {
+    /// Returns once all is committed, and has told the session so.
+    async fn finish<S, F>(&mut self, pump: &mut Pump<S, Session, F>)
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+        F: Framing,
+    {
         while self.current.is_some() || !self.queue.is_empty() {
             self.next().await;
+            pump.command(session::Command::Committed);
         }
     }
 }

@@ -63,6 +63,11 @@ impl Server for Echo {
         })
     }
 
+    fn resumed<'a>(&'a self, _: &'a Jid, exporter: Option<[u8; 32]>) -> Later<'a, ()> {
+        assert!(exporter.is_some());
+        Box::pin(std::future::ready(()))
+    }
+
     fn unbind<'a>(&'a self, _: &'a Jid, unacked: Vec<Stanza>) -> Later<'a, ()> {
         Box::pin(async move { self.unbound.lock().unwrap().push(unacked) })
     }
@@ -136,12 +141,18 @@ impl Home {
         client
     }
 
-    async fn log_in(&self) -> Client {
+    /// A client that may bind, or come back.
+    async fn authenticate(&self) -> Client {
         let mut client = self.connect().await;
         client.plain("alice", "sesame").await;
         client.until("<success").await;
         client.open().await;
         client.until("</stream:features>").await;
+        client
+    }
+
+    async fn log_in(&self) -> Client {
+        let mut client = self.authenticate().await;
         client
             .say(
                 "<iq type='set' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'>\
@@ -221,6 +232,123 @@ async fn a_client_logs_in_sends_and_receives() {
         client.say("</stream:stream>").await;
         client.until("</stream:stream>").await;
     }
+}
+
+/// The name by which a session that can be resumed is found.
+async fn enable(client: &mut Client) -> String {
+    client
+        .say("<enable xmlns='urn:xmpp:sm:3' resume='true'/>")
+        .await;
+    let enabled = client.until("/>").await;
+    assert!(enabled.contains("resume='true' max='300'"), "{enabled}");
+    let (_, id) = enabled.split_once("id='").unwrap();
+    id.split_once('\'').unwrap().0.to_owned()
+}
+
+impl Client {
+    /// Says it to itself, by the echo.
+    async fn echo(&mut self, text: &str) {
+        self.say(&format!("<message><body>{text}</body></message>"))
+            .await;
+    }
+
+    async fn resume(&mut self, id: &str, h: u32) {
+        let resume = format!("<resume xmlns='urn:xmpp:sm:3' previd='{id}' h='{h}'/>");
+        self.say(&resume).await;
+    }
+}
+
+#[tokio::test]
+async fn a_client_comes_back_to_its_session() {
+    let home = Home::start(Start::Direct, Options::default()).await;
+    let mut first = home.log_in().await;
+    let id = enable(&mut first).await;
+    first.echo("one").await;
+    first.until("one</body></message>").await;
+    first.echo("two").await;
+    first.until("two</body></message>").await;
+    drop(first);
+    // What comes while nobody is there waits.
+    let outbound = home.server.outbound.lock().unwrap().clone().unwrap();
+    let three = "<message xmlns='jabber:client'><body>three</body></message>";
+    let header = comity_xmpp::stream::Header::of("jabber:client");
+    let three = Stanza::parse(&bytes::Bytes::from_static(three.as_bytes()), &header).unwrap();
+    outbound.send(Arc::new(three)).unwrap();
+
+    let mut second = home.authenticate().await;
+    second.resume(&id, 1).await;
+    let resumed = second.until("/>").await;
+    assert!(
+        resumed.contains("<resumed xmlns='urn:xmpp:sm:3'"),
+        "{resumed}"
+    );
+    assert!(resumed.contains("h='2'"), "{resumed}");
+    let again = second.until("three</body></message>").await;
+    assert!(!again.contains("one</body>"), "{again}");
+    assert!(again.contains("two</body>"), "{again}");
+    second.echo("four").await;
+    second.until("four</body></message>").await;
+
+    // The old connection looks alive: the session leaves it.
+    let mut third = home.authenticate().await;
+    third.resume(&id, 4).await;
+    let resumed = third.until("/>").await;
+    assert!(resumed.contains("h='3'"), "{resumed}");
+    third.echo("five").await;
+    let five = third.until("five</body></message>").await;
+    assert!(!five.contains("four"), "{five}");
+    assert!(home.server.unbound.lock().unwrap().is_empty());
+
+    third.say("</stream:stream>").await;
+    third.until("</stream:stream>").await;
+    let mut late = home.authenticate().await;
+    late.resume(&id, 5).await;
+    let failed = late.until("</failed>").await;
+    assert!(failed.contains("h='4'><item-not-found"), "{failed}");
+    // It may bind a new session instead.
+    late.say("<iq type='set' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/></iq>")
+        .await;
+    late.until("<jid>").await;
+}
+
+#[tokio::test]
+async fn a_session_waits_only_so_long() {
+    let options = Options {
+        resumption: Duration::from_millis(300),
+        ..Options::default()
+    };
+    let home = Home::start(Start::Direct, options).await;
+    let mut client = home.log_in().await;
+    client
+        .say("<enable xmlns='urn:xmpp:sm:3' resume='true'/>")
+        .await;
+    client.until("/>").await;
+    client.echo("one").await;
+    client.until("one</body></message>").await;
+    drop(client);
+    let started = std::time::Instant::now();
+    loop {
+        let unbound = home.server.unbound.lock().unwrap().clone();
+        if let [unacked] = &unbound[..] {
+            assert_eq!(unacked.len(), 1);
+            return;
+        }
+        assert!(started.elapsed() < PATIENCE);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_count_too_high_ends_the_session() {
+    let home = Home::start(Start::Direct, Options::default()).await;
+    let mut client = home.log_in().await;
+    let id = enable(&mut client).await;
+    drop(client);
+    let mut back = home.authenticate().await;
+    back.resume(&id, 7).await;
+    let error = back.until("</stream:error>").await;
+    assert!(error.contains("<handled-count-too-high"), "{error}");
+    assert_eq!(home.server.unbound.lock().unwrap().len(), 1);
 }
 
 /// RFC 6120 §5.4.3.3: whoever sits in between must not be able to put words before the client's.

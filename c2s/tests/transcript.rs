@@ -66,6 +66,7 @@ fn command(words: &str) -> negotiate::Command {
             ErrorType::Wait,
             StanzaCondition::ResourceConstraint,
         ))),
+        "gone" => Command::Resumed(Err(negotiate::NotResumed { h: None })),
         "stop" => Command::Close(StreamError::new(StreamCondition::SystemShutdown, "bye")),
         jid => Command::Bound(Ok(Jid::parse(jid).unwrap())),
     }
@@ -139,6 +140,7 @@ fn session() -> Transcript<Session> {
             silence: Duration::from_secs(300),
             sign_of_life: Duration::from_secs(30),
             unacked: 8,
+            resumption: Some(Duration::from_secs(300)),
         };
         Session::begin(negotiate, settings, now).expect("bound")
     })
@@ -156,6 +158,7 @@ fn talk(stage: &mut Transcript<Session>, script: &str) {
         "committed" => Command::Committed,
         "flushed" => Command::Flushed,
         "close" => Command::Close(None),
+        "id" => Command::Resumable(Some("id".into())),
         "stop" => Command::Close(Some(StreamError::new(
             StreamCondition::SystemShutdown,
             "bye",
@@ -509,6 +512,8 @@ fn binding_may_be_refused_and_tried_again() {
             C: <iq type='set' id='b2'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'><resource>&#x200B;</resource></bind></iq>
             S: <iq type='error' id='b2'><error type='modify'><bad-request *
             C: <resume xmlns='urn:xmpp:sm:3' h='0' previd='x'/>
+            E: Resume {{ account: alice@a.example, id: \"x\", h: 0 }}
+            !: gone
             S: <failed xmlns='urn:xmpp:sm:3'><item-not-found *
             C: <enable xmlns='urn:xmpp:sm:3'/>
             S: <failed xmlns='urn:xmpp:sm:3'><unexpected-request *
@@ -582,7 +587,9 @@ fn acknowledgements_count_what_is_committed() {
         "C: <presence/>
         E: Stanza(*
         C: <enable xmlns='urn:xmpp:sm:3' resume='true'/>
-        S: <enabled xmlns='urn:xmpp:sm:3'/>
+        E: MakeResumable
+        !: id
+        S: <enabled xmlns='urn:xmpp:sm:3' id='id' resume='true' max='300'/>
         C: <message id='1'/><message id='2'/><r xmlns='urn:xmpp:sm:3'/>
         E: Stanza(*
         E: Stanza(*

@@ -34,6 +34,10 @@ pub struct C2s {
     /// How long it then has to give one. Default 30 s.
     #[serde(with = "crate::duration")]
     pub sign_of_life: Duration,
+    /// How long a session waits for a client that has lost its connection (XEP-0198 §5). Default
+    /// 5 min: a train in a tunnel. `0s`: it does not.
+    #[serde(with = "crate::duration")]
+    pub resumption: Duration,
     /// Stanzas waiting for a session; a client that lets it fill up is dropped. Default 1,024.
     pub queue: u32,
 }
@@ -51,6 +55,7 @@ impl Default for C2s {
             negotiation: Duration::from_secs(60),
             silence: Duration::from_secs(5 * 60),
             sign_of_life: Duration::from_secs(30),
+            resumption: Duration::from_secs(5 * 60),
             queue: 1024,
         }
     }

@@ -35,6 +35,20 @@ impl comity_c2s::link::Server for Home {
         Box::pin(dispatch::take(self, origin, stanza))
     }
 
+    fn resumed<'a>(
+        &'a self,
+        session: &'a Jid,
+        tls_exporter: Option<[u8; 32]>,
+    ) -> ForClient<'a, ()> {
+        info!(%session, "resumed");
+        self.sessions.with(session, |session| {
+            // What was to be proved was bound to the old connection.
+            session.tls_exporter = tls_exporter;
+            session.challenge = None;
+        });
+        Box::pin(std::future::ready(()))
+    }
+
     fn unbind<'a>(&'a self, session: &'a Jid, unacked: Vec<Stanza>) -> ForClient<'a, ()> {
         Box::pin(end(self, session, unacked))
     }

@@ -3,6 +3,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a play that cannot go on has failed")]
 
+mod xmppjs;
+
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};

@@ -57,6 +57,7 @@ fn options(conf: &C2s) -> Options {
         negotiation: conf.negotiation,
         silence: conf.silence,
         sign_of_life: conf.sign_of_life,
+        resumption: conf.resumption,
         queue: size(conf.queue),
     }
 }

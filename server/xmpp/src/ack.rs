@@ -84,6 +84,12 @@ impl Inbound {
         Some(self.acknowledgement())
     }
 
+    /// How many stanzas are handled, as `h` says it.
+    #[must_use]
+    pub fn count(&self) -> u32 {
+        self.handled
+    }
+
     /// An `<a/>` as things stand.
     #[must_use]
     pub fn acknowledgement(&self) -> Element {
@@ -164,6 +170,16 @@ impl<T> Outbound<T> {
         self.unacked.is_empty()
     }
 
+    /// What is not acknowledged, oldest first.
+    pub fn unacked(&self) -> impl Iterator<Item = &T> {
+        self.unacked.iter()
+    }
+
+    /// A new stream carries on: a question asked on the old one will not be answered.
+    pub fn carry_on(&mut self) {
+        self.asked = false;
+    }
+
     /// What was never acknowledged, oldest first.
     #[must_use]
     pub fn into_unacked(self) -> VecDeque<T> {
@@ -181,6 +197,13 @@ pub fn h(element: &Element) -> Option<u32> {
 #[must_use]
 pub fn failed(condition: &str) -> Element {
     Element::new(ns::SM, "failed").with_child(Element::new(ns::STANZAS, condition))
+}
+
+/// XEP-0198 §5: the session that was to be resumed is not there; `h` is the last count of what we
+/// had handled of it, where we still know.
+#[must_use]
+pub fn not_resumed(h: Option<u32>) -> Element {
+    failed("item-not-found").with_attr_opt("h", h.map(|h| h.to_string()))
 }
 
 #[cfg(test)]

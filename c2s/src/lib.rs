@@ -4,6 +4,7 @@
 //!
 //! Absent on purpose: what a stanza means, and who else is connected. The server knows both.
 
+mod idle;
 pub mod link;
 pub mod negotiate;
 pub mod resume;
@@ -36,6 +37,8 @@ pub struct Options {
     pub sign_of_life: Duration,
     /// How long a session waits for a client that has lost its connection; nothing: it does not.
     pub resumption: Duration,
+    /// Give clients tokens to log in with again (XEP-0484).
+    pub fast: bool,
     /// Stanzas waiting for a session; a client that lets it fill up is dropped.
     pub queue: usize,
 }
@@ -54,12 +57,17 @@ impl Default for Options {
             silence: Duration::from_secs(5 * 60),
             sign_of_life: Duration::from_secs(30),
             resumption: Duration::from_secs(5 * 60),
+            fast: true,
             queue: 1024,
         }
     }
 }
 
 impl Options {
+    pub(crate) fn resumption(&self) -> Option<Duration> {
+        (!self.resumption.is_zero()).then_some(self.resumption)
+    }
+
     pub(crate) fn early_limits(&self) -> Limits {
         Limits {
             element_bytes: self.stanza_bytes_before_login,

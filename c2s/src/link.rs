@@ -27,6 +27,11 @@ pub trait Server: Send + Sync + 'static {
     /// Is this domain ours?
     fn serves(&self, domain: &str) -> bool;
     fn credentials<'a>(&'a self, account: &'a BareJid) -> Later<'a, Credentials>;
+    /// Does a token prove that it is this account's (XEP-0484)? What has come of it is committed
+    /// before this returns.
+    fn fast<'a>(&'a self, attempt: FastAttempt) -> Later<'a, Option<FastAccepted>>;
+    /// A new token for a client that has proved who it is; none, where there are no tokens.
+    fn fast_token<'a>(&'a self, wanted: FastWanted) -> Later<'a, Option<FastToken>>;
     /// Makes the authenticated client a session. The answer is its full JID, perhaps with another
     /// resource than it asked for.
     fn bind<'a>(&'a self, bound: Bound) -> Later<'a, Result<Jid, StanzaError>>;
@@ -40,12 +45,51 @@ pub trait Server: Send + Sync + 'static {
     fn unbind<'a>(&'a self, session: &'a Jid, unacked: Vec<Stanza>) -> Later<'a, ()>;
 }
 
+/// A client that shows a token instead of a password.
+#[derive(Clone, Debug)]
+pub struct FastAttempt {
+    pub token: FastWanted,
+    /// HMAC(token, "Initiator" ‖ binding).
+    pub proof: Vec<u8>,
+    pub binding: Vec<u8>,
+    /// Higher each time, where the client counts.
+    pub count: Option<u32>,
+    /// The client will not use it again.
+    pub invalidate: bool,
+}
+
+/// Which token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FastWanted {
+    pub account: BareJid,
+    /// The client's `<user-agent/>`: a token is no one else's.
+    pub agent: String,
+    pub mechanism: &'static str,
+}
+
+#[derive(Clone, Debug)]
+pub struct FastAccepted {
+    /// HMAC(token, "Responder" ‖ binding).
+    pub proof: Vec<u8>,
+    /// Where the old one is getting on in years.
+    pub token: Option<FastToken>,
+}
+
+#[derive(Clone, Debug)]
+pub struct FastToken {
+    pub token: String,
+    /// As XEP-0082 writes it.
+    pub expiry: String,
+}
+
 /// A client that has proved who it is and asks for a session.
 pub struct Bound {
     pub account: BareJid,
     pub resource: Option<String>,
     /// tls-exporter (RFC 9266) of the connection, for proofs bound to it.
     pub tls_exporter: Option<[u8; 32]>,
+    /// The client wants copies of what its account's other clients say and hear (XEP-0280).
+    pub carbons: bool,
     pub outbound: Outbound,
 }
 

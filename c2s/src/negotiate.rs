@@ -3,6 +3,8 @@
 
 mod auth;
 mod bind;
+mod extended;
+mod fast;
 mod resume;
 
 use std::collections::VecDeque;
@@ -20,9 +22,10 @@ use comity_xmpp::speaker::Speaker;
 use comity_xmpp::stream::{Features, Header};
 use comity_xmpp::xml;
 
-use crate::link::Credentials;
+use crate::link::{Credentials, FastAccepted, FastAttempt, FastToken, FastWanted};
 pub use auth::PasswordCheck;
 use auth::{Auth, Outcome};
+use extended::Extended;
 
 /// How often a client may fail to authenticate, or to bind, on one connection.
 pub const ATTEMPTS: u8 = 5;
@@ -36,6 +39,15 @@ pub struct Settings {
     pub random: Box<dyn FnMut() -> String + Send>,
     pub plain: bool,
     pub negotiation: Duration,
+    /// How long a session waits for its client to come back; none: it does not.
+    pub resumption: Option<Duration>,
+    /// Give tokens to clients, and take them instead of passwords (XEP-0484).
+    pub fast: bool,
+    /// Bytes of an element before the client has logged in, and after.
+    pub early_bytes: usize,
+    pub bytes: usize,
+    /// How long a client may be silent.
+    pub idle: Duration,
 }
 
 /// What TLS has brought: the tls-exporter binding (RFC 9266), if the connection has one.
@@ -54,10 +66,15 @@ pub enum Event {
     Credentials(BareJid),
     /// Is the password right? Slow; answer with [`Command::Checked`].
     Check(PasswordCheck),
+    /// Is this token right? Answer with [`Command::Fast`].
+    Fast(FastAttempt),
+    /// Make a token. Answer with [`Command::Token`].
+    Token(FastWanted),
     /// Make a session. Answer with [`Command::Bound`].
     Bind {
         account: BareJid,
         resource: Option<String>,
+        options: BindOptions,
     },
     /// The client wants its session back. Answer with [`Command::Resumed`].
     Resume {
@@ -75,10 +92,29 @@ pub enum Command {
     TlsStarted(Secured),
     Credentials(Credentials),
     Checked(bool),
-    Bound(Result<Jid, StanzaError>),
+    Fast(Option<FastAccepted>),
+    Token(Option<FastToken>),
+    Bound(Result<NewSession, StanzaError>),
     Resumed(Result<Resumed, NotResumed>),
     /// End the stream with an error.
     Close(StreamError),
+}
+
+/// What a client asks for together with its session (XEP-0386).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BindOptions {
+    /// XEP-0280.
+    pub carbons: bool,
+    /// Stream management is on from the first stanza (XEP-0198); the client may come back.
+    pub resumable: bool,
+}
+
+/// A session made.
+#[derive(Clone, Debug)]
+pub struct NewSession {
+    pub session: Jid,
+    /// By what its client finds it again, where it has asked for that.
+    pub id: Option<Box<str>>,
 }
 
 /// A session found again: whose, and how many of its client's stanzas were handled.
@@ -99,6 +135,11 @@ pub(crate) struct Negotiated {
     pub(crate) speaker: Speaker,
     pub(crate) header: Header,
     pub(crate) session: Jid,
+    /// Stream management was asked for with the session.
+    pub(crate) acking: bool,
+    pub(crate) id: Option<Box<str>>,
+    /// Nobody looks at the client (XEP-0352).
+    pub(crate) inactive: bool,
 }
 
 pub struct Negotiate {
@@ -109,6 +150,15 @@ pub struct Negotiate {
     /// Which of our domains the client came to.
     host: String,
     header: Header,
+    /// How the client has tried to prove who it is.
+    mechanism: &'static str,
+    /// What the client wants done as soon as it is authenticated (XEP-0388).
+    extended: Option<Extended>,
+    /// Stream management that was asked for with the session.
+    acking: bool,
+    id: Option<Box<str>>,
+    inactive: bool,
+    resumption: Option<Duration>,
     failures: u8,
     deadline: Instant,
     events: VecDeque<Event>,
@@ -127,6 +177,9 @@ enum State {
         account: BareJid,
         id: Box<str>,
     },
+    /// Whether a token is right, and a new one.
+    Fast(BareJid),
+    Token(BareJid),
     /// Whether there is such a session.
     Resuming {
         account: BareJid,
@@ -142,6 +195,12 @@ impl Negotiate {
     pub fn new(settings: Settings, secured: Option<Secured>, now: Now) -> Self {
         let deadline = now.instant + settings.negotiation;
         Self {
+            mechanism: "",
+            extended: None,
+            acking: false,
+            id: None,
+            inactive: false,
+            resumption: settings.resumption,
             settings,
             speaker: Speaker::new(ns::CLIENT),
             state: State::Header,
@@ -154,6 +213,12 @@ impl Negotiate {
         }
     }
 
+    /// The mechanism that the client has used last: for logs.
+    #[must_use]
+    pub fn mechanism(&self) -> &'static str {
+        self.mechanism
+    }
+
     /// The parts of a stream that is bound; None before [`Event::Done`].
     pub(crate) fn finish(self) -> Option<Negotiated> {
         match self.state {
@@ -161,6 +226,9 @@ impl Negotiate {
                 speaker: self.speaker,
                 header: self.header,
                 session,
+                acking: self.acking,
+                id: self.id,
+                inactive: self.inactive,
             }),
             _ => None,
         }
@@ -231,18 +299,29 @@ impl Negotiate {
             (Some(secured), None) => {
                 let auth = Auth::new(&self.host, self.settings.plain, secured);
                 auth.offer(&mut features);
+                let limits = stream_limits(self.settings.early_bytes, None);
+                features.others.push(limits);
+                extended::offer(&mut features, fast::mechanisms(secured, self.settings.fast));
                 State::Auth(auth)
             }
             (Some(_), Some(account)) => {
-                features.bind = true;
-                features.session = true;
-                features.stream_management = true;
-                features.roster_versioning = true;
-                features.pre_approval = true;
+                session_features(&mut features);
+                features.others.push(self.limits());
                 State::Bind(account)
             }
         };
         (features, state)
+    }
+
+    fn limits(&self) -> Element {
+        stream_limits(self.settings.bytes, Some(self.settings.idle))
+    }
+
+    /// A login has failed, and another may follow.
+    fn back_to_authentication(&mut self) {
+        if let Some(secured) = self.secured {
+            self.state = State::Auth(Auth::new(&self.host, self.settings.plain, secured));
+        }
     }
 
     fn element(&mut self, bytes: &Bytes) -> Result<(), StreamError> {
@@ -264,9 +343,12 @@ impl Negotiate {
                 "start TLS before anything else",
             )),
             State::Auth(auth) if element.ns == ns::SASL => {
+                self.extended = None;
                 let outcome = auth.receive(&element, &mut self.settings.random);
+                self.mechanism = auth.chosen();
                 self.authentication(outcome)
             }
+            State::Auth(_) if element.ns == ns::SASL2 => self.extended(&element),
             State::Bind(_) if element.ns == ns::SM => {
                 if element.name == "resume" {
                     return self.resume(&element);
@@ -285,6 +367,9 @@ impl Negotiate {
     }
 
     fn authentication(&mut self, outcome: Outcome) -> Result<(), StreamError> {
+        if self.extended.is_some() {
+            return self.extended_authentication(outcome);
+        }
         match outcome {
             Outcome::Say(element) => self.speaker.say(&element),
             Outcome::Ask(account) => self.events.push_back(Event::Credentials(account)),
@@ -331,6 +416,27 @@ impl Negotiate {
         self.state = State::Over;
         self.events.push_back(Event::Closed(error));
     }
+}
+
+/// What there is for whoever is authenticated.
+fn session_features(features: &mut Features) {
+    features.bind = true;
+    features.session = true;
+    features.stream_management = true;
+    features.roster_versioning = true;
+    features.pre_approval = true;
+    features.others.push(Element::new(ns::CSI, "csi"));
+}
+
+/// XEP-0478: what the client may send, and how long it may be silent.
+fn stream_limits(bytes: usize, idle: Option<Duration>) -> Element {
+    let number = |name, value: String| Element::new(ns::STREAM_LIMITS, name).with_text(value);
+    let mut limits = Element::new(ns::STREAM_LIMITS, "limits")
+        .with_child(number("max-bytes", bytes.to_string()));
+    if let Some(idle) = idle {
+        limits.push(number("idle-seconds", idle.as_secs().to_string()));
+    }
+    limits
 }
 
 /// RFC 6120 §4.8.2, §4.7.5.
@@ -389,6 +495,8 @@ impl Machine for Negotiate {
                 self.authentication(outcome)
             }
             (Command::Bound(answer), State::Session { .. }) => self.bound(answer),
+            (Command::Fast(answer), State::Fast(_)) => self.fast_checked(answer),
+            (Command::Token(answer), State::Token(_)) => self.fast_token(answer),
             (Command::Resumed(answer), State::Resuming { .. }) => self.resumed(answer),
             (Command::Close(error), State::Header | State::StartTls | State::Auth(_))
             | (
@@ -408,6 +516,8 @@ impl Machine for Negotiate {
             State::Tls
             | State::Session { .. }
             | State::Resuming { .. }
+            | State::Fast(_)
+            | State::Token(_)
             | State::Done(_)
             | State::Over => false,
             State::Auth(auth) => !auth.asks(),

@@ -16,6 +16,7 @@ use comity_xmpp::speaker::Speaker;
 use comity_xmpp::stanza::{IqType, Kind, Stanza, TopLevel, Unacceptable};
 use comity_xmpp::stream::Header;
 
+use crate::idle::Idle;
 use crate::negotiate::{Negotiate, Negotiated};
 use crate::resume::Kept;
 
@@ -75,6 +76,8 @@ pub struct Session {
     id: Option<Box<str>>,
     /// An answer to `<enable/>` is awaited.
     enabling: bool,
+    /// While nobody looks at the client (XEP-0352): what need not wake it.
+    idle: Option<Idle>,
     /// Without acknowledgements: what was said and may not have been written.
     unwritten: VecDeque<Arc<Stanza>>,
     deadline: Instant,
@@ -99,6 +102,9 @@ impl Session {
             speaker,
             header,
             session,
+            acking,
+            id,
+            inactive,
         } = negotiate.finish()?;
         Some(Self {
             settings,
@@ -108,8 +114,9 @@ impl Session {
             state: State::Stanzas,
             inbound: Inbound::default(),
             outbound: Outbound::default(),
-            acking: false,
-            id: None,
+            acking,
+            id,
+            idle: inactive.then(Idle::default),
             enabling: false,
             unwritten: VecDeque::new(),
             deadline: now.instant + settings.silence,
@@ -138,7 +145,10 @@ impl Session {
 
     /// What of the session outlives its stream; an error gives it back, where its client cannot
     /// come back.
-    pub fn keep(self) -> Result<Kept, Box<Self>> {
+    pub fn keep(mut self) -> Result<Kept, Box<Self>> {
+        // XEP-0352 §5: whoever comes back is looked at until it says otherwise.
+        self.unwritten
+            .extend(self.idle.take().unwrap_or_default().take());
         match self.id {
             Some(id) => Ok(Kept {
                 id,
@@ -201,6 +211,15 @@ impl Session {
         }
         if element.ns == ns::SM {
             return self.management(&element);
+        }
+        if element.is(ns::CSI, "inactive") {
+            self.idle.get_or_insert_default();
+            return Ok(());
+        }
+        if element.is(ns::CSI, "active") {
+            self.say_held();
+            self.idle = None;
+            return Ok(());
         }
         Err(StreamError::new(
             StreamCondition::UnsupportedStanzaType,
@@ -273,18 +292,31 @@ impl Session {
         self.acking = true;
         self.inbound.begin();
         self.unwritten.clear();
-        let mut enabled = Element::new(ns::SM, "enabled");
-        if let (Some(id), Some(most)) = (&id, self.settings.resumption) {
-            enabled = enabled
-                .with_attr("id", &**id)
-                .with_attr("resume", "true")
-                .with_attr("max", most.as_secs().to_string());
-        }
+        let enabled = ack::enabled(id.as_deref(), self.settings.resumption);
         self.speaker.say(&enabled);
         self.id = id;
     }
 
     fn deliver(&mut self, stanza: Arc<Stanza>) {
+        let stanza = match &mut self.idle {
+            None => stanza,
+            Some(idle) => match idle.hold(stanza) {
+                Ok(()) => return,
+                Err(stanza) => stanza,
+            },
+        };
+        self.say_held();
+        self.say(stanza);
+    }
+
+    fn say_held(&mut self) {
+        let held = self.idle.as_mut().map(Idle::take).unwrap_or_default();
+        for stanza in held {
+            self.say(stanza);
+        }
+    }
+
+    fn say(&mut self, stanza: Arc<Stanza>) {
         if !self.speaker.is_open() {
             // Too late to be said: it comes back with what was never acknowledged.
             self.unwritten.push_back(stanza);

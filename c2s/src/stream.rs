@@ -108,8 +108,8 @@ enum NoSession {
 /// Where negotiation stands when it leaves the stream to us.
 enum Stands<S, F> {
     /// TLS is to be started.
-    StartTls(Pump<S, Negotiate, F>),
-    Session(Begun<S, F>),
+    StartTls(Box<Pump<S, Negotiate, F>>),
+    Session(Box<Begun<S, F>>),
 }
 
 async fn over_tcp(
@@ -130,12 +130,12 @@ async fn over_tcp(
     loop {
         match negotiate(pump, secured, shared, stop).await? {
             Stands::StartTls(bare) => {
-                pump = start_tls(bare, shared, stop).await?;
+                pump = start_tls(*bare, shared, stop).await?;
                 secured = Some(Secured {
                     exporter: pump.stream().exporter(),
                 });
             }
-            Stands::Session(begun) => return Ok(begun),
+            Stands::Session(begun) => return Ok(*begun),
         }
     }
 }
@@ -155,7 +155,7 @@ async fn over_websocket(
     let framing = WebSocketFraming::new(shared.options.early_limits());
     let pump = Pump::framed(upgraded, machine, framing);
     match negotiate(pump, secured, shared, stop).await? {
-        Stands::Session(begun) => Ok(begun),
+        Stands::Session(begun) => Ok(*begun),
         // There is TLS already, so that the machine does not offer it.
         Stands::StartTls(_) => Err(NoSession::Left),
     }
@@ -185,44 +185,86 @@ where
         };
         let Step::Event(event) = step else { continue };
         match event {
-            negotiate::Event::StartTls => return Ok(Stands::StartTls(pump)),
+            negotiate::Event::StartTls => return Ok(Stands::StartTls(pump.into())),
             negotiate::Event::Restart => pump.restart(),
-            negotiate::Event::Credentials(account) => {
-                let credentials = shared.server.credentials(&account).await;
-                pump.command(negotiate::Command::Credentials(credentials));
-            }
-            negotiate::Event::Check(check) => {
-                let right = shared.check(check).await;
-                pump.command(negotiate::Command::Checked(right));
-            }
-            negotiate::Event::Bind { account, resource } => {
-                let (outbound, receiver) = Outbound::new(shared.options.queue);
-                let bound = Bound {
-                    account,
-                    resource,
-                    tls_exporter: secured.and_then(|secured| secured.exporter),
-                    outbound,
-                };
-                let answer = shared.server.bind(bound).await;
-                way = answer.is_ok().then_some(Way::New(receiver));
-                pump.command(negotiate::Command::Bound(answer));
-            }
-            negotiate::Event::Resume { account, id, h } => {
-                let found = come_back(&account, &id, h, secured, shared).await;
-                let (found, answer) = found.map_or_else(|answer| (None, answer), come_back_answer);
-                way = found.map(Way::Back);
-                pump.command(answer);
-            }
             negotiate::Event::Done => {
                 let way = way.ok_or(NoSession::Left)?;
-                return begin(pump, way, shared).map(Stands::Session);
+                return begin(pump, way, shared).map(|begun| Stands::Session(begun.into()));
             }
             negotiate::Event::Closed(error) => {
                 pump.shutdown(LAST_WORDS).await;
                 return Err(error.map_or(NoSession::Left, NoSession::Stream));
             }
+            question => {
+                let mechanism = pump.machine().mechanism();
+                if let Some(answer) = answer(question, mechanism, secured, &mut way, shared).await {
+                    pump.command(answer);
+                }
+            }
         }
     }
+}
+
+/// What the machine asks of the server; None, where it asks nothing.
+async fn answer(
+    question: negotiate::Event,
+    mechanism: &'static str,
+    secured: Option<Secured>,
+    way: &mut Option<Way>,
+    shared: &Arc<Shared>,
+) -> Option<negotiate::Command> {
+    Some(match question {
+        negotiate::Event::Credentials(account) => {
+            let credentials = shared.server.credentials(&account).await;
+            negotiate::Command::Credentials(credentials)
+        }
+        negotiate::Event::Check(check) => {
+            let right = shared.check(check).await;
+            negotiate::Command::Checked(right)
+        }
+        negotiate::Event::Fast(attempt) => {
+            let accepted = shared.server.fast(attempt).await;
+            negotiate::Command::Fast(accepted)
+        }
+        negotiate::Event::Token(wanted) => {
+            let token = shared.server.fast_token(wanted).await;
+            negotiate::Command::Token(token)
+        }
+        negotiate::Event::Bind {
+            account,
+            resource,
+            options,
+        } => {
+            tracing::info!(%account, mechanism, "authenticated");
+            let (outbound, receiver) = Outbound::new(shared.options.queue);
+            let bound = Bound {
+                account,
+                resource,
+                tls_exporter: secured.and_then(|secured| secured.exporter),
+                carbons: options.carbons,
+                outbound,
+            };
+            let answer = shared.server.bind(bound).await;
+            let answer = answer.map(|session| {
+                let resumption = options.resumable.then(|| open_seat(&session, shared));
+                let (id, seat) = resumption.unzip();
+                *way = Some(Way::New(receiver, seat));
+                negotiate::NewSession { session, id }
+            });
+            negotiate::Command::Bound(answer)
+        }
+        negotiate::Event::Resume { account, id, h } => {
+            tracing::info!(%account, mechanism, "authenticated");
+            let found = come_back(&account, &id, h, secured, shared).await;
+            let (found, answer) = found.map_or_else(|answer| (None, answer), come_back_answer);
+            *way = found.map(Way::Back);
+            answer
+        }
+        negotiate::Event::StartTls
+        | negotiate::Event::Restart
+        | negotiate::Event::Done
+        | negotiate::Event::Closed(_) => return None,
+    })
 }
 
 fn settings(shared: &Arc<Shared>) -> negotiate::Settings {
@@ -232,6 +274,11 @@ fn settings(shared: &Arc<Shared>) -> negotiate::Settings {
         random: Box::new(random::id),
         plain: shared.options.plain,
         negotiation: shared.options.negotiation,
+        resumption: shared.options.resumption(),
+        fast: shared.options.fast,
+        early_bytes: shared.options.stanza_bytes_before_login,
+        bytes: shared.options.stanza_bytes,
+        idle: shared.options.silence + shared.options.sign_of_life,
     }
 }
 
@@ -265,9 +312,16 @@ async fn start_tls(mut pump: Bare, shared: &Shared, stop: &mut Stop) -> Result<B
     Ok(pump)
 }
 
+/// A new name for a session, and where its client asks for it.
+fn open_seat(session: &Jid, shared: &Shared) -> (Box<str>, Seat) {
+    let id: Box<str> = random::id().into();
+    let seat = shared.resumables.open(&id, session.to_bare());
+    (id, seat)
+}
+
 /// How a client has got its session.
 enum Way {
-    New(Inbox),
+    New(Inbox, Option<Seat>),
     Back(Box<Waiting>),
 }
 
@@ -308,17 +362,16 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
     F: Framing,
 {
-    let resumption = shared.options.resumption;
     let settings = session::Settings {
         silence: shared.options.silence,
         sign_of_life: shared.options.sign_of_life,
         unacked: shared.options.queue,
-        resumption: (!resumption.is_zero()).then_some(resumption),
+        resumption: shared.options.resumption(),
     };
     let (pump, inbox, seat) = match way {
-        Way::New(inbox) => {
+        Way::New(inbox, seat) => {
             let begin = |machine| Session::begin(machine, settings, now());
-            (pump.try_with_machine(begin), inbox, None)
+            (pump.try_with_machine(begin), inbox, seat)
         }
         Way::Back(waiting) => {
             let Waiting { kept, inbox, seat } = *waiting;
@@ -375,9 +428,9 @@ where
             step = pump.step() => match step {
                 Ok(Step::Event(session::Event::Stanza(stanza))) => work.queue.push_back(stanza),
                 Ok(Step::Event(session::Event::MakeResumable)) => {
-                    let id = random::id();
-                    seat = Some(shared.resumables.open(&id, jid.to_bare()));
-                    pump.command(session::Command::Resumable(Some(id.into())));
+                    let (id, opened) = open_seat(jid, shared);
+                    seat = Some(opened);
+                    pump.command(session::Command::Resumable(Some(id)));
                 }
                 Ok(Step::Event(session::Event::Closed(error))) => break parted(error.as_ref()),
                 Err(_) => break Parted::Lost,

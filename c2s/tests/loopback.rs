@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
-use comity_c2s::link::{Bound, Credentials, Later, Outbound, Server};
+use comity_c2s::link::{
+    Bound, Credentials, FastAccepted, FastAttempt, FastToken, FastWanted, Later, Outbound, Server,
+};
 use comity_c2s::{Clients, Options, serve};
 use comity_net::dns::order::Start;
 use comity_net::listener::{Listener, Permits};
@@ -61,6 +63,14 @@ impl Server for Echo {
             let outbound = self.outbound.lock().unwrap().clone().unwrap();
             let _ = outbound.send(Arc::new(stanza));
         })
+    }
+
+    fn fast<'a>(&'a self, _: FastAttempt) -> Later<'a, Option<FastAccepted>> {
+        Box::pin(std::future::ready(None))
+    }
+
+    fn fast_token<'a>(&'a self, _: FastWanted) -> Later<'a, Option<FastToken>> {
+        Box::pin(std::future::ready(None))
     }
 
     fn resumed<'a>(&'a self, _: &'a Jid, exporter: Option<[u8; 32]>) -> Later<'a, ()> {

@@ -39,6 +39,11 @@ fn negotiate(secured: bool) -> Transcript<Negotiate> {
         }),
         plain: true,
         negotiation: Duration::from_secs(60),
+        resumption: Some(Duration::from_secs(300)),
+        fast: true,
+        early_bytes: 16_384,
+        bytes: 262_144,
+        idle: Duration::from_secs(330),
     };
     let secured = secured.then_some(Secured { exporter: None });
     Transcript::new(LIMITS, |now| Negotiate::new(settings, secured, now))
@@ -68,7 +73,21 @@ fn command(words: &str) -> negotiate::Command {
         ))),
         "gone" => Command::Resumed(Err(negotiate::NotResumed { h: None })),
         "stop" => Command::Close(StreamError::new(StreamCondition::SystemShutdown, "bye")),
-        jid => Command::Bound(Ok(Jid::parse(jid).unwrap())),
+        "back" => Command::Resumed(Ok(negotiate::Resumed {
+            session: Jid::parse("alice@a.example/phone").unwrap(),
+            h: 3,
+        })),
+        "expired" => Command::Resumed(Err(negotiate::NotResumed { h: Some(4) })),
+        resumable if resumable.starts_with("resumable ") => {
+            Command::Bound(Ok(negotiate::NewSession {
+                session: Jid::parse(&resumable["resumable ".len()..]).unwrap(),
+                id: Some("some-id".into()),
+            }))
+        }
+        jid => Command::Bound(Ok(negotiate::NewSession {
+            session: Jid::parse(jid).unwrap(),
+            id: None,
+        })),
     }
 }
 
@@ -129,7 +148,7 @@ fn session() -> Transcript<Session> {
         &mut stage,
         &format!(
             "{BIND}
-            E: Bind {{ account: alice@a.example, resource: Some(\"phone\") }}
+            E: Bind {{ account: alice@a.example, resource: Some(\"phone\"), options: *
             !: alice@a.example/phone
             S: <iq type='result' id='b1'><bind*<jid>alice@a.example/phone</jid></bind></iq>
             E: Done"
@@ -518,7 +537,7 @@ fn binding_may_be_refused_and_tried_again() {
             C: <enable xmlns='urn:xmpp:sm:3'/>
             S: <failed xmlns='urn:xmpp:sm:3'><unexpected-request *
             C: <iq type='set' id='b3'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/></iq>
-            E: Bind {{ account: alice@a.example, resource: None }}
+            E: Bind {{ account: alice@a.example, resource: None, options: *
             !: alice@a.example/made
             S: <iq type='result' id='b3'>*<jid>alice@a.example/made</jid>*
             E: Done"
@@ -754,5 +773,26 @@ fn the_window_of_uncommitted_stanzas_is_bounded() {
     talk(
         &mut stage,
         "C: <message id='beyond'/>\n!: committed\nE: Stanza(*beyond*",
+    );
+}
+
+#[test]
+fn an_idle_client_is_woken_only_for_what_matters() {
+    let mut stage = session();
+    talk(
+        &mut stage,
+        "C: <inactive xmlns='urn:xmpp:csi:0'/>
+        !: <presence from='bob@a.example/x'><show>away</show></presence>
+        !: <presence from='bob@a.example/x'/>
+        !: <message from='bob@a.example/x'><composing xmlns='http://jabber.org/protocol/chatstates'/></message>
+        !: <message from='bob@a.example/x'><body>hi</body></message>
+        S: <presence from='bob@a.example/x'/>
+        S: <message *<composing *
+        S: <message *<body>hi</body></message>
+        !: <presence from='bob@a.example/y'/>
+        C: <active xmlns='urn:xmpp:csi:0'/>
+        S: <presence from='bob@a.example/y'/>
+        !: <presence from='bob@a.example/z'/>
+        S: <presence from='bob@a.example/z'/>",
     );
 }

@@ -38,6 +38,10 @@ pub struct C2s {
     /// 5 min: a train in a tunnel. `0s`: it does not.
     #[serde(with = "crate::duration")]
     pub resumption: Duration,
+    /// How long a client may log in again with a token instead of its password (XEP-0484), counted
+    /// from when it got it; a token in use is replaced in time. Default 21 d. `0s`: there are none.
+    #[serde(with = "crate::duration")]
+    pub fast: Duration,
     /// Stanzas waiting for a session; a client that lets it fill up is dropped. Default 1,024.
     pub queue: u32,
 }
@@ -56,6 +60,7 @@ impl Default for C2s {
             silence: Duration::from_secs(5 * 60),
             sign_of_life: Duration::from_secs(30),
             resumption: Duration::from_secs(5 * 60),
+            fast: Duration::from_secs(21 * 24 * 3600),
             queue: 1024,
         }
     }

@@ -9,6 +9,7 @@ use comity_xmpp::error::StanzaError;
 use comity_xmpp::stanza::Stanza;
 
 use crate::afterwards::Afterwards;
+use crate::fast::Tokens;
 use crate::outreach::Outreach;
 use crate::requests::Requests;
 use crate::route::Hosts;
@@ -59,6 +60,8 @@ pub struct Shared {
     pub federation: Federation,
     /// Bounds how many other domains an account addresses.
     pub outreach: Outreach,
+    /// With which clients log in again.
+    pub tokens: Tokens,
     /// Where browsers find us.
     pub web: Places,
     /// From which the salts of unknown users are derived, by domain.

@@ -10,6 +10,7 @@ pub mod afterwards;
 pub mod cli;
 pub mod deliver;
 pub mod dispatch;
+pub mod fast;
 pub mod home;
 pub mod module;
 pub mod outreach;

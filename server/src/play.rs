@@ -19,6 +19,7 @@ use comity_xmpp::stream::Header;
 use comity_xmpp::xml;
 
 use crate::afterwards::Afterwards;
+use crate::fast::Tokens;
 use crate::home::{Clock, Federation, Home, Limits, Remote, Shared};
 use crate::outreach::Outreach;
 use crate::requests::Requests;
@@ -140,6 +141,7 @@ impl Play {
             clock,
             limits,
             federation: Federation::default(),
+            tokens: Tokens::of(&[7; 32], Duration::from_secs(21 * 24 * 3600)),
             web: Places::new("", Some(5443), &domains),
             host_secrets: std::collections::HashMap::new(),
             afterwards: Afterwards::default(),
@@ -165,6 +167,7 @@ impl Play {
             account: jid.to_bare(),
             resource: jid.resource().map(str::to_owned),
             tls_exporter: None,
+            carbons: false,
             outbound,
         };
         let jid = self.home.bind(bound).await.unwrap();

@@ -109,7 +109,7 @@ impl Sessions {
             device: None,
             tls_exporter: bound.tls_exporter,
             challenge: None,
-            carbons: false,
+            carbons: bound.carbons,
             syncing: false,
             ready_since: None,
             held: None,

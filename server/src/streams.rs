@@ -1,6 +1,6 @@
 //! What the streams of clients and of other domains ask of the server.
 
-use comity_c2s::link::{Bound, Credentials};
+use comity_c2s::link::{Bound, Credentials, FastAccepted, FastAttempt, FastToken, FastWanted};
 use comity_s2s::link::{Queued, Received};
 use comity_storage::{RemoveOutgoing, RenewOutboxQueue};
 use comity_xmpp::error::StanzaError;
@@ -10,6 +10,7 @@ use tracing::{debug, error, info};
 
 use crate::deliver::{self, Deliveries};
 use crate::dispatch;
+use crate::fast;
 use crate::home::Home;
 use crate::module::{Origin, account, message};
 use crate::{receipt, route};
@@ -24,6 +25,14 @@ impl comity_c2s::link::Server for Home {
 
     fn credentials<'a>(&'a self, account: &'a BareJid) -> ForClient<'a, Credentials> {
         Box::pin(account::credentials(self, account))
+    }
+
+    fn fast<'a>(&'a self, attempt: FastAttempt) -> ForClient<'a, Option<FastAccepted>> {
+        Box::pin(async move { fast::check(self, &attempt).await })
+    }
+
+    fn fast_token<'a>(&'a self, wanted: FastWanted) -> ForClient<'a, Option<FastToken>> {
+        Box::pin(async move { fast::issue(self, &wanted).await })
     }
 
     fn bind<'a>(&'a self, bound: Bound) -> ForClient<'a, Result<Jid, StanzaError>> {

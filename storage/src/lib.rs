@@ -13,6 +13,7 @@
 mod accounts;
 mod authority;
 mod checkpoint;
+mod fast;
 mod integer;
 pub mod key_packages;
 mod migrate;
@@ -39,6 +40,7 @@ pub use authority::{
     Device, IssuedCertificate, PinAnchors, PinnedAnchors, PublishAnchors, PublishedAnchors,
     RecordCertificates, Recorded, RegisterDevice, Registered, RevokeDevice, RevokedDevice,
 };
+pub use fast::{FastGenerations, FastKey, IssueFastToken, UseFastToken};
 pub use offline::{DeleteOffline, OfflineMessage, StoreOffline, StoredOffline, TakeOffline};
 pub use outbox::{Delivered, Enqueue, Enqueued, OUTBOX_LIMIT, OutboxRow, Outgoing, RemoveOutgoing};
 pub use receipt::{ForgetQueues, Once, OutboxQueue, Receipt, Receive, RenewOutboxQueue, Settled};

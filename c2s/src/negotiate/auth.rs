@@ -46,6 +46,8 @@ pub(super) struct Auth {
     host: String,
     plain: bool,
     bindings: Bindings,
+    /// The mechanism in use.
+    chosen: &'static str,
     step: Step,
 }
 
@@ -87,6 +89,7 @@ impl Auth {
             host: host.to_owned(),
             plain,
             bindings: Bindings(exporter.into_iter().collect()),
+            chosen: "",
             step: Step::Auth,
         }
     }
@@ -110,6 +113,10 @@ impl Auth {
             let offer = Element::new(CHANNEL_BINDING, "sasl-channel-binding").with_child(kind);
             features.others.push(offer);
         }
+    }
+
+    pub(super) fn chosen(&self) -> &'static str {
+        self.chosen
     }
 
     /// Is an answer of the server awaited?
@@ -219,6 +226,7 @@ impl Auth {
             .ok_or_else(|| {
                 Failure::new(Condition::InvalidMechanism).with_text("choose one that is offered")
             })?;
+        self.chosen = mechanism.as_str();
         let initial = auth.text();
         if initial.is_empty() {
             self.step = Step::First(mechanism);

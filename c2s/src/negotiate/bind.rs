@@ -3,11 +3,10 @@
 use bytes::Bytes;
 use comity_xmpp::element::Element;
 use comity_xmpp::error::{ErrorType, StanzaCondition, StanzaError, StreamCondition, StreamError};
-use comity_xmpp::jid::Jid;
 use comity_xmpp::ns;
 use comity_xmpp::stanza::{IqType, Kind, Stanza, Unacceptable};
 
-use super::{Event, Negotiate, State};
+use super::{BindOptions, Event, Negotiate, NewSession, State};
 
 impl Negotiate {
     /// The only stanza of a client without a session is its request for one.
@@ -50,6 +49,7 @@ impl Negotiate {
         self.events.push_back(Event::Bind {
             account: account.clone(),
             resource,
+            options: BindOptions::default(),
         });
         self.state = State::Session {
             account,
@@ -59,13 +59,19 @@ impl Negotiate {
     }
 
     /// The server's answer to the request.
-    pub(super) fn bound(&mut self, answer: Result<Jid, StanzaError>) -> Result<(), StreamError> {
+    pub(super) fn bound(
+        &mut self,
+        answer: Result<NewSession, StanzaError>,
+    ) -> Result<(), StreamError> {
+        if self.extended.is_some() {
+            return self.extended_bound(answer);
+        }
         let State::Session { account, id } = &self.state else {
             return Ok(());
         };
         let (account, id) = (account.clone(), id.clone());
         match answer {
-            Ok(session) => {
+            Ok(NewSession { session, .. }) => {
                 let jid = Element::new(ns::BIND, "jid").with_text(session.as_str());
                 let bind = Element::new(ns::BIND, "bind").with_child(jid);
                 let result = Stanza::new(Kind::Iq(IqType::Result))

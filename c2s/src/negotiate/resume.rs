@@ -8,7 +8,7 @@ use comity_xmpp::ns;
 use super::{Event, Negotiate, NotResumed, Resumed, State};
 
 /// Longer names are none of ours.
-const ID_BYTES: usize = 128;
+pub(super) const ID_BYTES: usize = 128;
 
 impl Negotiate {
     pub(super) fn resume(&mut self, request: &Element) -> Result<(), StreamError> {
@@ -41,6 +41,9 @@ impl Negotiate {
         &mut self,
         answer: Result<Resumed, NotResumed>,
     ) -> Result<(), StreamError> {
+        if self.extended.is_some() {
+            return self.extended_resumed(answer);
+        }
         let State::Resuming { account, id } = &self.state else {
             return Ok(());
         };

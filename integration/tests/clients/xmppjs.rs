@@ -1,4 +1,5 @@
-//! xmpp.js, over a WebSocket: it loses its socket and comes back to its session (XEP-0198).
+//! xmpp.js, over a WebSocket: with SASL2, Bind 2 and FAST. It loses its socket and comes back to
+//! its session (XEP-0198).
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

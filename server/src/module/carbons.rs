@@ -14,7 +14,7 @@ use super::{Context, Entity, Handles, Later, Module, Request, Target, What};
 use crate::deliver::Deliveries;
 use crate::home::Home;
 
-const CARBONS: &str = "urn:xmpp:carbons:2";
+const CARBONS: &str = ns::CARBONS;
 /// XEP-0334.
 const HINTS: &str = "urn:xmpp:hints";
 

@@ -58,6 +58,7 @@ fn options(conf: &C2s) -> Options {
         silence: conf.silence,
         sign_of_life: conf.sign_of_life,
         resumption: conf.resumption,
+        fast: !conf.fast.is_zero(),
         queue: size(conf.queue),
     }
 }

@@ -9,6 +9,7 @@ use comity_storage::Storage;
 use super::RunError;
 use super::clients::size;
 use crate::afterwards::Afterwards;
+use crate::fast::Tokens;
 use crate::home::{Clock, Federation, Home, Limits, Remote, Shared};
 use crate::module::account;
 use crate::outreach::Outreach;
@@ -37,6 +38,7 @@ pub(super) async fn home(
         clock,
         limits: limits(conf),
         federation: federation(conf),
+        tokens: tokens(conf)?,
         web: places(conf, domains),
         host_secrets,
         afterwards: Afterwards::default(),
@@ -69,6 +71,12 @@ fn limits(conf: &Conf) -> Limits {
         outbox_expiry_ms: u64::try_from(conf.s2s.outbox_expiry.as_millis()).unwrap_or(u64::MAX),
         ..Limits::default()
     }
+}
+
+/// The key lies in the data directory: who has that has everything anyway.
+fn tokens(conf: &Conf) -> Result<Tokens, RunError> {
+    let path = conf.server.data_dir.join("fast.key");
+    Tokens::open(&path, conf.c2s.fast).map_err(|source| RunError::DataDir { path, source })
 }
 
 fn places(conf: &Conf, domains: &[String]) -> Places {

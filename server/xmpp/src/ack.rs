@@ -2,6 +2,7 @@
 //! business of whoever keeps a session without a stream.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use crate::element::Element;
 use crate::error::{StreamCondition, StreamError};
@@ -197,6 +198,19 @@ pub fn h(element: &Element) -> Option<u32> {
 #[must_use]
 pub fn failed(condition: &str) -> Element {
     Element::new(ns::SM, "failed").with_child(Element::new(ns::STANZAS, condition))
+}
+
+/// `<enabled/>` (XEP-0198 §3): where there is a name, by which the client may come back for so long.
+#[must_use]
+pub fn enabled(id: Option<&str>, most: Option<Duration>) -> Element {
+    let enabled = Element::new(ns::SM, "enabled");
+    match (id, most) {
+        (Some(id), Some(most)) => enabled
+            .with_attr("id", id)
+            .with_attr("resume", "true")
+            .with_attr("max", most.as_secs().to_string()),
+        _ => enabled,
+    }
 }
 
 /// XEP-0198 §5: the session that was to be resumed is not there; `h` is the last count of what we

@@ -4,6 +4,7 @@
 
 mod accounts;
 mod durability;
+mod fast;
 mod offline;
 mod outbox;
 mod receipt;

@@ -117,7 +117,8 @@ impl Hash {
         }
     }
 
-    pub(super) fn hmac(self, key: &[u8], bytes: &[u8]) -> Vec<u8> {
+    #[must_use]
+    pub fn hmac(self, key: &[u8], bytes: &[u8]) -> Vec<u8> {
         let algorithm = match self {
             Self::Sha1 => hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY,
             Self::Sha256 => hmac::HMAC_SHA256,
@@ -126,7 +127,8 @@ impl Hash {
         hmac::sign(&key, bytes).as_ref().to_vec()
     }
 
-    pub(super) fn digest(self, bytes: &[u8]) -> Vec<u8> {
+    #[must_use]
+    pub fn digest(self, bytes: &[u8]) -> Vec<u8> {
         let algorithm = match self {
             Self::Sha1 => &digest::SHA1_FOR_LEGACY_USE_ONLY,
             Self::Sha256 => &digest::SHA256,

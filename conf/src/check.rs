@@ -78,6 +78,10 @@ fn domains(conf: &Conf) -> Result<(), Broken> {
         let why = format!("{domain} is served here");
         refuse(domains.contains(domain), &["s2s", "targets"], &why)?;
     }
+    for domain in conf.s2s.peers.keys() {
+        let why = format!("{domain} is served here");
+        refuse(domains.contains(domain), &["s2s", "peers"], &why)?;
+    }
     Ok(())
 }
 

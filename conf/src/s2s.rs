@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::Peer;
+
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct S2s {
@@ -27,6 +29,8 @@ pub struct S2s {
     /// domain could otherwise lead us to what listens on this machine and in its network. `targets`
     /// need no leave.
     pub private_addresses: bool,
+    /// What holds for single domains.
+    pub peers: BTreeMap<String, Peer>,
     /// Incoming connections at a time, each listener. Default 1,000.
     pub connections: u32,
     /// Incoming connections at a time from one IP address. Default 50.
@@ -143,6 +147,7 @@ impl Default for S2s {
             dialback: Dialback::Never,
             targets: BTreeMap::new(),
             private_addresses: false,
+            peers: BTreeMap::new(),
             connections: 1_000,
             connections_per_address: 50,
             stanza_bytes: 256 << 10,

@@ -62,6 +62,33 @@ fn the_starter_sets_domain_and_directory_alone() {
 }
 
 #[test]
+fn pins_are_digests_of_keys() {
+    let digest = "0123456789abcdefABCDEF0123456789ffffffffffffffffffffffffffffffff";
+    let text =
+        |pin: &str| format!("[s2s.peers.\"b.example\"]\npolicy = \"require\"\npins = [\"{pin}\"]");
+    let conf = parse(&text(digest)).unwrap();
+    let peer = &conf.s2s.peers["b.example"];
+    assert_eq!(peer.policy, Some(Policy::Require));
+    assert_eq!(peer.pins[0].0[..2], [0x01, 0x23]);
+    assert_eq!(String::from(peer.pins[0]), digest.to_lowercase());
+    for wrong in [
+        "",
+        "0123",
+        &digest[1..],
+        &format!("{digest}0"),
+        &digest.replace('0', "g"),
+    ] {
+        assert!(
+            refused(&text(wrong)).contains("64 hexadecimal digits"),
+            "{wrong}"
+        );
+    }
+    // As many octets, but no digits.
+    let umlauts = "\u{fc}".repeat(32);
+    assert!(refused(&text(&umlauts)).contains("64 hexadecimal digits"));
+}
+
+#[test]
 fn targets_are_addresses_or_tables() {
     let conf = parse(
         "[s2s.targets]\n\"b.localhost\" = \"127.0.0.1:5270\"\n\

@@ -65,6 +65,19 @@ pub struct Files {
     pub key: PathBuf,
 }
 
+impl Files {
+    /// SHA-256 of the public key, in hexadecimal: what `s2s.peers` takes for a pin.
+    ///
+    /// # Errors
+    /// Of the file.
+    pub fn pin(&self) -> io::Result<String> {
+        let certificate = X509::from_pem(&std::fs::read(&self.chain)?)?;
+        let key = certificate.public_key()?.public_key_to_der()?;
+        let digest = openssl::sha::sha256(&key);
+        Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+}
+
 /// An authority that a play's parties believe, or do not.
 pub struct Authority {
     certificate: X509,

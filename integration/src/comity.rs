@@ -15,6 +15,8 @@ pub struct Comity {
     pub certificate: Files,
     /// Whom it believes.
     pub authority: PathBuf,
+    /// Its folder in the network's.
+    pub folder: String,
     /// Further lines of `[server]`.
     pub server: String,
     /// Further lines of `[s2s]`.
@@ -27,7 +29,7 @@ impl Comity {
     /// # Errors
     /// Why it does not start.
     pub fn start(self, network: &Network) -> io::Result<Home> {
-        let folder = network.folder().join(&self.domain);
+        let folder = network.folder().join(&self.folder);
         let mut options = Options::new(&self.domain, self.place.v4);
         options.text = Some(self.text(&folder));
         let mut home = Home::new(options, &folder)?;

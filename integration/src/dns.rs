@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use hickory_server::Server;
 use hickory_server::net::runtime::TokioRuntimeProvider;
+pub use hickory_server::proto::rr::RecordType;
 use hickory_server::proto::rr::rdata::tlsa::{CertUsage, Matching, Selector};
 use hickory_server::proto::rr::rdata::{CNAME, SOA, SRV, TLSA};
-use hickory_server::proto::rr::{LowerName, Name, RData, Record, RecordType, RrKey};
+use hickory_server::proto::rr::{LowerName, Name, RData, Record, RrKey};
 use hickory_server::store::in_memory::InMemoryZoneHandler;
 use hickory_server::zone_handler::{AxfrPolicy, Catalog, ZoneHandler, ZoneType};
 use tokio::net::{TcpListener, UdpSocket};
@@ -100,7 +101,7 @@ impl Dns {
 }
 
 fn parsed(name: &str) -> Name {
-    let mut parsed = Name::from_ascii(name).expect("plays write names that are some");
+    let mut parsed = Name::from_utf8(name).expect("plays write names that are some");
     parsed.set_fqdn(true);
     parsed
 }

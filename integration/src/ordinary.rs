@@ -110,6 +110,15 @@ impl Ordinary {
             .unwrap_or_else(|| panic!("{}: no {wanted} came, but {:?}", self.jid, self.earlier))
     }
 
+    /// Something of the kind that has come by now.
+    pub fn already(&mut self, wanted: &Value) -> Option<Value> {
+        while let Ok(happening) = self.happenings.try_recv() {
+            self.earlier.push(happening);
+        }
+        let place = self.earlier.iter().position(|had| fits(had, wanted))?;
+        Some(self.earlier.remove(place))
+    }
+
     /// The same, or nothing.
     pub async fn within(&mut self, limit: Duration, wanted: &Value) -> Option<Value> {
         if let Some(place) = self.earlier.iter().position(|had| fits(had, wanted)) {

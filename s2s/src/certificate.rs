@@ -2,21 +2,22 @@
 
 use std::time::SystemTime;
 
-use comity_net::tls::verdict::{self, Unproven};
-use comity_net::tls::{Roots, Service};
+use comity_net::tls::verdict::Unproven;
 use rustls_pki_types::CertificateDer;
+
+use crate::trust::Trust;
 
 /// What a peer has shown in the handshake, kept to be judged once it says who it is.
 #[derive(Clone)]
 pub struct Shown {
     chain: Vec<CertificateDer<'static>>,
-    roots: Roots,
+    trust: Trust,
 }
 
 impl Shown {
     #[must_use]
-    pub fn new(chain: Vec<CertificateDer<'static>>, roots: Roots) -> Self {
-        Self { chain, roots }
+    pub fn new(chain: Vec<CertificateDer<'static>>, trust: Trust) -> Self {
+        Self { chain, trust }
     }
 }
 
@@ -32,6 +33,6 @@ pub trait Proof: Send {
 
 impl Proof for Shown {
     fn speaks_for(&self, domain: &str, now: SystemTime) -> Result<(), Unproven> {
-        verdict::judge(&self.chain, domain, Service::Server, &self.roots, now)
+        self.trust.judge(&self.chain, domain, now)
     }
 }

@@ -12,6 +12,7 @@ mod receiving;
 pub mod resolve;
 mod sending;
 pub mod serve;
+pub mod trust;
 mod turn;
 mod words;
 
@@ -61,6 +62,10 @@ pub struct Options {
     pub targets: HashMap<String, Target>,
     /// Go where the DNS names private and loopback addresses; to `targets` in any case.
     pub private_addresses: bool,
+    /// What is asked of a domain that is not among `peers`.
+    pub others: trust::Policy,
+    /// What holds for single domains.
+    pub peers: HashMap<String, trust::PeerTrust>,
 }
 
 impl Options {
@@ -82,6 +87,8 @@ impl Options {
             dialback: None,
             targets: HashMap::new(),
             private_addresses: false,
+            others: trust::Policy::Require,
+            peers: HashMap::new(),
         }
     }
 

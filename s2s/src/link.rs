@@ -19,6 +19,7 @@ use tokio::sync::mpsc;
 
 use crate::Options;
 use crate::peer::State;
+use crate::trust::Trust;
 use crate::turn::Turns;
 
 mod task;
@@ -95,7 +96,7 @@ pub(crate) struct Shared {
     pub(crate) acceptor: Acceptor,
     /// For each of our domains.
     pub(crate) connectors: HashMap<String, Connector>,
-    pub(crate) roots: Roots,
+    pub(crate) trust: Trust,
     pub(crate) lookup: Arc<dyn Lookup>,
     pub(crate) server: Arc<dyn Server>,
     pub(crate) turns: Turns,
@@ -147,6 +148,7 @@ impl Federation {
         server: Arc<dyn Server>,
         stop: &Stop,
     ) -> Result<Self, TlsError> {
+        let trust = Trust::new(roots, options.others, options.peers.clone());
         let mut connectors = HashMap::new();
         for ours in &options.domains {
             let connector = Connector::for_server(Arc::clone(certificates), ours)?;
@@ -156,7 +158,7 @@ impl Federation {
             acceptor: Acceptor::new(Service::Server, Arc::clone(certificates))?,
             connectors,
             options,
-            roots,
+            trust,
             lookup,
             server,
             turns: Turns::default(),

@@ -204,6 +204,6 @@ async fn secure(
         return Err(TlsError::NoCertificate);
     };
     let transport = connector.connect(socket, domain, start, patience).await?;
-    let shown = Shown::new(transport.peer_chain(), shared.roots.clone());
+    let shown = Shown::new(transport.peer_chain(), shared.trust.clone());
     Ok((transport, Box::new(shown)))
 }

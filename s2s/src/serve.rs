@@ -198,7 +198,7 @@ async fn secure(
         accepted = shared.acceptor.accept(socket, start, patience) => accepted?,
         () = stop.wait() => return Err(Gone::Orderly),
     };
-    let shown = Shown::new(transport.peer_chain(), shared.roots.clone());
+    let shown = Shown::new(transport.peer_chain(), shared.trust.clone());
     Ok((transport, Box::new(shown)))
 }
 

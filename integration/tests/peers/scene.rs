@@ -1,5 +1,6 @@
 //! What these plays begin with: domains with their records, certificates and people.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use integration::Home;
@@ -72,6 +73,7 @@ pub(crate) fn with(
         place,
         certificate,
         authority: authority.file(),
+        folder: domain.to_owned(),
         server: String::new(),
         s2s: String::new(),
         extra: String::new(),
@@ -83,6 +85,13 @@ pub(crate) async fn resident(home: &Home, local: &str, authority: &Authority) ->
     home.add_user(local, PASSWORD).unwrap();
     let jid = format!("{local}@{}", home.domain());
     Ordinary::login(&jid, PASSWORD, home.c2s(), &authority.file()).await
+}
+
+/// The same, with a client that asks no certificate of its server.
+pub(crate) async fn careless(home: &Home, local: &str) -> Ordinary {
+    home.add_user(local, PASSWORD).unwrap();
+    let jid = format!("{local}@{}", home.domain());
+    Ordinary::login(&jid, PASSWORD, home.c2s(), Path::new("-")).await
 }
 
 /// Did the streams of a server begin as the records say: those it made, and those it was asked for?

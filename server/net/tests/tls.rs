@@ -98,7 +98,7 @@ async fn two_domains_prove_themselves_to_each_other() {
         let late = now + Duration::from_secs(400 * 86_400);
         assert!(matches!(
             trusted(&shown, &a.roots(), late),
-            Err(Unproven::Untrusted(_))
+            Err(Unproven::Expired(_))
         ));
         assert_eq!(trusted(&[], &a.roots(), now), Err(Unproven::Absent));
         // RFC 9266: both ends see the same binding.

@@ -18,10 +18,12 @@ pub(super) fn domains(conf: &Conf) -> Result<Vec<String>, RunError> {
         .targets
         .keys()
         .map(|domain| ("s2s.targets", domain));
+    let peers = conf.s2s.peers.keys().map(|domain| ("s2s.peers", domain));
     named
         .into_iter()
         .flat_map(|(key, domains)| domains.iter().map(move |domain| (key, domain)))
         .chain(targets)
+        .chain(peers)
         .try_for_each(|(key, domain)| check(key, domain))?;
     Ok(conf.server.domains.clone())
 }
@@ -71,5 +73,10 @@ mod tests {
             conf.s2s.targets.insert("B.example".to_owned(), target);
         });
         assert_eq!(text, "s2s.targets: B.example: write it as b.example");
+        let text = refused(|conf| {
+            let peer = comity_conf::Peer::default();
+            conf.s2s.peers.insert("B.example".to_owned(), peer);
+        });
+        assert_eq!(text, "s2s.peers: B.example: write it as b.example");
     }
 }

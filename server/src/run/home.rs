@@ -85,13 +85,61 @@ fn places(conf: &Conf, domains: &[String]) -> Places {
 }
 
 fn federation(conf: &Conf) -> Federation {
-    let allow = match conf.s2s.federation {
+    use comity_conf::Policy::{Allow, Deny, Require};
+    let s2s = &conf.s2s;
+    let with = |policies: &'static [comity_conf::Policy]| {
+        let peers = s2s.peers.iter();
+        peers
+            .filter(|(_, peer)| peer.policy.is_some_and(|policy| policies.contains(&policy)))
+            .map(|(domain, _)| domain.clone())
+    };
+    let allow = match s2s.federation {
         Policy::Open => None,
-        Policy::Listed => Some(conf.s2s.allow.iter().cloned().collect()),
+        Policy::Listed => Some(
+            s2s.allow
+                .iter()
+                .cloned()
+                .chain(with(&[Allow, Require]))
+                .collect(),
+        ),
         Policy::Off => Some(std::collections::HashSet::new()),
     };
     Federation {
         allow,
-        deny: conf.s2s.deny.iter().cloned().collect(),
+        deny: s2s.deny.iter().cloned().chain(with(&[Deny])).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `federation`, `allow`, `deny`, `peers`, and with whom of a to e there are streams then.
+    #[test]
+    fn lists_and_policies_say_with_whom() {
+        let peers = "\"c\" = { policy = \"allow\" }\n\"d\" = { policy = \"require\" }\n\
+                     \"e\" = { policy = \"deny\" }";
+        let cases = [
+            ("open", "", "", "", "abcde"),
+            ("open", "\"a\"", "\"b\"", "", "acde"),
+            ("open", "", "", peers, "abcd"),
+            ("listed", "\"a\"", "", "", "a"),
+            ("listed", "\"a\"", "", peers, "acd"),
+            ("listed", "\"a\", \"e\"", "\"c\"", peers, "ad"),
+            ("off", "\"a\"", "", peers, ""),
+        ];
+        for (n, (federates, allow, deny, peers, expect)) in cases.into_iter().enumerate() {
+            let text = format!(
+                "[s2s]\nfederation = \"{federates}\"\nallow = [{allow}]\ndeny = [{deny}]\n\
+                 [s2s.peers]\n{peers}"
+            );
+            let conf = Conf::parse(&text, std::path::Path::new("homeserver.toml")).unwrap();
+            let federation = federation(&conf);
+            let with: String = ["a", "b", "c", "d", "e"]
+                .into_iter()
+                .filter(|domain| federation.with(domain))
+                .collect();
+            assert_eq!(with, expect, "case {n}");
+        }
     }
 }

@@ -2,13 +2,14 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use comity_conf::{Conf, Dialback, S2s, TargetTls};
+use comity_conf::{Conf, Dialback, Peer, S2s, TargetTls};
 use comity_net::dns::Dns;
 use comity_net::dns::order::{Start, Target};
 use comity_net::listener::Permits;
 use comity_net::random;
 use comity_net::stop::Stop;
 use comity_net::tls::{Certificates, Roots};
+use comity_s2s::trust::{PeerTrust, Policy};
 use comity_s2s::{Federation, Options, Peers, Secret, serve};
 use comity_xmpp::error::{ErrorType, StanzaCondition, StanzaError};
 use comity_xmpp::stanza::Stanza;
@@ -130,12 +131,26 @@ fn options(conf: &S2s, home: &Home) -> Options {
             Dialback::Fallback => Some(Secret::new(&random::bytes::<32>())),
         },
         private_addresses: conf.private_addresses,
+        peers: (conf.peers.iter())
+            .map(|(domain, peer)| (domain.clone(), trust(peer)))
+            .collect(),
         targets: conf
             .targets
             .iter()
             .map(|(domain, target)| (domain.clone(), at(target)))
             .collect(),
         ..Options::new(domains)
+    }
+}
+
+fn trust(peer: &Peer) -> PeerTrust {
+    PeerTrust {
+        policy: peer.policy.map(|policy| match policy {
+            comity_conf::Policy::Allow => Policy::Allow,
+            comity_conf::Policy::Require => Policy::Require,
+            comity_conf::Policy::Deny => Policy::Deny,
+        }),
+        pins: peer.pins.iter().map(|pin| pin.0).collect(),
     }
 }
 

@@ -60,6 +60,25 @@ pub fn names(der: &[u8]) -> Result<Names, Unreadable> {
     Ok(names)
 }
 
+/// What else of a certificate matters beside its names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Key {
+    /// The subjectPublicKeyInfo in DER, which a renewal may keep.
+    pub info: Vec<u8>,
+    /// It names itself as its issuer.
+    pub self_issued: bool,
+}
+
+/// Reads whose key a certificate in DER is about.
+pub fn key(der: &[u8]) -> Result<Key, Unreadable> {
+    let (_, certificate) =
+        X509Certificate::from_der(der).map_err(|error| Unreadable(error.to_string()))?;
+    Ok(Key {
+        info: certificate.public_key().raw.to_vec(),
+        self_issued: certificate.issuer() == certificate.subject(),
+    })
+}
+
 /// RFC 5280 §4.2.1.6: `value [0] EXPLICIT ANY`. Names of unknown kinds say nothing to us.
 fn other_name(oid: &Oid<'_>, value: &[u8], names: &mut Names) -> Result<(), Unreadable> {
     let (list, tag, kind) = if *oid == oid!(1.3.6.1.5.5.7.8.5) {

@@ -1,9 +1,11 @@
 //! Judging a certificate that was shown: does it lead to an authority we believe, and does it
 //! name the domain (RFC 6120 §13.7)?
 
-use std::time::SystemTime;
+use std::net::IpAddr;
+use std::time::{Duration, SystemTime};
 
-use comity_xmpp::certificate::{Names, names};
+use comity_xmpp::certificate::{Names, key, names};
+use rustls::CertificateError;
 use rustls::client::verify_server_cert_signed_by_trust_anchor;
 use rustls::server::ParsedCertificate;
 use rustls_pki_types::{CertificateDer, UnixTime};
@@ -19,7 +21,18 @@ pub enum Unproven {
     Unreadable(String),
     #[error("the certificate leads to no authority we believe: {0}")]
     Untrusted(String),
-    #[error("the certificate is for {}, not for {wanted}", found.join(", "))]
+    #[error("the certificate is signed by its own key and by no authority")]
+    SelfSigned,
+    #[error("the certificate expired {} ago", span(*.0))]
+    Expired(Duration),
+    #[error("the certificate is not yet valid for another {}: whose clock is wrong?", span(*.0))]
+    Early(Duration),
+    #[error(
+        "the certificate has the key {found}, which is not the one pinned for {domain}: if its \
+         operator confirms the new key, write it into s2s.peers"
+    )]
+    OtherKey { domain: String, found: String },
+    #[error("the certificate is for {}, not for {wanted}", list(found))]
     OtherName { wanted: String, found: Vec<String> },
 }
 
@@ -65,7 +78,69 @@ pub fn trusted(
         UnixTime::since_unix_epoch(since_epoch),
         provider.signature_verification_algorithms.all,
     )
-    .map_err(|error| Unproven::Untrusted(error.to_string()))
+    .map_err(|error| why(&error, end_entity))
+}
+
+/// In words that tell an operator what to do.
+fn why(error: &rustls::Error, end_entity: &CertificateDer<'_>) -> Unproven {
+    let rustls::Error::InvalidCertificate(fault) = error else {
+        return Unproven::Untrusted(error.to_string());
+    };
+    let between = |from: UnixTime, to: UnixTime| {
+        Duration::from_secs(to.as_secs().saturating_sub(from.as_secs()))
+    };
+    match fault {
+        CertificateError::ExpiredContext { time, not_after } => {
+            Unproven::Expired(between(*not_after, *time))
+        }
+        CertificateError::NotValidYetContext { time, not_before } => {
+            Unproven::Early(between(*time, *not_before))
+        }
+        _ if key(end_entity).is_ok_and(|key| key.self_issued) => Unproven::SelfSigned,
+        CertificateError::UnknownIssuer => {
+            let hint =
+                "its issuer is unknown here, or it was shown without the certificates between";
+            Unproven::Untrusted(hint.to_owned())
+        }
+        fault => Unproven::Untrusted(fault.to_string()),
+    }
+}
+
+fn list(names: &[String]) -> String {
+    match names {
+        [] => "no name at all".to_owned(),
+        names => names.join(", "),
+    }
+}
+
+fn span(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    let (count, unit) = match seconds {
+        0..=119 => (seconds, "s"),
+        120..=7_199 => (seconds / 60, "min"),
+        7_200..=172_799 => (seconds / 3_600, "h"),
+        _ => (seconds / 86_400, "d"),
+    };
+    format!("{count} {unit}")
+}
+
+/// SHA-256 of a public key as certificates hold it (subjectPublicKeyInfo).
+pub type Pin = [u8; 32];
+
+/// Is the key of the certificate one of those that were pinned for a domain? Nothing else of it is
+/// looked at: whoever compares keys has no need of authorities, names and dates.
+pub fn pinned(chain: &[CertificateDer<'_>], domain: &str, pins: &[Pin]) -> Result<(), Unproven> {
+    let end_entity = chain.first().ok_or(Unproven::Absent)?;
+    let key = key(end_entity).map_err(|error| Unproven::Unreadable(error.to_string()))?;
+    let digest = ring::digest::digest(&ring::digest::SHA256, &key.info);
+    if pins.iter().any(|pin| pin == digest.as_ref()) {
+        return Ok(());
+    }
+    let found = digest.as_ref().iter().map(|byte| format!("{byte:02x}"));
+    Err(Unproven::OtherKey {
+        domain: domain.to_owned(),
+        found: found.collect(),
+    })
 }
 
 /// RFC 6120 §13.7.1.2, and RFC 6125 §6.4: a DNS-ID, an SRV-ID or an XmppAddr that names the
@@ -92,9 +167,10 @@ pub fn speaks_for(names: &Names, domain: &str, service: Service) -> bool {
 fn covers(pattern: &str, domain: &str) -> bool {
     let pattern = pattern.strip_suffix('.').unwrap_or(pattern);
     match pattern.strip_prefix("*.") {
-        // A wildcard right under the top level would cover everybody.
+        // A wildcard right under the top level would cover everybody, and an address has no labels.
         Some(parent) => {
             parent.contains('.')
+                && domain.parse::<IpAddr>().is_err()
                 && domain
                     .split_once('.')
                     .is_some_and(|(_, rest)| rest.eq_ignore_ascii_case(parent))
@@ -104,65 +180,4 @@ fn covers(pattern: &str, domain: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn check(names: &Names, domain: &str, expect: bool) {
-        assert_eq!(
-            speaks_for(names, domain, Service::Server),
-            expect,
-            "{domain}"
-        );
-    }
-
-    fn list(names: &[&str]) -> Vec<String> {
-        names.iter().map(|name| (*name).to_owned()).collect()
-    }
-
-    #[test]
-    fn dns_names_and_their_wildcards() {
-        let names = Names {
-            dns: list(&[
-                "A.example",
-                "*.rooms.example",
-                "*.com",
-                "xn--bcher-kva.example",
-                "f*.x.example",
-            ]),
-            ..Names::default()
-        };
-        check(&names, "a.example", true);
-        check(&names, "b.a.example", false);
-        check(&names, "one.rooms.example", true);
-        check(&names, "two.one.rooms.example", false);
-        check(&names, "rooms.example", false);
-        check(&names, "anybody.com", false);
-        check(&names, "b\u{fc}cher.example", true);
-        check(&names, "foo.x.example", false);
-    }
-
-    #[test]
-    fn srv_names_speak_for_their_service_only() {
-        let names = Names {
-            srv: list(&[
-                "_xmpp-server.a.example",
-                "_xmpp-client.b.example",
-                "_x\u{fc}",
-            ]),
-            ..Names::default()
-        };
-        check(&names, "a.example", true);
-        check(&names, "b.example", false);
-        assert!(speaks_for(&names, "b.example", Service::Client));
-    }
-
-    #[test]
-    fn an_xmpp_address_speaks_for_the_bare_domain_only() {
-        let names = Names {
-            xmpp: list(&["b\u{fc}cher.example", "juliet@a.example"]),
-            ..Names::default()
-        };
-        check(&names, "b\u{fc}cher.example", true);
-        check(&names, "a.example", false);
-    }
-}
+mod tests;

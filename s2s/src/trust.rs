@@ -1,0 +1,196 @@
+//! Whom we believe, and what it takes: the operator's word on one domain before the rule for all.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use comity_net::tls::verdict::{self, Pin, Unproven};
+use comity_net::tls::{Roots, Service};
+use rustls_pki_types::CertificateDer;
+
+/// What is asked of a domain before there are streams with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Policy {
+    /// There are none.
+    Deny,
+    /// A certificate that proves it.
+    Require,
+    /// A certificate, or where none is shown, dialback (XEP-0220).
+    Allow,
+}
+
+/// What holds for one domain in place of the rule for all.
+#[derive(Clone, Debug, Default)]
+pub struct PeerTrust {
+    pub policy: Option<Policy>,
+    /// The keys it is believed with, and no others. None: whatever an authority vouches for.
+    pub pins: Vec<Pin>,
+}
+
+/// Cheap to clone.
+#[derive(Clone)]
+pub struct Trust(Arc<Rules>);
+
+struct Rules {
+    roots: Roots,
+    others: Policy,
+    peers: HashMap<String, PeerTrust>,
+}
+
+impl Trust {
+    /// `others` is the rule for those that are not among `peers`.
+    #[must_use]
+    pub fn new(roots: Roots, others: Policy, peers: HashMap<String, PeerTrust>) -> Self {
+        Self(Arc::new(Rules {
+            roots,
+            others,
+            peers,
+        }))
+    }
+
+    #[must_use]
+    pub fn policy(&self, domain: &str) -> Policy {
+        let peer = self.0.peers.get(domain);
+        peer.and_then(|peer| peer.policy).unwrap_or(self.0.others)
+    }
+
+    /// Does a chain that was shown speak for the domain?
+    ///
+    /// # Errors
+    /// Why it does not.
+    pub fn judge(
+        &self,
+        chain: &[CertificateDer<'_>],
+        domain: &str,
+        now: SystemTime,
+    ) -> Result<(), Unproven> {
+        match self.0.peers.get(domain) {
+            Some(peer) if !peer.pins.is_empty() => verdict::pinned(chain, domain, &peer.pins),
+            _ => verdict::judge(chain, domain, Service::Server, &self.0.roots, now),
+        }
+    }
+
+    /// May a domain of which this is the verdict prove itself by dialback instead? A certificate
+    /// that fails is a warning, not a gap to be filled by something weaker; and a pin is a promise
+    /// that there will be a certificate.
+    #[must_use]
+    pub fn dialback(&self, domain: &str, verdict: &Result<(), Unproven>) -> bool {
+        let pinned = self
+            .0
+            .peers
+            .get(domain)
+            .is_some_and(|peer| !peer.pins.is_empty());
+        self.policy(domain) == Policy::Allow && !pinned && *verdict == Err(Unproven::Absent)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use comity_net::tls::{CertificateFiles, local};
+    use rustls_pki_types::pem::PemObject as _;
+
+    use super::*;
+
+    /// SHA-256 of the key, as `openssl` reads it from the file.
+    fn pin(files: &CertificateFiles) -> Pin {
+        let pem = std::fs::read(&files.chain).unwrap();
+        let certificate = openssl::x509::X509::from_pem(&pem).unwrap();
+        let key = certificate
+            .public_key()
+            .unwrap()
+            .public_key_to_der()
+            .unwrap();
+        openssl::sha::sha256(&key)
+    }
+
+    fn chain(files: &CertificateFiles) -> Vec<CertificateDer<'static>> {
+        let pem = std::fs::read(&files.chain).unwrap();
+        CertificateDer::pem_slice_iter(&pem)
+            .map(Result::unwrap)
+            .collect()
+    }
+
+    /// What the certificate of b.example is worth: under the rule for all, for b.example with a
+    /// policy, and with pins.
+    #[test]
+    #[expect(clippy::too_many_lines, reason = "one table")]
+    fn policy_pins_and_certificate_decide_together() {
+        let unique = format!("comity-trust-{}", comity_net::random::id());
+        let folder = std::env::temp_dir().join(unique);
+        let now = SystemTime::now();
+        let made = local::ensure(&folder.join("b"), &["b.example".to_owned()], now).unwrap();
+        let other = local::ensure(&folder.join("c"), &["c.example".to_owned()], now).unwrap();
+        let authority = std::slice::from_ref(&made.authority);
+        let roots = Roots::load(false, authority).unwrap();
+        let strangers = Roots::load(false, std::slice::from_ref(&other.authority)).unwrap();
+        let good = chain(&made.certificates[0]);
+        let (right, wrong) = (pin(&made.certificates[0]), pin(&other.certificates[0]));
+        let late = now + Duration::from_secs(800 * 86_400);
+
+        enum Shown {
+            Good,
+            Late,
+            /// Of an authority we do not believe.
+            Stranger,
+            Nothing,
+        }
+        use Policy::{Allow, Deny, Require};
+        use Shown::{Good, Late, Nothing, Stranger};
+        #[derive(Debug, PartialEq)]
+        enum Outcome {
+            Proven,
+            Dialback,
+            Refused,
+        }
+        use Outcome::{Dialback, Proven, Refused};
+        let none: &[Pin] = &[];
+        let cases = [
+            (Allow, None, none, Good, Proven),
+            (Allow, None, none, Nothing, Dialback),
+            (Allow, None, none, Late, Refused),
+            (Allow, None, none, Stranger, Refused),
+            (Require, None, none, Good, Proven),
+            (Require, None, none, Nothing, Refused),
+            (Require, None, none, Late, Refused),
+            (Require, Some(Allow), none, Nothing, Dialback),
+            (Require, Some(Allow), none, Stranger, Refused),
+            (Allow, Some(Require), none, Good, Proven),
+            (Allow, Some(Require), none, Nothing, Refused),
+            (Allow, Some(Deny), none, Nothing, Refused),
+            // A pin makes authority and date irrelevant, and any other key, and none, a fault.
+            (Allow, None, &[right], Good, Proven),
+            (Require, None, &[right], Late, Proven),
+            (Require, None, &[right], Stranger, Proven),
+            (Allow, None, &[wrong, right], Good, Proven),
+            (Allow, None, &[wrong], Good, Refused),
+            (Allow, Some(Allow), &[right], Nothing, Refused),
+        ];
+        for (n, (others, policy, pins, shown, expect)) in cases.into_iter().enumerate() {
+            let peer = PeerTrust {
+                policy,
+                pins: pins.to_vec(),
+            };
+            let believed = match shown {
+                Stranger => strangers.clone(),
+                Good | Late | Nothing => roots.clone(),
+            };
+            let peers = HashMap::from([("b.example".to_owned(), peer)]);
+            let trust = Trust::new(believed, others, peers);
+            let (chain, when) = match shown {
+                Good | Stranger => (&good[..], now),
+                Late => (&good[..], late),
+                Nothing => (&[][..], now),
+            };
+            let verdict = trust.judge(chain, "b.example", when);
+            let outcome = match (&verdict, trust.dialback("b.example", &verdict)) {
+                (Ok(()), _) => Proven,
+                (Err(_), true) => Dialback,
+                (Err(_), false) => Refused,
+            };
+            assert_eq!(outcome, expect, "case {n}: {verdict:?}");
+        }
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+}

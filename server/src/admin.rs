@@ -44,6 +44,7 @@ pub struct State {
     pub kick: Arc<Kick>,
     pub leave: Arc<Leave>,
     pub revoked: Arc<Revoked>,
+    pub withdrawn: Arc<Withdrawn>,
     pub trust: Arc<Trust>,
 }
 
@@ -56,6 +57,8 @@ pub type Leaving = Pin<Box<dyn Future<Output = Result<(), comity_storage::Error>
 
 /// Takes the rights of a device that has been revoked from its sessions, and tells the others.
 pub type Revoked = dyn Fn(BareJid, Uuid) -> Done + Send + Sync;
+/// Publishes that certificates of an account have been taken back.
+pub type Withdrawn = dyn Fn(BareJid) -> Done + Send + Sync;
 pub type Done = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Asks a domain for its anchors and believes the root given; else why not.

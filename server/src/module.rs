@@ -21,6 +21,7 @@ pub mod carbons;
 pub mod disco;
 pub mod message;
 pub mod mls_as;
+pub mod mls_crl;
 pub mod mls_keys;
 pub mod mls_room;
 pub mod mls_sync;
@@ -38,6 +39,7 @@ pub const MODULES: &[Module] = &[
     disco::MODULE,
     message::MODULE,
     mls_as::MODULE,
+    mls_crl::MODULE,
     mls_keys::MODULE,
     mls_room::MODULE,
     mls_sync::MODULE,

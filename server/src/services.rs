@@ -4,6 +4,7 @@
 pub(crate) mod anchors;
 pub(crate) mod feeds;
 pub(crate) mod owed;
+pub(crate) mod revocations;
 pub mod rooms;
 
 use std::collections::{BTreeMap, HashMap};
@@ -45,6 +46,7 @@ pub struct Services {
     pub(crate) fetches: Fetches,
     /// What clients show of themselves.
     pub(crate) caps: Caps,
+    pub(crate) crl_fetches: revocations::CrlFetches,
 }
 
 struct Served {
@@ -117,6 +119,7 @@ impl Services {
             limits: discovered(conf),
             fetches: Fetches::default(),
             caps: Caps::default(),
+            crl_fetches: revocations::CrlFetches::default(),
         })
     }
 

@@ -216,6 +216,18 @@ impl Sessions {
         })
     }
 
+    /// The sessions of accounts of that domain that have proved to be a device.
+    #[must_use]
+    pub fn devices_at(&self, domain: &str) -> Vec<Jid> {
+        let accounts = self.lock();
+        accounts
+            .values()
+            .flat_map(|account| account.sessions.values())
+            .filter(|session| session.device.is_some() && session.jid.domain() == domain)
+            .map(|session| session.jid.clone())
+            .collect()
+    }
+
     /// The session is available with this presence. If messages can be delivered to it from now
     /// on, they are held back until [`Self::release`], so that it gets older ones first. `None` if
     /// there is no such session.

@@ -3,6 +3,7 @@
 
 mod anchors;
 mod certificates;
+mod revocations;
 
 use sqlx::{Row, SqliteConnection};
 
@@ -11,6 +12,7 @@ use crate::{Error, Storage, Write};
 
 pub use anchors::{PinAnchors, PinnedAnchors, PublishAnchors, PublishedAnchors};
 pub use certificates::{IssuedCertificate, RecordCertificates, Recorded};
+pub use revocations::{RevocationList, RevokedCertificate, StoreRevocationList};
 
 /// Devices an account may ever have had. Rows of revoked ones stay, so that their ids and keys are
 /// never given again; this bounds what an account can fill the disk with.

@@ -38,7 +38,8 @@ pub use accounts::{
 };
 pub use authority::{
     Device, IssuedCertificate, PinAnchors, PinnedAnchors, PublishAnchors, PublishedAnchors,
-    RecordCertificates, Recorded, RegisterDevice, Registered, RevokeDevice, RevokedDevice,
+    RecordCertificates, Recorded, RegisterDevice, Registered, RevocationList, RevokeDevice,
+    RevokedCertificate, RevokedDevice, StoreRevocationList,
 };
 pub use fast::{FastGenerations, FastKey, IssueFastToken, UseFastToken};
 pub use offline::{DeleteOffline, OfflineMessage, StoreOffline, StoredOffline, TakeOffline};

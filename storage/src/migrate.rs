@@ -10,6 +10,7 @@ const MIGRATIONS: &[(i64, &str)] = &[
     (2, include_str!("../migrations/0002_authority.sql")),
     (3, include_str!("../migrations/0003_key_packages.sql")),
     (4, include_str!("../migrations/0004_rooms.sql")),
+    (5, include_str!("../migrations/0005_revocations.sql")),
     (8, include_str!("../migrations/0008_queues.sql")),
     (10, include_str!("../migrations/0010_fast_tokens.sql")),
     (12, include_str!("../migrations/0012_pubsub.sql")),

@@ -65,6 +65,9 @@ impl Engine {
             (Purpose::Devices, Answer::Authority(authority::Answer::Devices(devices))) => {
                 self.on_devices(devices)
             }
+            (Purpose::Crl(domain, issuer), Answer::Authority(part)) => {
+                self.on_crl_part(&domain, issuer, part, now)
+            }
             (Purpose::Publish, Answer::Keys(keys::Answer::Published(counts))) => {
                 self.on_published(counts, now)
             }
@@ -110,6 +113,8 @@ impl Engine {
             Purpose::Count => {
                 self.set_timer(Timer::Stock, now + UPKEEP_EVERY_MS);
             }
+            // An old list warns by itself; the next hour asks again.
+            Purpose::Crl(_, issuer) => drop(self.crl_parts.remove(&issuer)),
             Purpose::Anchors(domain) => self.on_anchors_refused(&domain, refusal, now),
             Purpose::Hub(room) => return self.on_creation_refused(&room, refusal),
             Purpose::Claim { room, account } => {

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use comity_mls_credential::anchors::{Anchors, Pinned, TlsRoots};
+use comity_mls_credential::leaf::IssuerId;
 use comity_mls_credential::provider::Provider;
 use comity_mls_wire::keys::Count;
 use comity_mls_wire::policy;
@@ -16,6 +17,7 @@ use crate::keys::{KeyHandle, SignatureKeys};
 use crate::mls::{Group, Mls};
 use crate::outgoing::{Answered, Destination, Notice, Outgoing, Request, RequestId};
 use crate::requests::{Purpose, Requests};
+use crate::revocations::Parts;
 use crate::rows::Rows;
 use crate::session::Session;
 use crate::store::{Space, Store};
@@ -59,6 +61,8 @@ pub(crate) enum Timer {
     Anchors(String),
     Stock,
     Upkeep,
+    /// Revocation lists to be renewed.
+    RevocationLists,
 }
 
 /// One device of one account.
@@ -94,6 +98,8 @@ pub struct Engine {
     pub(crate) unused_keys: Vec<KeyHandle>,
     /// Codes shown to the person and not yet confirmed.
     pub(crate) shown: VecDeque<Shown>,
+    /// Revocation lists of which parts have come.
+    pub(crate) crl_parts: HashMap<IssuerId, Parts>,
     /// Rooms to look after before this input ends.
     pub(crate) touched: HashSet<BareJid>,
     timers: HashMap<Timer, u64>,
@@ -142,6 +148,7 @@ impl Engine {
             stock: None,
             unused_keys: Vec::new(),
             shown: VecDeque::new(),
+            crl_parts: HashMap::new(),
             touched: HashSet::new(),
             timers: HashMap::new(),
             staged_events: Vec::new(),
@@ -151,6 +158,7 @@ impl Engine {
         };
         engine.check_owner()?;
         engine.restore_anchors()?;
+        engine.restore_crls()?;
         Ok(engine)
     }
 
@@ -259,13 +267,21 @@ impl Engine {
     }
 
     fn on_notice(&mut self, notice: Notice, now: u64) -> Result<(), Error> {
-        use comity_mls_wire::{keys, sync};
+        use comity_mls_wire::{authority, keys, sync};
         match notice {
             Notice::Sync(sync::Notice::Entry(entry)) => self.on_entry(entry, now),
             Notice::Sync(sync::Notice::Welcome(welcome)) => self.on_welcome(welcome, now),
             Notice::Keys(keys::Notice::LowStock(count)) => self.on_low_stock(count, now),
             Notice::Keys(keys::Notice::LastResortUsed { device, suite }) => {
                 self.on_last_resort_used(device, suite, now)
+            }
+            Notice::Authority(authority::Notice::CrlIssued {
+                domain,
+                issuer,
+                number,
+            }) => {
+                self.on_crl_issued(&domain, IssuerId(issuer), number, now);
+                Ok(())
             }
             Notice::Authority(notice) => self.on_device_notice(notice),
         }
@@ -298,6 +314,7 @@ impl Engine {
                 Timer::Anchors(domain) => self.ask_anchors(&domain, now),
                 Timer::Stock => self.restock(now)?,
                 Timer::Upkeep => self.upkeep(now)?,
+                Timer::RevocationLists => self.renew_crls(now)?,
             }
         }
         Ok(())

@@ -280,6 +280,17 @@ pub enum Warning {
          compare codes again, or revoke it"
     )]
     DeviceKeyChanged { name: String, device: Uuid },
+    #[error(
+        "no revocation list of {domain} has come since the one that ended at {since}: whom it \
+         revoked meanwhile is not known"
+    )]
+    OldRevocations {
+        domain: String,
+        /// Seconds since 1970.
+        since: u64,
+    },
+    #[error("a revocation list of {domain} is not believed: {why}")]
+    Revocations { domain: String, why: String },
     #[error("an invitation cannot be used: {why}")]
     BadWelcome { why: String },
     #[error("the server sent what was not asked for or cannot be: {what}")]

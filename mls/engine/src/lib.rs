@@ -83,6 +83,7 @@ mod publish;
 mod random;
 mod receive;
 mod requests;
+mod revocations;
 mod room;
 mod rows;
 mod rules;

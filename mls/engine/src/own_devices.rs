@@ -187,6 +187,8 @@ impl Engine {
                     Ok(())
                 }
             },
+            // Of no device: whoever hears notices has taken it already.
+            authority::Notice::CrlIssued { .. } => Ok(()),
         }
     }
 

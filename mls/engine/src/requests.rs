@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use comity_mls_credential::leaf::IssuerId;
 use comity_mls_wire::refusal::Refusal;
 use comity_xmpp::jid::BareJid;
 use uuid::Uuid;
@@ -25,6 +26,8 @@ pub(crate) enum Purpose {
     Acknowledge(BareJid),
     AcknowledgeWelcome(Uuid),
     Anchors(String),
+    /// A revocation list of that domain.
+    Crl(String, IssuerId),
     Hub(BareJid),
     Claim {
         room: BareJid,

@@ -154,6 +154,7 @@ impl Engine {
             }
         }
         self.set_timer(Timer::Upkeep, now + UPKEEP_EVERY_MS);
+        self.renew_crls(now)?;
         self.upkeep(now)
     }
 

@@ -16,6 +16,8 @@ pub enum Space {
     Certificate,
     /// Domain → its pinned anchors statement.
     Anchors,
+    /// SHA-256 of an issuing CA's key → its newest revocation list.
+    RevocationList,
     /// Room → where this device stands in it.
     Room,
     /// group_id → MLS state without the tree.
@@ -54,6 +56,7 @@ impl Space {
             Self::KeyPackage => "key_package",
             Self::Certificate => "certificate",
             Self::Anchors => "anchors",
+            Self::RevocationList => "revocation_list",
             Self::Room => "room",
             Self::Group => "group",
             Self::Tree => "tree",

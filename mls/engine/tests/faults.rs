@@ -126,6 +126,10 @@ fn answers_and_entries_get_lost() {
         }
         world.lossy = 0;
         world.leaky = 0;
+        // That the last entry was lost is noticed with the next one.
+        world.run_for(60_000);
+        say(&mut world, clients[0], &room, "the end");
+        said[clients[0]].push("the end".to_owned());
         world.run_for(300_000);
         world.assert_agreement(&room, &clients);
         assert_heard(&world, &clients, &room, &said);

@@ -2,20 +2,22 @@
 //! certificates, and what it believes of other domains.
 //!
 //! [`ca`] is the keys on disk; `devices` registers, proves and revokes; `enrol` issues; `publish`
-//! tells others of our CAs; `peers` believes theirs. Whatever is acknowledged is durable before.
+//! tells others of our CAs; `revocations` takes certificates back; `peers` believes other domains. Whatever is acknowledged is durable before.
 
 pub mod ca;
 mod devices;
 mod enrol;
 mod peers;
 mod publish;
+mod revocations;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use bytes::Bytes;
 use comity_mls_credential::anchors::{Anchors, AnchorsError, TlsKey, TlsRoots};
-use comity_mls_credential::crl::Revoked;
+use comity_mls_credential::crl::{CrlError, Revoked};
+use comity_mls_credential::issue::IssueError;
 use comity_mls_credential::keys::Algorithm;
 use comity_mls_credential::leaf::{IssuerId, Issuers as _};
 use comity_mls_credential::provider::Provider;
@@ -28,6 +30,7 @@ use ca::{Ca, CaError, Hub};
 
 pub use devices::{Proof, Registered, Registration};
 pub use peers::ShownError;
+pub use revocations::News;
 
 /// Requests in one batch.
 pub const MAX_BATCH: usize = comity_mls_wire::limits::ENROL;
@@ -84,6 +87,10 @@ pub enum AuthorityError {
     Anchors(#[from] AnchorsError),
     #[error(transparent)]
     Storage(#[from] comity_storage::Error),
+    #[error("the revocation list cannot be made: {0}")]
+    Crl(#[from] IssueError),
+    #[error("the revocation list that was made is not believed: {0}")]
+    OwnCrl(#[from] CrlError),
     #[error("other processes of this domain publish anchors faster than this one: see their logs")]
     Contended,
 }
@@ -163,6 +170,7 @@ impl Authority {
         };
         authority.publish(now).await?;
         authority.restore().await?;
+        authority.publish_crls(now).await?;
         Ok(authority)
     }
 
@@ -200,8 +208,9 @@ impl Authority {
             .unwrap_or_else(PoisonError::into_inner) = tls;
     }
 
-    /// What is due: a new issuing CA, a new statement. To be called every hour or so.
-    pub async fn maintain(&self, now: u64) -> Result<(), AuthorityError> {
+    /// What is due: a new issuing CA, a new statement, new revocation lists. To be called every
+    /// quarter of an hour or so. Gives what is revoked now and was not before.
+    pub async fn maintain(&self, now: u64) -> Result<Vec<News>, AuthorityError> {
         if let Some(renewed) = self.ca().renewed(&self.inner.options, now)? {
             *self
                 .inner
@@ -209,7 +218,8 @@ impl Authority {
                 .write()
                 .unwrap_or_else(PoisonError::into_inner) = Arc::new(renewed);
         }
-        self.publish(now).await
+        self.publish(now).await?;
+        self.publish_crls(now).await
     }
 
     /// Runs what takes milliseconds of computing where it holds nobody up.

@@ -40,6 +40,14 @@ pub enum Request {
     },
     /// IQ get: the current anchors statement of a domain (one's own server fetches it from there).
     Anchors { domain: String },
+    /// IQ get: the newest revocation list of an issuing CA of that domain, from that octet on (one's
+    /// own server fetches it from there).
+    Crl {
+        domain: String,
+        /// SHA-256 of the CA's SubjectPublicKeyInfo.
+        issuer: [u8; 32],
+        offset: u32,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,6 +67,14 @@ pub enum Answer {
     Anchors {
         statement: Bytes,
     },
+    /// A part of the list with that number, which has `size` octets in all. Parts of one number
+    /// fit together.
+    Crl {
+        number: u64,
+        size: u32,
+        offset: u32,
+        part: Bytes,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,13 +88,19 @@ pub struct Device {
     pub revoked: Option<u64>,
 }
 
-/// A message from one's own domain to the account's sessions.
+/// A message from one's own domain to its sessions; `CrlIssued` also from domain to domain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
     /// The account has a new device.
     DeviceAdded(Device),
     DeviceRevoked {
         id: Uuid,
+    },
+    /// There is a revocation list of that issuing CA that revokes something new.
+    CrlIssued {
+        domain: String,
+        issuer: [u8; 32],
+        number: u64,
     },
 }
 

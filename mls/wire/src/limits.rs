@@ -26,6 +26,8 @@ pub const REFERENCE_BYTES: usize = 64;
 pub const GROUP_ID_BYTES: usize = 255;
 /// A name given to a device by its owner.
 pub const DEVICE_NAME_BYTES: usize = 128;
+/// A part of a revocation list.
+pub const CRL_PART_BYTES: usize = 128 * 1024;
 /// An anchors statement with its signatures and TLS chain.
 pub const ANCHORS_BYTES: usize = 64 * 1024;
 

@@ -165,7 +165,7 @@ fn every_payload_of_the_protocol_has_an_example() {
     for (kind, names) in [
         (
             "get",
-            "challenge devices anchors count hub info status group-info fetch",
+            "challenge devices anchors crl count hub info status group-info fetch",
         ),
         (
             "set",
@@ -174,12 +174,12 @@ fn every_payload_of_the_protocol_has_an_example() {
         ),
         (
             "result",
-            "challenge registered proved certificates devices revoked anchors published counts \
+            "challenge registered proved certificates devices revoked anchors crl published counts \
              deleted claimed hub accepted info status group-info entries acknowledged syncing",
         ),
         (
             "headline",
-            "device-added device-revoked low-stock last-resort-used",
+            "device-added device-revoked crl-issued low-stock last-resort-used",
         ),
         ("normal", "fanout entry welcome"),
         (

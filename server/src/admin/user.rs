@@ -75,6 +75,8 @@ pub(super) async fn delete(state: &State, jid: &str) -> Result {
         account: account.to_string(),
     };
     known(&account, state.storage.write(delete).await.map_err(text)?)?;
+    // Its devices ended with it; the revocation list says so at once.
+    (state.withdrawn)(account.clone()).await;
     done(format!(
         "deleted {account} and its data; {}",
         sessions(ended)

@@ -12,7 +12,11 @@ pub enum Command {
     /// List the devices of an account, revoked ones too.
     List { jid: String },
     /// End a device for good: lost, stolen, or not its owner's. A new one can be registered.
-    Revoke { jid: String, id: String },
+    Revoke {
+        jid: String,
+        /// The device's id, or "all".
+        id: String,
+    },
 }
 
 /// # Errors

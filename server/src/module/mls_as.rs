@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use comity_mls_credential::leaf::CredentialError;
+use comity_mls_credential::leaf::{CredentialError, IssuerId};
 use comity_mls_service::authority::{Authority, Proof, Registration};
 use comity_mls_wire::authority::{Answer, Notice, Request as Asked};
 use comity_mls_wire::refusal::Refusal;
@@ -15,7 +15,7 @@ use comity_xmpp::ns;
 use comity_xmpp::stanza::{IqType, Kind, MessageType, Stanza};
 use uuid::Uuid;
 
-use super::{Context, Entity, Handles, Later, Module, Request, Target, Tick, What};
+use super::{Context, Entity, Handles, Later, Module, Request, Target, Tick, What, mls_crl};
 use crate::deliver::Deliveries;
 use crate::home::Home;
 use crate::services::anchors::fetch;
@@ -95,6 +95,15 @@ async fn decide(context: Context, request: Request) -> Result<Deliveries, Refusa
     })?;
     if let Asked::Anchors { domain } = asked {
         return anchors(&context, authority, request.stanza, domain);
+    }
+    if let Asked::Crl {
+        domain,
+        issuer,
+        offset,
+    } = asked
+    {
+        let wanted = (domain, IssuerId(issuer), offset);
+        return mls_crl::show(&context, authority, request.stanza, wanted);
     }
     // Everything else is between an account and its own domain.
     let session = match context.session() {
@@ -207,7 +216,7 @@ impl Desk {
                 signature,
             } => self.revoke(device, revoked, &signature, now).await,
             // Answered before anybody came to the desk.
-            Asked::Anchors { .. } => Err(Refusal::Internal),
+            Asked::Anchors { .. } | Asked::Crl { .. } => Err(Refusal::Internal),
         }
     }
 
@@ -281,6 +290,7 @@ impl Desk {
         let mut deliveries = self.answer(&Answer::Revoked);
         let told = new.then_some(&self.session);
         deliveries.extend(ended(&self.context.home, &account, revoked, told));
+        deliveries.extend(mls_crl::publish(&self.context.home, &account).await);
         Ok(deliveries)
     }
 
@@ -305,9 +315,15 @@ fn ended(home: &Home, account: &BareJid, device: Uuid, by: Option<&Jid>) -> Deli
 }
 
 /// The operator has revoked a device.
-pub(crate) fn revoked_by_operator(home: &Home, account: &BareJid, device: Uuid) -> Deliveries {
+pub(crate) async fn revoked_by_operator(
+    home: &Home,
+    account: &BareJid,
+    device: Uuid,
+) -> Deliveries {
     // No session is at the bare address: all are told.
-    ended(home, account, device, Some(account.as_jid()))
+    let mut deliveries = ended(home, account, device, Some(account.as_jid()));
+    deliveries.extend(mls_crl::publish(home, account).await);
+    deliveries
 }
 
 /// Tells all sessions of an account but one.
@@ -338,15 +354,18 @@ fn random_id() -> Uuid {
 fn maintain(home: Home) -> Later<Deliveries> {
     Box::pin(async move {
         home.services.reload_tls();
+        let mut deliveries = Deliveries::none();
         for authority in home.services.authorities() {
-            if let Err(error) = authority.maintain(home.now_s()).await {
-                tracing::error!(
+            match authority.maintain(home.now_s()).await {
+                Ok(news) => deliveries.extend(mls_crl::learned(&home, &news)),
+                Err(error) => tracing::error!(
                     domain = authority.domain(), %error,
                     "the certificate authority of this domain needs its operator"
-                );
+                ),
             }
         }
-        refresh(&home).await
+        deliveries.extend(refresh(&home).await);
+        deliveries
     })
 }
 

@@ -7,13 +7,18 @@ use comity_conf::Conf;
 use crate::admin::State;
 use crate::deliver;
 use crate::home::Home;
-use crate::module::{mls_as, roster};
+use crate::module::{mls_as, mls_crl, roster};
 use crate::passwords::Passwords;
 use crate::services::anchors;
 
 pub(super) fn state(conf: &Conf, domains: &[String], home: &Home) -> State {
-    let (sessions, rosters, devices, peers) =
-        (home.clone(), home.clone(), home.clone(), home.clone());
+    let (sessions, rosters, devices, peers, lists) = (
+        home.clone(),
+        home.clone(),
+        home.clone(),
+        home.clone(),
+        home.clone(),
+    );
     State {
         storage: home.storage.clone(),
         domains: domains.into(),
@@ -27,7 +32,14 @@ pub(super) fn state(conf: &Conf, domains: &[String], home: &Home) -> State {
         revoked: Arc::new(move |account, device| {
             let home = devices.clone();
             Box::pin(async move {
-                let told = mls_as::revoked_by_operator(&home, &account, device);
+                let told = mls_as::revoked_by_operator(&home, &account, device).await;
+                deliver::deliver(&home, told).await;
+            })
+        }),
+        withdrawn: Arc::new(move |account| {
+            let home = lists.clone();
+            Box::pin(async move {
+                let told = mls_crl::publish(&home, &account).await;
                 deliver::deliver(&home, told).await;
             })
         }),

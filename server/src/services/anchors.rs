@@ -24,14 +24,14 @@ pub struct Fetches {
 }
 
 #[derive(Default)]
-struct Last {
+pub(super) struct Last {
     /// Seconds since 1970.
-    at: Option<u64>,
-    refusal: Option<Refusal>,
+    pub(super) at: Option<u64>,
+    pub(super) refusal: Option<Refusal>,
 }
 
 impl Fetches {
-    fn of(&self, domain: &str) -> Result<Arc<tokio::sync::Mutex<Last>>, Refusal> {
+    pub(super) fn of(&self, domain: &str) -> Result<Arc<tokio::sync::Mutex<Last>>, Refusal> {
         let mut domains = self.domains.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = domains.get(domain) {
             return Ok(Arc::clone(known));

@@ -224,3 +224,59 @@ async fn a_pinned_domain_never_goes_back_under_its_root() {
     assert!(ending(0, 69).await.unwrap().is_empty());
     assert_eq!(storage.pinned_domains(10).await.unwrap().len(), 1);
 }
+
+#[tokio::test]
+async fn certificates_of_revoked_devices_are_found_until_they_expire() {
+    let storage = storage().await;
+    for id in [1, 2] {
+        let made = storage.write(device(id, "alice@a.example", id)).await;
+        assert_eq!(made.unwrap(), Registered::New);
+    }
+    storage.write(batch(1, &[1, 2], 0)).await.unwrap();
+    storage.write(batch(2, &[3], 0)).await.unwrap();
+    let revoked = async |from| {
+        let found = storage.revoked_certificates(&[9; 32], from, 10).await;
+        found.unwrap()
+    };
+    assert_eq!(revoked(0).await, []);
+    let end = RevokeDevice {
+        account: "alice@a.example".to_owned(),
+        id: [1; 16],
+        now: 50,
+    };
+    storage.write(end).await.unwrap();
+    let mut found = revoked(100).await;
+    found.sort_by(|one, other| one.serial.cmp(&other.serial));
+    let one = |serial: u8| RevokedCertificate {
+        serial: vec![serial, 1],
+        revoked: 50,
+    };
+    assert_eq!(found, [one(1), one(2)]);
+    assert_eq!(revoked(101).await, []);
+    let other = storage.revoked_certificates(&[8; 32], 0, 10).await;
+    assert_eq!(other.unwrap(), []);
+}
+
+#[tokio::test]
+async fn lists_go_forward_over_what_was_known() {
+    let storage = storage().await;
+    let list = |number, over| StoreRevocationList {
+        list: RevocationList {
+            issuer: [9; 32],
+            domain: "a.example".to_owned(),
+            number,
+            list: vec![1, 2],
+        },
+        over,
+    };
+    assert!(!storage.write(list(5, Some(4))).await.unwrap());
+    assert!(storage.write(list(5, None)).await.unwrap());
+    assert!(!storage.write(list(5, None)).await.unwrap());
+    assert!(!storage.write(list(5, Some(5))).await.unwrap());
+    assert!(!storage.write(list(7, Some(4))).await.unwrap());
+    assert!(storage.write(list(7, Some(5))).await.unwrap());
+    let stored = storage.revocation_list(&[9; 32]).await.unwrap().unwrap();
+    assert_eq!(stored, list(7, None).list);
+    assert_eq!(storage.revocation_lists(9).await.unwrap(), [stored]);
+    assert_eq!(storage.revocation_list(&[8; 32]).await.unwrap(), None);
+}

@@ -136,6 +136,16 @@ impl Pinned {
         self.issuers.get(id)
     }
 
+    /// The issuing CAs that the statement lists: those with certificates that have not expired.
+    pub fn listed(&self) -> Result<Vec<IssuerId>, AnchorsError> {
+        let (_, statement) = super::Signed::read(&self.signed)?;
+        let mut listed = Vec::with_capacity(statement.issuing.len());
+        for der in &statement.issuing {
+            listed.push(issuer_id(&Certificate::read(&der.0)?.public_key)?);
+        }
+        Ok(listed)
+    }
+
     /// For storage; [`Self::restore`] reads it.
     pub fn record(&self) -> Result<Vec<u8>, AnchorsError> {
         let record = Record {

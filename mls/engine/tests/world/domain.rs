@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use bytes::Bytes;
 use comity_mls_credential::anchors::statement::Der;
 use comity_mls_credential::anchors::{Statement, TlsKey};
+use comity_mls_credential::crl::{self, Crl};
 use comity_mls_credential::csr;
 use comity_mls_credential::issue::{self, Issuer, Validity};
 use comity_mls_credential::keys::{Algorithm, PrivateKey, PublicKey};
@@ -33,6 +34,11 @@ pub struct Domain {
     pub hub_key: PrivateKey,
     pub hub_certificate: Bytes,
     pub tls_root: Vec<u8>,
+    /// What its CA has taken back.
+    pub revoked: Vec<crl::Entry>,
+    crl: Option<Crl>,
+    /// It gives no lists.
+    pub away: bool,
     pub devices: HashMap<Uuid, Device>,
     next_nonce: u64,
     suite: u16,
@@ -131,6 +137,9 @@ impl Domain {
             hub_key,
             hub_certificate: hub_certificate.into(),
             tls_root,
+            revoked: Vec::new(),
+            crl: None,
+            away: false,
             devices: HashMap::new(),
             next_nonce: 0,
             suite: match algorithm {
@@ -152,6 +161,26 @@ impl Domain {
         self.said.expires = now_s + 7 * DAY;
         let signed = self.said.sign(&self.root.key, &self.tls).unwrap();
         self.statement = signed.into();
+    }
+
+    /// Its revocation list, signed anew when something is revoked and every hour.
+    pub fn crl(&mut self, now_s: u64) -> Crl {
+        let number = self
+            .crl
+            .as_ref()
+            .map_or(0, |crl| crl.number() + 1)
+            .max(now_s);
+        let current = self
+            .crl
+            .take()
+            .filter(|crl| !crl.aged(now_s) && crl.entries().len() == self.revoked.len());
+        let crl = current.unwrap_or_else(|| {
+            let until = now_s + crl::LIFETIME_S;
+            let der = crl::make(&self.issuing, number, now_s, until, &self.revoked).unwrap();
+            Crl::read(&der).unwrap()
+        });
+        self.crl = Some(crl.clone());
+        crl
     }
 
     pub fn authority(

@@ -73,6 +73,7 @@ impl FaultyStore {
             Space::KeyPackage,
             Space::Certificate,
             Space::Anchors,
+            Space::RevocationList,
             Space::Room,
             Space::Group,
             Space::Tree,
@@ -505,6 +506,22 @@ impl World {
             });
         }
         let now_s = self.now / 1_000;
+        if let authority::Request::Crl { domain, offset, .. } = &request {
+            let found = self.domains.get_mut(domain).filter(|d| !d.away);
+            let found = found.ok_or_else(|| Refusal::NotAllowed {
+                rule: "no such list".to_owned(),
+            })?;
+            let crl = found.crl(now_s);
+            // In small parts, to see them put together.
+            let from = usize::try_from(*offset).unwrap();
+            let until = crl.der().len().min(from + 200);
+            return Ok(authority::Answer::Crl {
+                number: crl.number(),
+                size: u32::try_from(crl.der().len()).unwrap(),
+                offset: *offset,
+                part: crl.der()[from..until].to_vec().into(),
+            });
+        }
         let state = &mut self.clients[client];
         let domain = self.domains.get_mut(state.account.domain()).unwrap();
         domain.authority(&state.account, &mut state.proof, request, now_s)

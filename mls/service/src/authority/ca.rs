@@ -125,6 +125,14 @@ impl Ca {
             .map(|(issuer, _)| issuer.certificate.as_slice())
     }
 
+    /// The same with their keys, which sign revocation lists until the last certificate is gone.
+    pub(super) fn revoking(&self, now: u64) -> impl Iterator<Item = &Issuer> {
+        self.issuing
+            .iter()
+            .filter(move |(_, validity)| validity.not_after >= now)
+            .map(|(issuer, _)| issuer)
+    }
+
     /// Every issuing CA there ever was.
     pub(super) fn ever(&self) -> Vec<Vec<u8>> {
         self.issuing

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use comity_mls_credential::anchors::store::MAX_DOMAINS;
+use comity_mls_credential::anchors::store::{MAX_CRLS, MAX_DOMAINS};
 use comity_mls_credential::anchors::{AnchorsError, Pinned};
+use comity_mls_credential::crl::{Crl, CrlError};
 use comity_storage::{PinAnchors, PinnedAnchors};
 
 use super::Authority;
@@ -20,8 +21,10 @@ pub enum ShownError {
     #[error(transparent)]
     Anchors(#[from] AnchorsError),
     #[error(transparent)]
+    Crl(#[from] CrlError),
+    #[error(transparent)]
     Storage(#[from] comity_storage::Error),
-    #[error("the anchors of {0} were stored by another process meanwhile: ask again")]
+    #[error("what {0} shows was stored by another process meanwhile: ask again")]
     Contended(String),
     #[error("the judgement was cut short: {0}")]
     Cut(#[from] tokio::task::JoinError),
@@ -104,6 +107,15 @@ impl Authority {
 
     /// Remembers at start what was believed before.
     pub(super) async fn restore(&self) -> Result<(), comity_storage::Error> {
+        for stored in self.inner.storage.revocation_lists(MAX_CRLS).await? {
+            match Crl::read(&stored.list) {
+                Ok(crl) => self.inner.trust.anchors.hold_crl(Arc::new(crl)),
+                Err(error) => tracing::error!(
+                    domain = stored.domain, %error,
+                    "a stored revocation list cannot be read: it will be asked for again"
+                ),
+            }
+        }
         // Our own is held already.
         for stored in self.inner.storage.pinned_domains(MAX_DOMAINS - 1).await? {
             match Pinned::restore(&stored.record) {

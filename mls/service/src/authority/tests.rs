@@ -706,3 +706,95 @@ async fn another_domain_is_pinned_and_speaks_for_itself_alone() {
     let stored = a.storage.pinned_anchors("b.example").await.unwrap();
     assert_eq!(stored.unwrap().root, root);
 }
+
+#[tokio::test]
+async fn a_revocation_is_in_the_list_at_once_and_reaches_other_domains() {
+    let mut b = Stage::new("b.example").await;
+    let mut a = Stage::new("a.example").await;
+    a.restart(&[&b.tls], NOW).await.unwrap();
+    let statement = b.authority.statement();
+    let shown = a.authority.shown("b.example", &statement, None, NOW).await;
+    shown.unwrap();
+    let (kept, lost, spare) = {
+        let bob = b.client("bob").await;
+        let kept = bob.enrol(&[key()], NOW).await.unwrap().remove(0);
+        let mut other = bob.clone();
+        other.key = key();
+        other.device = other.register().await.unwrap().device.id;
+        let lost = other.enrol(&[key(), key()], NOW).await.unwrap();
+        bob.revoke(other.device).await.unwrap();
+        let [lost, spare] = <[Bytes; 2]>::try_from(lost).unwrap();
+        (kept, lost, spare)
+    };
+    let issuer = Leaf::read(&lost).unwrap().issuer;
+    let believed = |stage: &Stage, der: &Bytes, at| {
+        verify(der, stage.authority.anchors().as_ref(), Some(at)).map(drop)
+    };
+    believed(&b, &lost, NOW).unwrap();
+    let news = b.authority.publish_crls(NOW + 10).await.unwrap();
+    let [news] = news.as_slice() else {
+        panic!("{news:?}")
+    };
+    assert_eq!((news.issuer, news.entries.len()), (issuer, 2));
+    for der in [&lost, &spare] {
+        believed(&b, der, NOW + 10).unwrap_err();
+    }
+    believed(&b, &kept, NOW + 10).unwrap();
+    // The list before is signed for the hour, and nothing is new in the next.
+    let first = b.authority.crl(&issuer).unwrap();
+    assert_eq!(first.number(), news.crl_number);
+    assert!(b.authority.publish_crls(NOW + 20).await.unwrap().is_empty());
+    assert_eq!(b.authority.crl(&issuer).unwrap(), first);
+
+    // Elsewhere it counts once it is shown.
+    believed(&a, &lost, NOW + 10).unwrap();
+    let shown = a.authority.crl_shown("a.example", first.der(), NOW + 10);
+    shown.await.unwrap_err();
+    let shown = a.authority.crl_shown("b.example", first.der(), NOW + 10);
+    assert_eq!(shown.await.unwrap().as_ref(), Some(news));
+    let refused = believed(&a, &lost, NOW + 10).unwrap_err();
+    assert!(refused.to_string().contains("was revoked"), "{refused}");
+    verify(&lost, a.authority.anchors().as_ref(), None).unwrap();
+
+    // Both know it after a restart; the list goes forward by the hour.
+    a.restart(&[&b.tls], NOW + HOUR).await.unwrap();
+    believed(&a, &lost, NOW + HOUR).unwrap_err();
+    b.restart(&[], NOW + 2 * HOUR).await.unwrap();
+    let second = b.authority.crl(&issuer).unwrap();
+    assert!(second.number() > first.number());
+    assert_eq!(second.this_update(), NOW + 2 * HOUR);
+    assert_eq!(second.entries(), first.entries());
+    let shown = a
+        .authority
+        .crl_shown("b.example", second.der(), NOW + 2 * HOUR);
+    assert_eq!(shown.await.unwrap(), None);
+    let back = a
+        .authority
+        .crl_shown("b.example", first.der(), NOW + 2 * HOUR);
+    assert!(matches!(
+        back.await,
+        Err(ShownError::Crl(CrlError::Older { .. }))
+    ));
+    // Expired certificates leave the list, a day later.
+    b.authority.maintain(NOW + 200 * DAY).await.unwrap();
+    let last = b.authority.crl(&issuer).unwrap();
+    assert!(last.entries().is_empty());
+}
+
+#[tokio::test]
+async fn the_end_of_an_account_revokes_its_certificates() {
+    let stage = Stage::new("a.example").await;
+    let alice = stage.client("alice").await;
+    let certificate = alice.enrol(&[key()], NOW).await.unwrap().remove(0);
+    let delete = comity_storage::DeleteAccount {
+        account: alice.account.to_string(),
+    };
+    stage.storage.write(delete).await.unwrap();
+    let news = stage.authority.maintain(NOW + 60).await.unwrap();
+    let leaf = Leaf::read(&certificate).unwrap();
+    assert_eq!(news.len(), 1);
+    assert_eq!(news[0].entries[0].serial, leaf.serial);
+    let anchors = stage.authority.anchors();
+    let revoked = anchors.revoked(&leaf.issuer, &leaf.serial).unwrap();
+    assert_eq!(revoked.crl_number, news[0].crl_number);
+}

@@ -38,6 +38,11 @@ fn requests() -> Vec<Request> {
         Request::Anchors {
             domain: "b.example".to_owned(),
         },
+        Request::Crl {
+            domain: "b.example".to_owned(),
+            issuer: [7; 32],
+            offset: 131_072,
+        },
     ]
 }
 
@@ -74,12 +79,23 @@ fn answers_and_notices_round_trip() {
         Answer::Devices(Vec::new()),
         Answer::Revoked,
         Answer::Anchors { statement: some(4) },
+        Answer::Crl {
+            number: u64::MAX,
+            size: 300_000,
+            offset: 131_072,
+            part: some(5),
+        },
     ] {
         assert_eq!(Answer::from_element(&answer.to_element()), Ok(answer));
     }
     for notice in [
         Notice::DeviceAdded(device.clone()),
         Notice::DeviceRevoked { id: device.id },
+        Notice::CrlIssued {
+            domain: "a.example".to_owned(),
+            issuer: [7; 32],
+            number: 9,
+        },
     ] {
         assert_eq!(Notice::from_element(&notice.to_element()), Ok(notice));
     }

@@ -15,7 +15,9 @@ impl Request {
     #[must_use]
     pub fn iq_type(&self) -> IqType {
         match self {
-            Self::Challenge | Self::Devices | Self::Anchors { .. } => IqType::Get,
+            Self::Challenge | Self::Devices | Self::Anchors { .. } | Self::Crl { .. } => {
+                IqType::Get
+            }
             Self::Register { .. }
             | Self::Prove { .. }
             | Self::Enrol { .. }
@@ -69,6 +71,14 @@ impl Request {
                 .put("revoked", revoked)
                 .with_child(blob(NS, "signature", signature)),
             Self::Anchors { domain } => new("anchors").with_attr("domain", domain),
+            Self::Crl {
+                domain,
+                issuer,
+                offset,
+            } => new("crl")
+                .with_attr("domain", domain)
+                .put("issuer", issuer)
+                .put("offset", offset),
         }
     }
 
@@ -102,11 +112,16 @@ impl Request {
             Some("anchors") => Self::Anchors {
                 domain: domain(element)?,
             },
+            Some("crl") => Self::Crl {
+                domain: domain(element)?,
+                issuer: attr(element, "issuer")?,
+                offset: attr(element, "offset")?,
+            },
             _ => {
                 return Err(unknown(
                     element,
                     NS,
-                    "challenge, register, prove, enrol, devices, revoke, anchors",
+                    "challenge, register, prove, enrol, devices, revoke, anchors, crl",
                 ));
             }
         })
@@ -138,6 +153,16 @@ impl Answer {
             Self::Anchors { statement } => {
                 new("anchors").with_child(blob(NS, "statement", statement))
             }
+            Self::Crl {
+                number,
+                size,
+                offset,
+                part,
+            } => new("crl")
+                .put("number", number)
+                .put("size", size)
+                .put("offset", offset)
+                .with_child(blob(NS, "part", part)),
         }
     }
 
@@ -165,11 +190,17 @@ impl Answer {
             Some("anchors") => Self::Anchors {
                 statement: child_bytes(element, "statement", limits::ANCHORS_BYTES)?,
             },
+            Some("crl") => Self::Crl {
+                number: attr(element, "number")?,
+                size: attr(element, "size")?,
+                offset: attr(element, "offset")?,
+                part: child_bytes(element, "part", limits::CRL_PART_BYTES)?,
+            },
             _ => {
                 return Err(unknown(
                     element,
                     NS,
-                    "challenge, registered, proved, certificates, devices, revoked, anchors",
+                    "challenge, registered, proved, certificates, devices, revoked, anchors, crl",
                 ));
             }
         })
@@ -205,6 +236,14 @@ impl Notice {
                 Element::new(NS, "device-added").with_child(device.to_element())
             }
             Self::DeviceRevoked { id } => Element::new(NS, "device-revoked").put("id", id),
+            Self::CrlIssued {
+                domain,
+                issuer,
+                number,
+            } => Element::new(NS, "crl-issued")
+                .with_attr("domain", domain)
+                .put("issuer", issuer)
+                .put("number", number),
         }
     }
 
@@ -216,7 +255,18 @@ impl Notice {
             Some("device-revoked") => Self::DeviceRevoked {
                 id: attr(element, "id")?,
             },
-            _ => return Err(unknown(element, NS, "device-added, device-revoked")),
+            Some("crl-issued") => Self::CrlIssued {
+                domain: domain(element)?,
+                issuer: attr(element, "issuer")?,
+                number: attr(element, "number")?,
+            },
+            _ => {
+                return Err(unknown(
+                    element,
+                    NS,
+                    "device-added, device-revoked, crl-issued",
+                ));
+            }
         })
     }
 }

@@ -3,8 +3,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use comity_mls_credential::anchors::{TlsKey, TlsRoots};
+use comity_mls_credential::crl::Crl;
 use comity_mls_credential::keys::{Algorithm, PrivateKey};
-use comity_mls_credential::leaf::{IssuerId, Leaf, verify};
+use comity_mls_credential::leaf::{Leaf, verify};
 use comity_mls_credential::{csr, signed};
 use comity_mls_service::authority::{Options, Trust};
 use comity_storage::Storage;
@@ -397,4 +398,182 @@ async fn b_is_away(play: &Play, number: usize) {
          <remote-server-timeout xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></iq>"
     ))
     .await;
+}
+
+fn revoke(by: &Client, device: Uuid) -> Asked {
+    let account = by.account();
+    let parts: [&[u8]; 3] = [account.as_bytes(), by.device.as_bytes(), device.as_bytes()];
+    Asked::Revoke {
+        device: by.device,
+        revoked: device,
+        signature: by.sign(signed::REVOKE, &parts),
+    }
+}
+
+#[tokio::test]
+async fn a_revocation_is_told_and_stands_in_the_list() {
+    let play = Play::of(&["alice@a.example", "bob@a.example", "carol@c.example"]).await;
+    let mut phone = Client::of(&play, "alice@a.example/phone").await;
+    phone.register().await;
+    phone.prove().await.unwrap();
+    let mut desk = Client::of(&play, "alice@a.example/desk").await;
+    desk.register().await;
+    phone.notice().await;
+    let certificate = desk.enrol().await;
+    // A device of another domain of ours is told too; who is no device is not.
+    let mut bob = Client::of(&play, "bob@a.example/phone").await;
+    let end = revoke(&phone, desk.device);
+    assert_eq!(phone.ask(&end).await, Ok(Answer::Revoked));
+    let told = phone.notice().await;
+    let Notice::CrlIssued {
+        domain,
+        issuer,
+        number,
+    } = told
+    else {
+        panic!("{told:?}");
+    };
+    assert_eq!(domain, DOMAIN);
+    bob.person.gets_nothing().await;
+
+    let asked = |offset| Asked::Crl {
+        domain: DOMAIN.to_owned(),
+        issuer,
+        offset,
+    };
+    let answer = bob.ask(&asked(0)).await.unwrap();
+    let Answer::Crl {
+        number: found,
+        size,
+        offset: 0,
+        part,
+    } = answer
+    else {
+        panic!("{answer:?}");
+    };
+    assert_eq!((found, size as usize), (number, part.len()));
+    let leaf = Leaf::read(&certificate).unwrap();
+    let crl = Crl::read(&part).unwrap();
+    assert_eq!(crl.revoked(&leaf.serial).unwrap().crl_number, number);
+    let refused = bob.ask(&asked(size)).await;
+    assert!(matches!(refused, Err(Refusal::BadRequest { .. })));
+    let anchors = &play.home.services.trust.anchors;
+    verify(&certificate, anchors.as_ref(), Some(START_S)).unwrap_err();
+    // Peers are shown ours and nobody else's.
+    let of = |domain: &str| {
+        format!(
+            "<iq type='get' id='1' from='b.example' to='a.example'><crl xmlns='urn:xmpp:mls:0:as' \
+             domain='{domain}' issuer='{}' offset='0'/></iq>",
+            "7".repeat(64)
+        )
+    };
+    for domain in ["a.example", "d.example"] {
+        play.arrives(&of(domain)).await;
+    }
+    assert_eq!(play.away.count(), 2);
+}
+
+/// Waits for the request of that number to b.example, and answers it.
+async fn b_answers(play: &Play, number: usize, answer: &Answer) {
+    for _ in 0..2000 {
+        if play.away.count() >= number {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    assert_eq!(play.away.count(), number);
+    let answer = Stanza::new(Kind::Iq(IqType::Result))
+        .with_id(play.away.last_id().unwrap())
+        .with_from(Jid::parse("b.example").unwrap())
+        .with_to(Jid::parse(DOMAIN).unwrap())
+        .with(&answer.to_element())
+        .to_bytes(None);
+    play.arrives(std::str::from_utf8(&answer).unwrap()).await;
+}
+
+fn crl_answer(crl: &Crl) -> Answer {
+    crate::services::revocations::answer(crl, 0).unwrap()
+}
+
+#[tokio::test]
+async fn lists_of_others_are_fetched_kept_for_an_hour_and_renewed_when_they_say_so() {
+    let directory = std::env::temp_dir().join(format!("comity-{}", random::id()));
+    let (b, root) = authority_of_b(&directory).await;
+    let play = Play::believing(&["alice@a.example"], vec![root]).await;
+    let mut phone = Client::of(&play, "alice@a.example/phone").await;
+    phone.register().await;
+    phone.prove().await.unwrap();
+    let issuer = Leaf::read(&b.hub(2.into()).unwrap().certificate)
+        .unwrap()
+        .issuer;
+    let first = b.crl(&issuer).unwrap();
+    let asked = Asked::Crl {
+        domain: "b.example".to_owned(),
+        issuer: issuer.0,
+        offset: 0,
+    };
+    phone.put(DOMAIN, &asked).await;
+    let statement = b.statement();
+    b_answers(&play, 1, &Answer::Anchors { statement }).await;
+    b_answers(&play, 2, &crl_answer(&first)).await;
+    assert_eq!(phone.answer().await, Ok(crl_answer(&first)));
+    // Within the hour b is left in peace.
+    assert_eq!(phone.ask(&asked).await, Ok(crl_answer(&first)));
+    assert_eq!(play.away.count(), 2);
+
+    // b says that there is another, and it is fetched and told of.
+    let entry = comity_mls_credential::crl::Entry {
+        serial: vec![0x42; 16],
+        at: START_S,
+    };
+    let ca = directory.join("ca");
+    let second = newer(&ca, first.number() + 5, &[entry]);
+    let told = |from: &str, number: u64| {
+        let issuer: String = issuer
+            .0
+            .iter()
+            .map(|octet| format!("{octet:02x}"))
+            .collect();
+        format!(
+            "<message type='headline' from='{from}' to='a.example'><crl-issued \
+             xmlns='urn:xmpp:mls:0:as' domain='b.example' issuer='{issuer}' number='{number}'/>\
+             </message>"
+        )
+    };
+    // Known already, or not theirs to say.
+    play.arrives(&told("b.example", first.number())).await;
+    play.arrives(&told("d.example", second.number())).await;
+    assert_eq!(play.away.count(), 2);
+    play.arrives(&told("b.example", second.number())).await;
+    b_answers(&play, 3, &crl_answer(&second)).await;
+    let notice = phone.notice().await;
+    let number = second.number();
+    assert!(matches!(notice, Notice::CrlIssued { number: n, .. } if n == number));
+    let trust = &play.home.services.trust;
+    assert_eq!(
+        trust.revoked(&issuer, &[0x42; 16]).unwrap().crl_number,
+        number
+    );
+
+    // b is away: what it said last is given on.
+    play.clock.forward(Duration::from_secs(2 * 86_400));
+    phone.put(DOMAIN, &asked).await;
+    b_is_away(&play, 4).await;
+    b_is_away(&play, 5).await;
+    assert_eq!(phone.answer().await, Ok(crl_answer(&second)));
+    std::fs::remove_dir_all(&directory).unwrap();
+}
+
+/// A list as the CA in that directory signs it.
+fn newer(ca: &Path, number: u64, entries: &[comity_mls_credential::crl::Entry]) -> Crl {
+    use comity_mls_credential::{crl, issue::Issuer};
+    let read = |name: &str| std::fs::read(ca.join(name)).unwrap();
+    let pem = openssl::x509::X509::from_pem(&read("issuing-1.pem")).unwrap();
+    let issuer = Issuer {
+        key: PrivateKey::from_pem(&read("issuing-1.key")).unwrap(),
+        certificate: pem.to_der().unwrap(),
+    };
+    let until = START_S + crl::LIFETIME_S;
+    let der = crl::make(&issuer, number, START_S, until, entries).unwrap();
+    Crl::read(&der).unwrap()
 }

@@ -35,4 +35,8 @@ impl Proof for Shown {
     fn speaks_for(&self, domain: &str, now: SystemTime) -> Result<(), Unproven> {
         self.trust.judge(&self.chain, domain, now)
     }
+
+    fn may_dial_back(&self, domain: &str, now: SystemTime) -> bool {
+        self.trust.dialback(domain, &self.speaks_for(domain, now))
+    }
 }

@@ -185,6 +185,7 @@ impl Domain {
         let mut options = Options::new(self.memory.domains.clone());
         options.retry_first = Duration::from_millis(100);
         options.retry_most = Duration::from_millis(400);
+        options.others = comity_s2s::trust::Policy::Allow;
         options.dialback = Some(Secret::new(self.name.as_bytes()));
         options.targets = HashMap::from([(
             other.name.to_owned(),

@@ -130,6 +130,10 @@ fn options(conf: &S2s, home: &Home) -> Options {
             Dialback::Never => None,
             Dialback::Fallback => Some(Secret::new(&random::bytes::<32>())),
         },
+        others: match conf.dialback {
+            Dialback::Never => Policy::Require,
+            Dialback::Fallback => Policy::Allow,
+        },
         private_addresses: conf.private_addresses,
         peers: (conf.peers.iter())
             .map(|(domain, peer)| (domain.clone(), trust(peer)))

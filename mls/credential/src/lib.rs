@@ -3,7 +3,8 @@
 //!
 //! What each part is for: [`keys`] are signature keys in their three spellings; [`certificate`] is
 //! the one strict reader; [`leaf`] and [`provider`] believe or refuse; [`csr`] and [`issue`] make
-//! certificates; [`crl`] takes them back; [`anchors`] carries a domain's CAs to other domains; [`signed`] says what a
+//! certificates; [`crl`] takes them back; [`endorsement`] says who may come where its account is
+//! already; [`anchors`] carries a domain's CAs to other domains; [`signed`] says what a
 //! signature outside MLS covers.
 //!
 //! Absent on purpose: XML, storage, clocks, sockets.
@@ -13,6 +14,7 @@ pub mod certificate;
 pub mod crl;
 pub mod csr;
 mod der;
+pub mod endorsement;
 pub mod issue;
 pub mod keys;
 pub mod leaf;

@@ -29,3 +29,12 @@ pub const PUBLISH: &str = "comity publish v1";
 pub const REVOKE: &str = "comity revoke v1";
 /// By the hub's external-sender key: the head of a room's log. Parts: room, seq (u64), head.
 pub const HEAD: &str = "comity head v1";
+/// By a leaf of an account: another device of the account may come to the group. Parts: group_id,
+/// device id (16 bytes), SHA-256 of the new leaf's signature key, not-after (u64, seconds).
+pub const ENDORSE: &str = "comity endorse v1";
+/// By a leaf of an account: all devices of the account leave the group. Parts: group_id, account,
+/// time (u64, seconds).
+pub const DEPARTURE: &str = "comity departure v1";
+/// By a leaf of one who may remove it: all devices of an account are put out of the group. Parts:
+/// group_id, account, time (u64, seconds).
+pub const BAN: &str = "comity ban v1";

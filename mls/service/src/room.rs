@@ -17,6 +17,7 @@ pub mod fanout;
 pub mod hub;
 pub mod limits;
 pub mod log;
+pub mod newcomers;
 pub mod order;
 pub mod policy;
 pub mod propose;
@@ -29,6 +30,20 @@ pub mod sync;
 
 #[cfg(test)]
 mod tests;
+
+use comity_mls_wire::authenticated::{AuthenticatedData, AuthenticatedDataError};
+
+/// What a member says beside its handshake. The hub alone gives grounds, and who is in the room
+/// does not come back to it.
+fn authenticated(data: &[u8]) -> Result<AuthenticatedData, AuthenticatedDataError> {
+    let read = AuthenticatedData::from_bytes(data)?;
+    if read.ground.is_some() || read.rejoin.is_some() {
+        return Err(AuthenticatedDataError::Malformed(
+            "it holds the ground of a removal or the proof of a rejoin, out of place".to_owned(),
+        ));
+    }
+    Ok(read)
+}
 
 pub use copy::{Copies, Outcome};
 pub use hub::{Hub, HubKey, Pool, Reply, Surroundings};

@@ -84,7 +84,7 @@ pub enum Ground {
 
 #[derive(Clone, Debug, PartialEq, Eq, MlsSize, MlsEncode, MlsDecode)]
 pub struct Revocation {
-    /// Of the leaf's certificate, big-endian without leading zeros.
+    /// Of the leaf's certificate: the content octets of its INTEGER.
     #[mls_codec(with = "mls_rs_codec::byte_vec")]
     pub serial: Vec<u8>,
     /// A list on which it stands; later ones name it too.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use comity_mls_wire::authenticated::AuthenticatedData;
 use comity_mls_wire::policy::Policy;
 use comity_mls_wire::refusal::Refusal;
 use comity_mls_wire::room::{Bundle, Entry, EntryKind, Joiner, Member, Welcome};
@@ -13,6 +14,7 @@ use mls_rs::{MlsMessage, MlsMessageDescription, WireFormat};
 use super::fanout::{self, Audience};
 use super::hub::{Decided, Deciding};
 use super::log::{Draft, End, accepted, advanced};
+use super::newcomers::{self, Coming};
 use super::policy::{self, Deed};
 use super::public_tree::{Committed, Fault, PublicTree};
 use super::state::{Pending, Room, State, domains};
@@ -30,7 +32,7 @@ pub fn commit(
     let state = &room.state;
     let leaf = order::admit(state, sender, bundle.epoch)?;
     check_sizes(deciding, bundle)?;
-    let message = read(state, leaf, bundle)?;
+    let (message, data) = read(state, leaf, bundle)?;
     if state.leaving(leaf) {
         return Err(Refusal::NotAllowed {
             rule: "a proposal to remove this device is pending: another member commits it"
@@ -38,7 +40,7 @@ pub fn commit(
         }
         .into());
     }
-    check_policy(deciding, state, sender, &message)?;
+    check_policy(deciding, room, sender, &message, &data)?;
     let committed = room.tree.commit(message, deciding.at()).map_err(invalid)?;
     if committed.committer != leaf {
         return Err(invalid_commit("another leaf has signed it").into());
@@ -58,14 +60,18 @@ fn check_sizes(deciding: &Deciding<'_>, bundle: &Bundle) -> Result<(), Refusal> 
 }
 
 /// The commit as a message of this group, epoch and leaf.
-fn read(state: &State, leaf: u32, bundle: &Bundle) -> Result<MlsMessage, Refusal> {
+fn read(
+    state: &State,
+    leaf: u32,
+    bundle: &Bundle,
+) -> Result<(MlsMessage, AuthenticatedData), Refusal> {
     let framing = Framing::read(&bundle.commit).map_err(|e| invalid_commit(e.to_string()))?;
     let Framing::Public {
         group_id,
         epoch,
         sender,
         content,
-        ..
+        authenticated_data,
     } = framing
     else {
         return Err(Refusal::NotAllowed {
@@ -93,14 +99,19 @@ fn read(state: &State, leaf: u32, bundle: &Bundle) -> Result<MlsMessage, Refusal
         }
         _ => return Err(invalid_commit("its sender is not the device that sends it")),
     }
-    MlsMessage::from_bytes(&bundle.commit).map_err(|error| invalid_commit(error.to_string()))
+    let data = super::authenticated(authenticated_data)
+        .map_err(|error| invalid_commit(error.to_string()))?;
+    let message = MlsMessage::from_bytes(&bundle.commit)
+        .map_err(|error| invalid_commit(error.to_string()))?;
+    Ok((message, data))
 }
 
 fn check_policy(
     deciding: &Deciding<'_>,
-    state: &State,
+    Room { state, tree }: &Room,
     sender: &Member,
     message: &MlsMessage,
+    data: &AuthenticatedData,
 ) -> Result<(), Refused> {
     let by_value: Vec<Deed> = message
         .proposals_by_value()
@@ -138,7 +149,20 @@ fn check_policy(
         has_path,
         deciding.limits.leaves,
     )?;
-    Ok(())
+    // Those proposed by reference were let in when they were proposed, in this same epoch.
+    let coming: Vec<Coming<'_>> = by_value
+        .iter()
+        .filter_map(|deed| match deed {
+            Deed::Add { member, key } => Some(Coming {
+                member,
+                key,
+                sender: Some(&sender.account),
+            }),
+            _ => None,
+        })
+        .collect();
+    newcomers::admit(state, tree, &coming, data, deciding.now / 1000)
+        .map_err(|denied| denied.refused(invalid_commit))
 }
 
 /// The room's group in its next epoch, with all that belongs to it checked.

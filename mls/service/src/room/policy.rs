@@ -15,8 +15,15 @@ use super::state::{Pending, State};
 /// A proposal, as far as the rules look into it.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Deed {
-    Add(Member),
-    Remove { leaf: u32, account: BareJid },
+    Add {
+        member: Member,
+        /// The signature key of the leaf, as MLS writes it.
+        key: Vec<u8>,
+    },
+    Remove {
+        leaf: u32,
+        account: BareJid,
+    },
     SelfRemove,
     Update,
     Context(Option<Box<Policy>>),
@@ -30,7 +37,13 @@ impl Deed {
     /// Reads a proposal against the members at that time.
     pub fn of(proposal: &Proposal, members: &BTreeMap<u32, Member>) -> Result<Self, Fault> {
         Ok(match proposal {
-            Proposal::Add(add) => Self::Add(named(add.key_package().signing_identity())?),
+            Proposal::Add(add) => {
+                let identity = add.key_package().signing_identity();
+                Self::Add {
+                    member: named(identity)?,
+                    key: identity.signature_key.as_ref().to_vec(),
+                }
+            }
             Proposal::Update(_) => Self::Update,
             Proposal::Remove(remove) => {
                 let leaf = remove.to_remove();
@@ -57,7 +70,7 @@ impl Deed {
     #[must_use]
     pub fn proposed(&self) -> Proposed<'_> {
         match self {
-            Self::Add(member) => Proposed::Add {
+            Self::Add { member, .. } => Proposed::Add {
                 account: &member.account,
             },
             Self::Remove { account, .. } => Proposed::Remove { account },
@@ -105,7 +118,9 @@ pub fn check_commit(
         .chain(by_reference.iter().map(|pending| pending.item()))
         .collect();
     let deeds = || by_value.iter().chain(by_reference.iter().map(|p| &p.deed));
-    let adds = deeds().filter(|deed| matches!(deed, Deed::Add(_))).count();
+    let adds = deeds()
+        .filter(|deed| matches!(deed, Deed::Add { .. }))
+        .count();
     let removes = deeds()
         .filter(|deed| matches!(deed, Deed::Remove { .. } | Deed::SelfRemove))
         .count();
@@ -122,64 +137,7 @@ pub fn check_commit(
             limit: format!("{leaves_limit} devices in a room of this server"),
         });
     }
-    check_newcomers(state, committer, by_value, by_reference)
-}
-
-/// Where an account has a device in the room already, only its own devices let in another: else
-/// whoever issues credentials could slip one in unseen.
-fn check_newcomers(
-    state: &State,
-    committer: &Member,
-    by_value: &[Deed],
-    by_reference: &[&Pending],
-) -> Result<(), Refusal> {
-    let gone: Vec<u32> = by_value
-        .iter()
-        .filter_map(|deed| match deed {
-            Deed::Remove { leaf, .. } => Some(*leaf),
-            _ => None,
-        })
-        .chain(by_reference.iter().filter_map(|pending| pending.removes))
-        .collect();
-    let stays = |account: &BareJid| {
-        state
-            .members
-            .iter()
-            .any(|(leaf, member)| member.account == *account && !gone.contains(leaf))
-    };
-    let added = by_value
-        .iter()
-        .map(|deed| (&committer.account, deed))
-        .chain(by_reference.iter().map(|p| (&p.by, &p.deed)));
-    for (by, deed) in added {
-        let Deed::Add(member) = deed else { continue };
-        if *by != member.account && stays(&member.account) {
-            return Err(unendorsed(&member.account));
-        }
-    }
     Ok(())
-}
-
-/// As [`check_newcomers`], for one proposal.
-pub fn check_newcomer(state: &State, by: &BareJid, added: &Member) -> Result<(), Refusal> {
-    if state.members.values().any(|member| member == added) {
-        return Err(Refusal::InvalidMessage {
-            why: format!(
-                "device {} of {} is in the room",
-                added.device, added.account
-            ),
-        });
-    }
-    if *by != added.account && state.has_account(&added.account) {
-        return Err(unendorsed(&added.account));
-    }
-    Ok(())
-}
-
-fn unendorsed(account: &BareJid) -> Refusal {
-    Refusal::NotAllowed {
-        rule: format!("{account} is in the room: its further devices are added by its own"),
-    }
 }
 
 /// A proposal by reference, sent by a member.

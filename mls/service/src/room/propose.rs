@@ -6,6 +6,7 @@ use comity_mls_wire::refusal::Refusal;
 use comity_mls_wire::room::{EntryKind, IdempotencyKey, Member};
 use comity_storage::rooms::{self as rows_of, Append, At, PendingChange};
 use mls_rs::MlsMessage;
+use mls_rs::group::ProposalMessageDescription;
 use mls_rs::group::proposal::Proposal;
 
 use bytes::Bytes;
@@ -13,6 +14,7 @@ use bytes::Bytes;
 use super::fanout::{self, Audience};
 use super::hub::{Decided, Deciding};
 use super::log::{Draft, End, accepted, advanced};
+use super::newcomers::{self, Coming};
 use super::policy::{self, Deed};
 use super::public_tree::{Fault, PublicTree};
 use super::state::{Pending, Room, State};
@@ -34,7 +36,7 @@ pub fn propose(
     let deed = Deed::of(&described.proposal, &state.members).map_err(invalid)?;
     policy::check_proposal(state, &sender.account, &deed)?;
     check_pending(deciding, state, leaf, &deed)?;
-    check_deed(deciding, room, sender, leaf, &deed, &described.proposal)?;
+    check_deed(deciding, room, sender, leaf, &deed, &described)?;
     let removes = match &deed {
         Deed::Remove { leaf, .. } => Some(*leaf),
         Deed::SelfRemove => Some(leaf),
@@ -115,7 +117,9 @@ fn check_pending(
     let twice = state.pending.iter().any(|pending| match deed {
         Deed::Remove { leaf, .. } => pending.removes == Some(*leaf),
         Deed::SelfRemove => pending.removes == Some(leaf),
-        Deed::Add(member) => pending.deed == Deed::Add(member.clone()),
+        Deed::Add { member, .. } => {
+            matches!(&pending.deed, Deed::Add { member: other, .. } if other == member)
+        }
         _ => false,
     });
     if twice {
@@ -130,14 +134,32 @@ fn check_deed(
     sender: &Member,
     leaf: u32,
     deed: &Deed,
-    proposal: &Proposal,
+    described: &ProposalMessageDescription,
 ) -> Result<(), Refused> {
-    match (deed, proposal) {
+    let data = &super::authenticated(&described.authenticated_data)
+        .map_err(|error| invalid_message(error.to_string()))?;
+    if !data.endorsements.is_empty() && !matches!(deed, Deed::Add { .. }) {
+        return Err(invalid_message("it endorses a device and adds none").into());
+    }
+    match (deed, &described.proposal) {
         (Deed::Remove { leaf: target, .. }, _) if *target == leaf => {
             Err(invalid_message("who leaves proposes SelfRemove, not a Remove of itself").into())
         }
-        (Deed::Add(member), Proposal::Add(add)) => {
-            policy::check_newcomer(state, &sender.account, member)?;
+        (Deed::Add { member, key }, Proposal::Add(add)) => {
+            if state.leaf_of(member).is_some() {
+                let why = format!(
+                    "device {} of {} is in the room",
+                    member.device, member.account
+                );
+                return Err(invalid_message(why).into());
+            }
+            let coming = Coming {
+                member,
+                key,
+                sender: Some(&sender.account),
+            };
+            newcomers::admit(state, tree, &[coming], data, deciding.now / 1000)
+                .map_err(|denied| denied.refused(invalid_message))?;
             // MLS judges an Add when it is committed; one that can never be would be in the way of
             // every commit of the epoch.
             let package = add.key_package();

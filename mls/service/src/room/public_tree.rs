@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use comity_mls_credential::keys::{Algorithm, PublicKey};
 use comity_mls_credential::leaf::{CredentialError, IssuerId, Leaf};
 use comity_mls_credential::provider::{Provider, certificate};
 use comity_mls_wire::refusal::Refusal;
@@ -198,6 +199,15 @@ impl PublicTree {
             .members_iter()
             .map(|member| Ok((member.index, named(&member.signing_identity)?)))
             .collect()
+    }
+
+    /// The key a leaf signs with.
+    pub fn signature_key(&self, leaf: u32) -> Result<PublicKey, Fault> {
+        let member = self.group.roster().member_with_index(leaf)?;
+        let algorithm = Algorithm::of_suite(self.context().cipher_suite())
+            .ok_or_else(|| Fault::Invalid("the cipher suite is not known here".to_owned()))?;
+        let key = member.signing_identity.signature_key.as_ref();
+        PublicKey::from_mls(algorithm, key).map_err(|error| Fault::Invalid(error.to_string()))
     }
 
     /// Is this key in a node already, or proposed to be (RFC 9420 §7.3: keys are unique in a tree)?

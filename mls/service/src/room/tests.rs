@@ -4,5 +4,6 @@
 mod create;
 mod domains;
 mod members;
+mod newcomers;
 mod order;
 mod world;

@@ -159,7 +159,6 @@ fn what_cannot_be_meant_is_refused_in_both_directions() {
         AuthenticatedData::endorsing(vec![long]),
         AuthenticatedData::endorsing(vec![endorsement(); limits::JOINERS + 1]),
         revoked(Vec::new()),
-        revoked(vec![0, 1]),
         revoked(vec![1; 21]),
         AuthenticatedData::grounded(Ground::Ban(named)),
         AuthenticatedData::grounded(Ground::Departure(domain)),

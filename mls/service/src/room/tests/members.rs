@@ -8,7 +8,7 @@ use mls_rs::MlsMessage;
 
 use super::world::{Device, World, key, room};
 
-fn propose(message: &MlsMessage) -> Request {
+pub(super) fn propose(message: &MlsMessage) -> Request {
     Request::Propose {
         key: key(),
         proposal: message.to_bytes().unwrap().into(),
@@ -16,7 +16,7 @@ fn propose(message: &MlsMessage) -> Request {
 }
 
 /// Lets `bob` in and returns him joined.
-async fn invite(world: &World, alice: &mut Device, mut bob: Device) -> Device {
+pub(super) async fn invite(world: &World, alice: &mut Device, mut bob: Device) -> Device {
     let bundle = alice.bundle(&[&bob], &[]);
     let welcome = bundle.welcome.clone().unwrap();
     world.commit(alice, bundle).await;
@@ -134,21 +134,6 @@ async fn the_policy_is_the_hubs_law() {
     alice.group().clear_pending_commit();
     let bundle = alice.context_bundle(context);
     world.commit(&mut alice, bundle).await;
-}
-
-#[tokio::test]
-async fn further_devices_of_an_account_are_added_by_its_own() {
-    let world = World::new().await;
-    let mut alice = world.room().await;
-    let bob = world.device("bob@b.example", 2);
-    let mut bob = invite(&world, &mut alice, bob).await;
-    let tablet = world.device("bob@b.example", 3);
-    let bundle = alice.bundle(&[&tablet], &[]);
-    let refusal = world.refuse(&alice, Request::Commit(bundle)).await;
-    assert!(matches!(refusal, Refusal::NotAllowed { .. }), "{refusal:?}");
-    let bundle = bob.bundle(&[&tablet], &[]);
-    world.commit(&mut bob, bundle).await;
-    assert_eq!(world.info(&bob).await.members.len(), 3);
 }
 
 #[tokio::test]

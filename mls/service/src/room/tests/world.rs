@@ -8,10 +8,12 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use comity_mls_credential::certificate::issuer_id;
+use comity_mls_credential::endorsement;
 use comity_mls_credential::issue::{self, Issuer, Validity};
 use comity_mls_credential::keys::{Algorithm, PrivateKey};
 use comity_mls_credential::leaf::{IssuerId, Issuers};
 use comity_mls_credential::provider::Provider;
+use comity_mls_wire::authenticated::Endorsement;
 use comity_mls_wire::policy::{EXTENSION_TYPE, Policy, required_capabilities};
 use comity_mls_wire::refusal::Refusal;
 use comity_mls_wire::room::{
@@ -29,6 +31,7 @@ use mls_rs::identity::x509::CertificateChain;
 use mls_rs::identity::{Credential, SigningIdentity};
 use mls_rs::mls_rules::{CommitOptions, DefaultMlsRules, EncryptionOptions};
 use mls_rs::{CipherSuite, Client, CryptoProvider, ExtensionList, Group};
+use mls_rs_core::crypto::SignaturePublicKey;
 use mls_rs_core::group::ProposalType;
 use mls_rs_crypto_openssl::OpensslCryptoProvider;
 use uuid::Uuid;
@@ -350,6 +353,8 @@ impl Domain {
 
 pub(super) struct Device {
     pub(super) member: Member,
+    /// What its leaf signs with.
+    pub(super) key: PrivateKey,
     pub(super) client: Client<Config>,
     pub(super) group: Option<Group<Config>>,
 }
@@ -390,6 +395,7 @@ impl Device {
             .build();
         Self {
             member,
+            key,
             client,
             group: None,
         }
@@ -446,13 +452,18 @@ impl Device {
 
     /// A commit as this device would send it, left pending.
     pub(super) fn bundle(&mut self, add: &[&Self], remove: &[u32]) -> Bundle {
+        self.bundle_saying(add, remove, Vec::new())
+    }
+
+    /// With something in its authenticated data.
+    pub(super) fn bundle_saying(&mut self, add: &[&Self], remove: &[u32], data: Vec<u8>) -> Bundle {
         let packages: Vec<(Member, MlsMessage)> = add
             .iter()
             .map(|device| (device.member.clone(), device.package()))
             .collect();
         let epoch = self.group.as_ref().unwrap().current_epoch();
         let output = {
-            let mut builder = self.group().commit_builder();
+            let mut builder = self.group().commit_builder().authenticated_data(data);
             for (_, package) in &packages {
                 builder = builder.add_member(package.clone()).unwrap();
             }
@@ -462,6 +473,29 @@ impl Device {
             builder.build().unwrap()
         };
         bundle(epoch, &output, &packages)
+    }
+
+    /// What a leaf says for another device of its account.
+    pub(super) fn endorse(&mut self, new: &Self, not_after: u64) -> Endorsement {
+        let hash = endorsement::key_hash(new.signature_key().as_ref());
+        let group_id = self.group().group_id().to_vec();
+        let content = endorsement::content(&group_id, new.member.device, &hash, not_after);
+        Endorsement::new(
+            new.member.device,
+            hash,
+            not_after,
+            self.member.device,
+            self.key.sign(&content).unwrap(),
+        )
+    }
+
+    pub(super) fn signature_key(&self) -> SignaturePublicKey {
+        self.client
+            .signing_identity()
+            .unwrap()
+            .0
+            .signature_key
+            .clone()
     }
 
     /// A commit that changes the context.

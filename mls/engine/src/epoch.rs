@@ -74,6 +74,7 @@ impl Engine {
         let room = &entry.room;
         self.clear_timer(&Timer::Proposals(room.clone()));
         self.paused.remove(room);
+        self.forget_noted(room)?;
         match &description.effect {
             CommitEffect::NewEpoch(new) => {
                 let whats = changes(new, description, &group);
@@ -136,6 +137,7 @@ impl Engine {
         self.forget_in_flight(room);
         self.forget_group(room);
         self.mls.forget(&record.group_id);
+        self.forget_noted(room)?;
         for leaf in [record.leaf.take(), record.next_leaf.take()] {
             // A last resort's key may be in other rooms.
             if !record.rotate {

@@ -2,6 +2,7 @@
 //! [`crate::Warning`] or [`crate::Event::Refused`]: the engine goes on.
 
 use comity_xmpp::jid::BareJid;
+use uuid::Uuid;
 
 use crate::keys::KeyFault;
 use crate::store::StoreError;
@@ -30,7 +31,7 @@ pub enum Error {
     #[error("{0} is not a member of the room")]
     NoMember(BareJid),
     #[error("this account has no other device {0} that is in use")]
-    UnknownDevice(uuid::Uuid),
+    UnknownDevice(Uuid),
     #[error("a code has thirty digits")]
     NoCode,
     #[error(
@@ -38,6 +39,8 @@ pub enum Error {
          somebody sits between you"
     )]
     CodeDiffers,
+    #[error("{0} is this device itself")]
+    NoOtherDevice(Uuid),
     #[error("{what}: at most {limit}")]
     TooMuch { what: &'static str, limit: usize },
     #[error("{0} is no account one can talk to")]

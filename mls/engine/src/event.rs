@@ -256,6 +256,8 @@ pub enum Warning {
         claimed: String,
         seq: u64,
     },
+    #[error("entry {seq} proposes a device that its account does not vouch for: {why}")]
+    Unendorsed { seq: u64, why: String },
     #[error("a certificate names an issuer of {domain} that its anchors do not: waiting")]
     UnknownIssuer { domain: String },
     #[error("the anchors of {domain} are not believed: {why}")]

@@ -72,6 +72,10 @@ impl Engine {
             return Ok(());
         }
         let mut group = self.take_group(room, &record)?;
+        if self.is_held_up(room)? {
+            self.keep_group(room, group);
+            return Ok(());
+        }
         if own_departure_pending(&group) {
             // RFC 9420 §12.4: one cannot commit one's own removal; somebody else will.
             self.keep_group(room, group);
@@ -174,7 +178,8 @@ impl Engine {
             return Ok(());
         }
         let mut group = self.take_group(room, &record)?;
-        if !group.commit_required() || own_departure_pending(&group) {
+        let held_up = self.is_held_up(room)?;
+        if held_up || !group.commit_required() || own_departure_pending(&group) {
             self.keep_group(room, group);
             return Ok(());
         }

@@ -8,7 +8,7 @@ use comity_mls_wire::policy::{Handshakes, Policy};
 use comity_mls_wire::room::{Entry, Payload};
 use mls_rs::error::MlsError;
 use mls_rs::extension::built_in::ExternalSendersExt;
-use mls_rs::group::{CommitSecrets, ReceivedMessage};
+use mls_rs::group::{CommitEffect, CommitSecrets, ReceivedMessage};
 use mls_rs::{CipherSuiteProvider as _, MlsMessage, WireFormat};
 use mls_rs_core::crypto::{CipherSuite, SignaturePublicKey};
 use mls_rs_core::identity::SigningIdentity;
@@ -18,6 +18,7 @@ use crate::engine::Engine;
 use crate::error::Error;
 use crate::event::{Device, Event, Unreadable, Warning, What};
 use crate::mls::{Group, follow, unknown_issuer};
+use crate::newcomers::check_commit;
 use crate::room::{Body, InFlight, Record, Stage};
 
 /// The largest payload that is looked at.
@@ -120,7 +121,8 @@ impl Engine {
         };
         let mut group = self.take_group(room, record)?;
         match follow(&mut group, message) {
-            Ok(ReceivedMessage::Proposal(_)) => {
+            Ok(ReceivedMessage::Proposal(proposal)) => {
+                self.note_proposal(entry, &group, &proposal)?;
                 self.mls.save(&mut group, false)?;
                 self.keep_group(room, group);
                 Ok(Step::Done)
@@ -172,6 +174,11 @@ impl Engine {
         let hub = hub_key(&group);
         match follow(&mut group, message) {
             Ok(ReceivedMessage::Commit(description)) => {
+                if let CommitEffect::NewEpoch(new) = &description.effect
+                    && let Err(why) = check_commit(new, &description, &group, &self.noted(room)?)
+                {
+                    return self.stop(record, entry, &why);
+                }
                 // Another's commit ended the epoch: what was made for it is void.
                 if in_flight.is_some() {
                     self.forget_in_flight(room);

@@ -190,6 +190,7 @@ impl Engine {
         self.early.remove(room);
         self.blocked.remove(room);
         self.forget_counters(room)?;
+        self.forget_noted(room)?;
         self.remember_head(room, &record);
         self.write_record(room, &record)?;
         let by = by.unwrap_or_else(|| nobody(&welcome.sender));

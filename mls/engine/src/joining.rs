@@ -26,9 +26,21 @@ pub(crate) struct Joining {
     pub(crate) joiner: StoredJoiner,
 }
 
+const IS_IN: &str = "it is in the room, and lets in its further devices itself";
+const TOO_MANY: &str = "its account has more devices than one commit adds";
+
 enum Unusable {
     Awaits(String),
     Because(String),
+}
+
+/// What fits into one commit.
+#[derive(Default)]
+struct Choice {
+    chosen: Vec<Joining>,
+    octets: usize,
+    /// The plan is to be written anew.
+    changed: bool,
 }
 
 impl Engine {
@@ -41,48 +53,87 @@ impl Engine {
         mut add: AddPlan,
         now: u64,
     ) -> Result<Option<Vec<Joining>>, Error> {
-        let present = members(group);
-        let mut chosen = Vec::new();
-        let mut size = 0;
-        let mut changed = false;
+        let mut choice = Choice::default();
         for invited in &mut add.invited {
             let Ok(account) = BareJid::parse(&invited.account) else {
                 continue;
             };
-            let mut usable = Vec::with_capacity(invited.packages.len());
-            for package in std::mem::take(&mut invited.packages) {
-                let device = Uuid::from_bytes(package.device);
-                if present.iter().any(|(a, d)| *a == account && *d == device) {
-                    changed = true;
-                    continue;
-                }
-                if size + package.package.len() > MAX_ADDED_BYTES {
-                    usable.push(package);
-                    continue;
-                }
-                match self.check_package(group, &account, &package, now) {
-                    Ok(joining) => {
-                        size += package.package.len();
-                        chosen.push(joining);
-                        usable.push(package);
-                    }
-                    Err(Unusable::Awaits(domain)) => {
-                        self.await_issuer(&domain, now);
-                        return Ok(None);
-                    }
-                    Err(Unusable::Because(why)) => {
-                        changed = true;
-                        self.not_invited(room, &account, Some(device), &why);
-                    }
-                }
+            let packages = std::mem::take(&mut invited.packages);
+            match self.choose(room, group, &account, packages, &mut choice, now) {
+                Some(usable) => invited.packages = usable,
+                None => return Ok(None),
             }
-            invited.packages = usable;
         }
-        if changed {
+        if choice.changed {
             let key = rows::numbered(room.as_str(), number);
             self.rows.write(Space::Plan, &key, &Plan::Add(add))?;
         }
-        Ok(Some(chosen))
+        Ok(Some(choice.chosen))
+    }
+
+    /// Of one account's packages: those chosen go to `choice` and stay in the plan, until its
+    /// commit is in the log.
+    fn choose(
+        &mut self,
+        room: &BareJid,
+        group: &mut Group,
+        account: &BareJid,
+        packages: Vec<ClaimedPackage>,
+        choice: &mut Choice,
+        now: u64,
+    ) -> Option<Vec<ClaimedPackage>> {
+        let octets: usize = packages.iter().map(|p| p.package.len()).sum();
+        // Once the first of its devices is in, an account lets in the others itself: so they come
+        // in one commit, or all of them wait for the next.
+        if choice.octets > 0 && choice.octets + octets > MAX_ADDED_BYTES {
+            return Some(packages);
+        }
+        let present: Vec<_> = members(group)
+            .into_iter()
+            .filter(|(member, _)| member == account)
+            .map(|(_, device)| device)
+            .collect();
+        let own = *account == self.account;
+        if !own && !present.is_empty() && !packages.is_empty() {
+            choice.changed = true;
+            self.not_invited(room, account, None, IS_IN);
+            return Some(Vec::new());
+        }
+        let mut usable = Vec::with_capacity(packages.len());
+        for package in packages {
+            let device = Uuid::from_bytes(package.device);
+            let is_in = present.contains(&device);
+            let fits = choice.octets + package.package.len() <= MAX_ADDED_BYTES;
+            if own && !is_in && !fits {
+                usable.push(package);
+                continue;
+            }
+            let found = match (is_in, fits) {
+                (true, _) => Err(None),
+                (_, false) => Err(Some(Unusable::Because(TOO_MANY.to_owned()))),
+                _ => self
+                    .check_package(group, account, &package, now)
+                    .map_err(Some),
+            };
+            match found {
+                Ok(joining) => {
+                    choice.octets += package.package.len();
+                    choice.chosen.push(joining);
+                    usable.push(package);
+                }
+                Err(Some(Unusable::Awaits(domain))) => {
+                    self.await_issuer(&domain, now);
+                    return None;
+                }
+                Err(why) => {
+                    choice.changed = true;
+                    if let Some(Unusable::Because(why)) = why {
+                        self.not_invited(room, account, Some(device), &why);
+                    }
+                }
+            }
+        }
+        Some(usable)
     }
 
     /// Is it a KeyPackage of that account's device, good now, for this group? The directory is not

@@ -7,7 +7,8 @@
 //! milliseconds since 1970:
 //!
 //! - *Verbs* say what a person wants: [`Engine::enrol`], [`Engine::create_room`],
-//!   [`Engine::open_direct`], [`Engine::invite`], [`Engine::send`], [`Engine::remove`],
+//!   [`Engine::open_direct`], [`Engine::invite`], [`Engine::admit`], [`Engine::send`],
+//!   [`Engine::remove`],
 //!   [`Engine::update`], [`Engine::leave`].
 //! - *Inputs* say what happened: [`Engine::session_started`], [`Engine::session_ended`],
 //!   [`Engine::answer`], [`Engine::notice`], [`Engine::timeout`].
@@ -75,6 +76,8 @@ mod keys;
 mod memory;
 mod messages;
 mod mls;
+mod newcomers;
+mod noted;
 mod outgoing;
 mod own_devices;
 mod people;

@@ -28,6 +28,8 @@ pub enum Space {
     InFlight,
     /// Room, number → a change of the room somebody asked for.
     Plan,
+    /// Room, seq → what was found of a pending proposal, until its epoch ends.
+    Proposal,
     /// Room, number → a message waiting to be encrypted and accepted.
     Outbox,
     /// Room, seq → the head of the log there, for comparison with what other members saw.
@@ -62,6 +64,7 @@ impl Space {
             Self::Tree => "tree",
             Self::InFlight => "in_flight",
             Self::Plan => "plan",
+            Self::Proposal => "proposal",
             Self::Outbox => "outbox",
             Self::Head => "head",
             Self::Counter => "counter",

@@ -15,6 +15,7 @@ pub(super) const HELP: &str = "\
 /talk ACCOUNT        go to the direct conversation with somebody
 /create NAME         make a room
 /invite ACCOUNT…     let people in, with all their devices
+/admit DEVICE        let another device of yours into your rooms
 /remove ACCOUNT      put somebody out
 /members             who is here, by device, and who is verified
 /verify              the code to compare with everybody here
@@ -101,6 +102,10 @@ pub(super) async fn obey(
             desk.ask(move |engine, now| engine.invite(&room, &accounts, now))
                 .await?;
         }
+        "/admit" => {
+            let device = rest.parse().map_err(Failed::new)?;
+            desk.ask(move |e, now| e.admit(device, now)).await?;
+        }
         "/remove" => {
             let (room, account) = (here()?, account(rest)?);
             desk.ask(move |engine, now| engine.remove(&room, &account, None, now))
@@ -111,8 +116,7 @@ pub(super) async fn obey(
         "/devices" => devices(desk, rest).await?,
         "/update" => {
             let room = here()?;
-            desk.ask(move |engine, now| engine.update(&room, now))
-                .await?;
+            desk.ask(move |e, now| e.update(&room, now)).await?;
         }
         "/leave" => {
             let room = here()?;

@@ -10,6 +10,7 @@
 
 pub(crate) mod domain;
 pub mod hub;
+pub mod raw;
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -79,6 +80,7 @@ impl FaultyStore {
             Space::Tree,
             Space::InFlight,
             Space::Plan,
+            Space::Proposal,
             Space::Outbox,
             Space::Head,
             Space::Counter,

@@ -1,0 +1,226 @@
+//! A member whose program keeps no rules: MLS and nothing else.
+
+use comity_mls_credential::endorsement;
+use comity_mls_credential::keys::{Algorithm, PrivateKey};
+use comity_mls_credential::provider::Provider;
+use comity_mls_wire::authenticated::Endorsement;
+use comity_mls_wire::keys::Published;
+use comity_mls_wire::refusal::Refusal;
+use comity_mls_wire::room::{self, Bundle, IdempotencyKey, Joiner, Member, Request};
+use comity_xmpp::jid::BareJid;
+use mls_rs::client_builder::{
+    BaseConfig, PaddingMode, WithCryptoProvider, WithIdentityProvider, WithMlsRules,
+};
+use mls_rs::group::{ExportedTree, ReceivedMessage};
+use mls_rs::identity::x509::CertificateChain;
+use mls_rs::identity::{Credential, SigningIdentity};
+use mls_rs::mls_rules::{CommitOptions, DefaultMlsRules, EncryptionOptions};
+use mls_rs::time::MlsTime;
+use mls_rs::{Client, CryptoProvider as _, ExtensionList, Group, MlsMessage};
+use mls_rs_codec::MlsDecode as _;
+use mls_rs_core::crypto::CipherSuite;
+use mls_rs_core::group::ProposalType;
+use mls_rs_crypto_openssl::OpensslCryptoProvider;
+use uuid::Uuid;
+
+use super::domain::Device;
+use super::{World, jid};
+
+const SUITE: CipherSuite = CipherSuite::P256_AES128;
+
+type Config = WithMlsRules<
+    DefaultMlsRules,
+    WithIdentityProvider<Provider, WithCryptoProvider<OpensslCryptoProvider, BaseConfig>>,
+>;
+
+pub struct Raw {
+    pub member: Member,
+    key: PrivateKey,
+    client: Client<Config>,
+    package: MlsMessage,
+    pub group: Option<Group<Config>>,
+    /// When it was made; its clock stands still.
+    made_s: u64,
+    /// The last entry it has taken in.
+    seq: u64,
+}
+
+impl World {
+    /// A device that its AS certifies and its directory offers.
+    pub fn raw(&mut self, account: &str, device: u128) -> Raw {
+        let member = Member {
+            account: jid(account),
+            device: Uuid::from_u128(device),
+        };
+        let key = PrivateKey::generate(Algorithm::P256).unwrap();
+        let public = key.public().unwrap();
+        let now_s = self.now / 1_000;
+        let provider = self.provider.clone();
+        let domain = self.domains.get_mut(member.account.domain()).unwrap();
+        let certificate = domain.certify(&member.account, member.device, &public, now_s);
+        let chain = CertificateChain::from(vec![certificate.to_vec()]);
+        let identity = SigningIdentity::new(Credential::X509(chain), public.to_mls());
+        let crypto = OpensslCryptoProvider::with_enabled_cipher_suites(vec![SUITE]);
+        let secret = crypto
+            .cipher_suite_provider(SUITE)
+            .unwrap()
+            .import_der_private_signing_key(&key.to_pkcs8().unwrap())
+            .unwrap();
+        let options = CommitOptions::new()
+            .with_ratchet_tree_extension(false)
+            .with_allow_external_commit(true);
+        let rules = DefaultMlsRules::new()
+            .with_commit_options(options)
+            .with_encryption_options(EncryptionOptions::new(false, PaddingMode::None));
+        let client = Client::builder()
+            .crypto_provider(crypto)
+            .identity_provider(provider)
+            .mls_rules(rules)
+            .custom_proposal_type(ProposalType::SELF_REMOVE)
+            .extension_types([comity_mls_wire::policy::EXTENSION_TYPE.into()])
+            .signing_identity(identity, secret, SUITE)
+            .build();
+        let none = ExtensionList::default;
+        let package = client
+            .generate_key_package_message(none(), none(), Some(MlsTime::from(now_s)))
+            .unwrap();
+        let published = Published {
+            package: package.to_bytes().unwrap().into(),
+            last_resort: false,
+        };
+        let device = Device {
+            account: member.account.clone(),
+            key: public,
+            packages: vec![published],
+        };
+        domain.devices.insert(member.device, device);
+        Raw {
+            member,
+            key,
+            client,
+            package,
+            group: None,
+            made_s: now_s,
+            seq: 0,
+        }
+    }
+
+    /// Gives the room's hub a request of a raw member, and everybody what came of it.
+    pub fn hand_in(
+        &mut self,
+        raw: &mut Raw,
+        room: &BareJid,
+        request: Request,
+    ) -> Result<room::Answer, Refusal> {
+        let now = self.now;
+        let hub = self.rooms.get_mut(room).unwrap();
+        let answer = hub.answer(&raw.member, request, now);
+        self.push();
+        self.run();
+        answer
+    }
+
+    /// A raw member joins by its Welcome, or reads what the log has for it.
+    pub fn catch_up(&mut self, raw: &mut Raw, room: &BareJid) {
+        let hub = &self.rooms[room];
+        if raw.group.is_none() {
+            let (_, welcome) = hub
+                .welcomes
+                .iter()
+                .find(|(whose, _)| *whose == raw.member)
+                .unwrap();
+            let tree = ExportedTree::mls_decode(&mut &*welcome.tree).unwrap();
+            let message = MlsMessage::from_bytes(&welcome.welcome).unwrap();
+            let joined = raw.client.join_group(Some(tree), &message, None);
+            raw.group = Some(joined.unwrap().0);
+            raw.seq = welcome.seq;
+        }
+        for entry in hub.readable(&raw.member, raw.seq) {
+            let room::Payload::Held(payload) = &entry.payload else {
+                panic!("purged")
+            };
+            let message = MlsMessage::from_bytes(payload).unwrap();
+            let _ = raw.group().process_incoming_message(message);
+            raw.seq = entry.seq;
+        }
+    }
+}
+
+pub fn key() -> IdempotencyKey {
+    IdempotencyKey(Uuid::from_bytes(rand()))
+}
+
+fn rand() -> [u8; 16] {
+    let mut bytes = [0; 16];
+    openssl::rand::rand_bytes(&mut bytes).unwrap();
+    bytes
+}
+
+impl Raw {
+    pub fn group(&mut self) -> &mut Group<Config> {
+        self.group.as_mut().unwrap()
+    }
+
+    /// A commit that adds these, and says that beside it.
+    pub fn commit(&mut self, add: &[&Self], data: Vec<u8>) -> Request {
+        let epoch = self.group().current_epoch();
+        let time = MlsTime::from(self.made_s);
+        let builder = self.group().commit_builder().commit_time(time);
+        let mut builder = builder.authenticated_data(data);
+        for raw in add {
+            builder = builder.add_member(raw.package.clone()).unwrap();
+        }
+        let output = builder.build().unwrap();
+        let bytes = |message: &MlsMessage| message.to_bytes().unwrap().into();
+        Request::Commit(Bundle {
+            key: key(),
+            epoch,
+            commit: bytes(output.commit_message()),
+            welcome: output.welcome_messages().first().map(bytes),
+            joiners: add.iter().map(|raw| raw.joiner()).collect(),
+            group_info: bytes(output.external_commit_group_info().unwrap()),
+        })
+    }
+
+    pub fn joiner(&self) -> Joiner {
+        let suite = OpensslCryptoProvider::default()
+            .cipher_suite_provider(SUITE)
+            .unwrap();
+        let reference = self.package.key_package_reference(&suite).unwrap();
+        Joiner {
+            account: self.member.account.clone(),
+            device: self.member.device,
+            key_package: reference.unwrap().to_vec().into(),
+        }
+    }
+
+    pub fn propose_add(&mut self, new: &Self, data: Vec<u8>) -> Request {
+        let package = new.package.clone();
+        let proposal = self.group().propose_add(package, data).unwrap();
+        Request::Propose {
+            key: key(),
+            proposal: proposal.to_bytes().unwrap().into(),
+        }
+    }
+
+    /// Its leaf vouches for another device of its account.
+    pub fn endorse(&mut self, new: &Self) -> Endorsement {
+        let hash = endorsement::key_hash(new.key.public().unwrap().as_mls());
+        let group_id = self.group().group_id().to_vec();
+        let content = endorsement::content(&group_id, new.member.device, &hash, u64::MAX);
+        let signature = self.key.sign(&content).unwrap();
+        Endorsement::new(
+            new.member.device,
+            hash,
+            u64::MAX,
+            self.member.device,
+            signature,
+        )
+    }
+
+    /// What an entry of the log is to a member that follows.
+    pub fn follow(&mut self, payload: &[u8]) -> ReceivedMessage {
+        let message = MlsMessage::from_bytes(payload).unwrap();
+        self.group().process_incoming_message(message).unwrap()
+    }
+}

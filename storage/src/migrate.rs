@@ -11,6 +11,7 @@ const MIGRATIONS: &[(i64, &str)] = &[
     (3, include_str!("../migrations/0003_key_packages.sql")),
     (4, include_str!("../migrations/0004_rooms.sql")),
     (5, include_str!("../migrations/0005_revocations.sql")),
+    (7, include_str!("../migrations/0007_hub_proposals.sql")),
     (8, include_str!("../migrations/0008_queues.sql")),
     (10, include_str!("../migrations/0010_fast_tokens.sql")),
     (12, include_str!("../migrations/0012_pubsub.sql")),

@@ -23,6 +23,7 @@ pub mod policy;
 pub mod propose;
 pub mod public_tree;
 pub mod rates;
+pub mod removal;
 pub mod rows;
 pub mod send;
 pub mod state;

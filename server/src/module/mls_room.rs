@@ -3,6 +3,7 @@
 //! domains send us.
 
 mod copy;
+mod sweep;
 
 use std::time::Duration;
 
@@ -168,7 +169,9 @@ fn tell(home: &Home, entry: &Entry) {
 fn tick(home: Home) -> Later<Deliveries> {
     Box::pin(async move {
         purge(&home).await;
-        copy::compare(&home).await
+        let mut deliveries = sweep::at_start(&home).await;
+        deliveries.extend(copy::compare(&home).await);
+        deliveries
     })
 }
 

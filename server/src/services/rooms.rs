@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use comity_conf::Conf;
 use comity_mls_service::authority::{Authority, Trust};
@@ -24,6 +25,8 @@ pub struct Rooms {
     pub retention_ms: u64,
     pub(crate) feeds: Feeds,
     pub(crate) owed: Owed,
+    /// All rooms have been looked through since the start.
+    pub(crate) swept: AtomicBool,
 }
 
 impl Rooms {
@@ -57,6 +60,7 @@ impl Rooms {
             retention_ms,
             feeds: Feeds::default(),
             owed: Owed::default(),
+            swept: AtomicBool::new(false),
         }
     }
 }

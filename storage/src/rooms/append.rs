@@ -56,7 +56,8 @@ pub struct Begin {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pending {
     pub seq: u64,
-    pub leaf: u32,
+    /// Whose it is; none: the hub's.
+    pub leaf: Option<u32>,
     pub removes: Option<u32>,
     pub reference: Vec<u8>,
 }
@@ -199,7 +200,7 @@ impl Append {
                 )
                 .bind(&self.room)
                 .bind(signed(pending.seq))
-                .bind(i64::from(pending.leaf))
+                .bind(pending.leaf.map(i64::from))
                 .bind(pending.removes.map(i64::from))
                 .bind(&pending.reference)
                 .execute(connection)

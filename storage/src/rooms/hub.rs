@@ -238,6 +238,25 @@ impl Storage {
         Ok(entries.into_iter().next())
     }
 
+    /// Rooms ordered here in which a domain has members, by address, those after `after`.
+    pub async fn rooms_with(
+        &self,
+        domain: &str,
+        after: &str,
+        limit: usize,
+    ) -> Result<Vec<String>, Error> {
+        let mut connection = self.read().await?;
+        Ok(sqlx::query_scalar(
+            "SELECT DISTINCT room FROM room_members
+             WHERE substr(account, instr(account, '@') + 1) = ? AND room > ? ORDER BY room LIMIT ?",
+        )
+        .bind(domain)
+        .bind(after)
+        .bind(rows(limit))
+        .fetch_all(&mut *connection)
+        .await?)
+    }
+
     /// Rooms ordered here, by address, those after `after`: for the operator.
     pub async fn rooms(&self, after: &str, limit: usize) -> Result<Vec<String>, Error> {
         let mut connection = self.read().await?;
@@ -262,7 +281,7 @@ fn leaf(row: &SqliteRow) -> Result<Leaf, sqlx::Error> {
 fn proposal(row: &SqliteRow) -> Result<Pending, sqlx::Error> {
     Ok(Pending {
         seq: unsigned(row.try_get("seq")?),
-        leaf: index(row.try_get("leaf")?),
+        leaf: row.try_get::<Option<i64>, _>("leaf")?.map(index),
         removes: row.try_get::<Option<i64>, _>("removes")?.map(index),
         reference: row.try_get("reference")?,
     })

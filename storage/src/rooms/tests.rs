@@ -197,7 +197,7 @@ async fn proposals_wait_until_the_epoch_ends() {
     storage.write(create()).await.unwrap();
     let pending = Pending {
         seq: 2,
-        leaf: 0,
+        leaf: Some(0),
         removes: Some(0),
         reference: vec![3, 3],
     };
@@ -212,24 +212,47 @@ async fn proposals_wait_until_the_epoch_ends() {
         ..message(0, 2)
     };
     storage.write(propose).await.unwrap();
+    let hubs = Pending {
+        seq: 3,
+        leaf: None,
+        removes: Some(1),
+        reference: vec![4],
+    };
+    let by_hub = Append {
+        pending: PendingChange::Add(hubs.clone()),
+        answer: None,
+        ..message(0, 3)
+    };
+    storage.write(by_hub).await.unwrap();
     let room = storage.room(ROOM).await.unwrap().unwrap();
-    assert_eq!(room.pending, [pending]);
+    assert_eq!(room.pending, [pending, hubs]);
     assert_eq!(room.group.state, [42]);
     assert_eq!(room.group.tree, begin(0).tree);
     let commit = Append {
         at: At::Seq {
             epoch: 0,
-            seq: 2,
+            seq: 3,
             state: None,
             next: Some(Box::new(begin(1))),
         },
-        entry: entry(3),
+        entry: entry(4),
         ..invite(false)
     };
     storage.write(commit).await.unwrap();
     let room = storage.room(ROOM).await.unwrap().unwrap();
     assert!(room.pending.is_empty());
-    assert_eq!(room.epoch_seq, 3);
+    assert_eq!(room.epoch_seq, 4);
+    for (domain, after, expected) in [
+        ("b.example", "", &[ROOM][..]),
+        ("a.example", "", &[ROOM]),
+        ("b.example", ROOM, &[]),
+        ("example", "", &[]),
+    ] {
+        assert_eq!(
+            storage.rooms_with(domain, after, 9).await.unwrap(),
+            expected
+        );
+    }
 }
 
 #[tokio::test]

@@ -323,7 +323,8 @@ fn decide(
     let draft = Draft {
         kind: EntryKind::Commit,
         epoch: bundle.epoch,
-        sender,
+        sender: &sender.account,
+        device: Some(sender.device),
         payload: &bundle.commit,
         now: deciding.now,
         changes: fanout::changes(went.values(), came.values()),
@@ -360,7 +361,7 @@ fn decide(
         gone: went.keys().copied().collect(),
         come: leaves(&came),
         welcome: welcome.as_ref().map(rows::welcome_row),
-        ..deciding.append(at, &entry, sender, bundle.key, &accepted, plan)
+        ..deciding.append(at, &entry, Some((sender, bundle.key, &accepted)), plan)
     };
     let state = State {
         epoch,

@@ -136,7 +136,8 @@ fn decide(
     let draft = Draft {
         kind: EntryKind::Notice,
         epoch: 0,
-        sender,
+        sender: &sender.account,
+        device: Some(sender.device),
         payload: &request.group_info,
         now: deciding.now,
         changes: fanout::changes([], [sender]),
@@ -176,7 +177,7 @@ fn decide(
     let at = At::Nowhere(Box::new(begin));
     let append = Append {
         come: super::commit::leaves(&state.members),
-        ..deciding.append(at, &entry, sender, request.key, &accepted, plan)
+        ..deciding.append(at, &entry, Some((sender, request.key, &accepted)), plan)
     };
     Ok(Decided {
         append,

@@ -7,6 +7,7 @@
 mod answers;
 mod cache;
 mod domains;
+mod sweep;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -29,7 +30,7 @@ use super::limits::Limits;
 use super::public_tree::Observer;
 use super::rates::{Kind, Rates};
 use super::state::Room;
-use super::{commit, create, propose, rows, send};
+use super::{commit, create, propose, removal, rows, send};
 use crate::authority::Authority;
 use crate::error::{Refused, internal};
 use cache::Cache;
@@ -105,15 +106,14 @@ impl Deciding<'_> {
         self.now / 1000 + CLOCK_TOLERANCE_S
     }
 
-    /// The change that puts an entry into the log, with what every such change carries.
+    /// The change that puts an entry into the log, with what every such change carries. `asked` is
+    /// whose request it was, and what they are told.
     #[must_use]
     pub fn append(
         &self,
         at: At,
         entry: &Entry,
-        sender: &Member,
-        key: IdempotencyKey,
-        accepted: &Accepted,
+        asked: Option<(&Member, IdempotencyKey, &Accepted)>,
         plan: Plan,
     ) -> Append {
         Append {
@@ -127,7 +127,7 @@ impl Deciding<'_> {
             changes: rows::change_rows(&entry.changes, &|domain| self.surroundings.serves(domain)),
             domains: plan.domains,
             welcome: None,
-            answer: Some(self.answer(sender, key, accepted)),
+            answer: asked.map(|(sender, key, accepted)| self.answer(sender, key, accepted)),
             outbox: plan.outbox,
         }
     }
@@ -373,9 +373,24 @@ impl<P: Pool> Hub<P> {
     async fn for_member(&self, room: &BareJid, sender: &Member) -> Result<Room, Refusal> {
         let mut slot = self.cache.lock(room).await;
         let found = self.load(&mut slot, room).await?;
-        found
+        let found = found
             .filter(|room| room.state.leaf_of(sender).is_some())
-            .ok_or(Refusal::NoRoom)
+            .ok_or(Refusal::NoRoom)?;
+        removal::check_sender(&self.shared.observer, &found, sender)?;
+        Ok(found)
+    }
+}
+
+impl Shared {
+    fn deciding<'a>(&'a self, asked: &'a Asked) -> Deciding<'a> {
+        Deciding {
+            hub: &asked.hub,
+            observer: &self.observer,
+            surroundings: self.surroundings.as_ref(),
+            limits: &self.limits,
+            digest: asked.digest,
+            now: asked.now,
+        }
     }
 }
 
@@ -395,14 +410,10 @@ fn decide(
     request: &Request,
     room: Option<Room>,
 ) -> Result<Decided, Refused> {
-    let deciding = Deciding {
-        hub: &asked.hub,
-        observer: &shared.observer,
-        surroundings: shared.surroundings.as_ref(),
-        limits: &shared.limits,
-        digest: asked.digest,
-        now: asked.now,
-    };
+    let deciding = shared.deciding(asked);
+    if let Some(room) = &room {
+        removal::check_sender(&shared.observer, room, sender)?;
+    }
     match (request, room) {
         (Request::Create(_), Some(_)) => Err(Refusal::RoomExists.into()),
         (Request::Create(request), None) => create::create(&deciding, &asked.room, sender, request),

@@ -3,8 +3,9 @@
 use bytes::Bytes;
 use comity_mls_credential::signed;
 use comity_mls_wire::refusal::Refusal;
-use comity_mls_wire::room::{Accepted, Change, Entry, EntryKind, Hash, Member, Payload, head};
+use comity_mls_wire::room::{Accepted, Change, Entry, EntryKind, Hash, Payload, head};
 use comity_xmpp::jid::BareJid;
+use uuid::Uuid;
 
 use super::hub::HubKey;
 use super::state::State;
@@ -17,7 +18,9 @@ pub struct Draft<'a> {
     pub kind: EntryKind,
     /// The epoch the payload was made in.
     pub epoch: u64,
-    pub sender: &'a Member,
+    /// An account, or the room's domain for the hub.
+    pub sender: &'a BareJid,
+    pub device: Option<Uuid>,
     pub payload: &'a Bytes,
     /// Milliseconds since 1970.
     pub now: u64,
@@ -60,7 +63,7 @@ impl End {
             seq,
             draft.kind,
             time,
-            &draft.sender.account,
+            draft.sender,
             &payload.hash(),
         );
         let signs = match draft.kind {
@@ -74,8 +77,8 @@ impl End {
             kind: draft.kind,
             epoch: draft.epoch,
             time,
-            sender: draft.sender.account.clone(),
-            device: Some(draft.sender.device),
+            sender: draft.sender.clone(),
+            device: draft.device,
             payload,
             head,
             signature,

@@ -91,7 +91,7 @@ impl Pending {
     #[must_use]
     pub fn item(&self) -> Item<'_> {
         Item {
-            by: Sender::Member(&self.by),
+            by: self.by.as_ref().map_or(Sender::Hub, Sender::Member),
             by_reference: true,
             proposal: self.deed.proposed(),
         }
@@ -140,8 +140,7 @@ pub fn check_commit(
     Ok(())
 }
 
-/// A proposal by reference, sent by a member.
-pub fn check_proposal(state: &State, by: &BareJid, deed: &Deed) -> Result<(), Refusal> {
-    let by = Sender::Member(by);
+/// A proposal by reference.
+pub fn check_proposal(state: &State, by: Sender<'_>, deed: &Deed) -> Result<(), Refusal> {
     Ok(state.policy.check_proposal(by, &deed.proposed())?)
 }

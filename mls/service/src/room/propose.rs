@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use comity_mls_wire::policy::Sender;
 use comity_mls_wire::refusal::Refusal;
 use comity_mls_wire::room::{EntryKind, IdempotencyKey, Member};
 use comity_storage::rooms::{self as rows_of, Append, At, PendingChange};
+use comity_xmpp::jid::BareJid;
 use mls_rs::MlsMessage;
 use mls_rs::group::ProposalMessageDescription;
 use mls_rs::group::proposal::Proposal;
@@ -34,7 +36,7 @@ pub fn propose(
     let (leaf, message) = read(deciding, state, sender, proposal)?;
     let (tree, described) = room.tree.propose(message, deciding.at()).map_err(invalid)?;
     let deed = Deed::of(&described.proposal, &state.members).map_err(invalid)?;
-    policy::check_proposal(state, &sender.account, &deed)?;
+    policy::check_proposal(state, Sender::Member(&sender.account), &deed)?;
     check_pending(deciding, state, leaf, &deed)?;
     check_deed(deciding, room, sender, leaf, &deed, &described)?;
     let removes = match &deed {
@@ -44,14 +46,18 @@ pub fn propose(
     };
     let pending = Pending {
         seq: state.seq + 1,
-        leaf,
-        by: sender.account.clone(),
+        leaf: Some(leaf),
+        by: Some(sender.account.clone()),
         reference: described.proposal_ref(),
         deed,
         removes,
     };
     check_somebody_stays(state, &pending)?;
-    decide(deciding, state, sender, key, proposal, tree, pending)
+    let author = Author {
+        account: &sender.account,
+        asked: Some((sender, key)),
+    };
+    wait(deciding, state, &author, proposal, tree, pending)
 }
 
 fn read(
@@ -104,7 +110,11 @@ fn check_pending(
     leaf: u32,
     deed: &Deed,
 ) -> Result<(), Refusal> {
-    if state.pending.iter().any(|pending| pending.leaf == leaf) {
+    if state
+        .pending
+        .iter()
+        .any(|pending| pending.leaf == Some(leaf))
+    {
         return Err(Refusal::LimitReached {
             limit: "one pending proposal of a device: it has to be committed first".to_owned(),
         });
@@ -187,11 +197,19 @@ fn check_somebody_stays(state: &State, pending: &Pending) -> Result<(), Refusal>
     })
 }
 
-fn decide(
+/// Whose entry a proposal becomes.
+pub(super) struct Author<'a> {
+    /// An account; the room's domain for the hub.
+    pub(super) account: &'a BareJid,
+    /// The device, and the key of its request; the hub asks nobody.
+    pub(super) asked: Option<(&'a Member, IdempotencyKey)>,
+}
+
+/// The proposal becomes an entry and waits for a commit.
+pub(super) fn wait(
     deciding: &Deciding<'_>,
     state: &State,
-    sender: &Member,
-    key: IdempotencyKey,
+    author: &Author<'_>,
     payload: &Bytes,
     tree: PublicTree,
     pending: Pending,
@@ -199,7 +217,8 @@ fn decide(
     let draft = Draft {
         kind: EntryKind::Proposal,
         epoch: state.epoch,
-        sender,
+        sender: author.account,
+        device: author.asked.map(|(member, _)| member.device),
         payload,
         now: deciding.now,
         changes: Vec::new(),
@@ -225,7 +244,12 @@ fn decide(
             removes: pending.removes,
             reference: pending.reference.clone(),
         }),
-        ..deciding.append(at, &entry, sender, key, &accepted, plan)
+        ..deciding.append(
+            at,
+            &entry,
+            author.asked.map(|(member, key)| (member, key, &accepted)),
+            plan,
+        )
     };
     let mut all = Vec::clone(&state.pending);
     all.push(pending);

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use comity_mls_credential::crl::Revoked;
 use comity_mls_credential::keys::{Algorithm, PublicKey};
 use comity_mls_credential::leaf::{CredentialError, IssuerId, Leaf};
 use comity_mls_credential::provider::{Provider, certificate};
@@ -21,7 +22,8 @@ use mls_rs::group::{
     CommitEffect, CommitMessageDescription, ExportedTree, GroupContext, Node,
     ProposalMessageDescription,
 };
-use mls_rs::identity::SigningIdentity;
+use mls_rs::identity::x509::CertificateChain;
+use mls_rs::identity::{Credential, SigningIdentity};
 use mls_rs::mls_rules::ProposalInfo;
 use mls_rs::time::MlsTime;
 use mls_rs::{CipherSuite, CryptoProvider, MlsMessage};
@@ -29,6 +31,7 @@ use mls_rs_codec::MlsEncode as _;
 use mls_rs_core::group::ProposalType;
 use mls_rs_crypto_openssl::OpensslCryptoProvider;
 
+use super::hub::HubKey;
 use crate::error::Refused;
 use crate::key_packages::package::Said;
 
@@ -86,6 +89,7 @@ impl Fault {
 pub struct Observer {
     client: ExternalClient<Config>,
     crypto: OpensslCryptoProvider,
+    provider: Provider,
 }
 
 /// One group as it stands. Cloned before it is advanced, so that a refusal leaves it alone.
@@ -103,6 +107,14 @@ pub struct Committed {
     pub reinit: bool,
 }
 
+fn builder(provider: &Provider, crypto: &OpensslCryptoProvider) -> ExternalClientBuilder<Config> {
+    ExternalClientBuilder::new()
+        .identity_provider(provider.clone())
+        .crypto_provider(crypto.clone())
+        .custom_proposal_types([ProposalType::SELF_REMOVE])
+        .extension_type(comity_mls_wire::policy::EXTENSION_TYPE.into())
+}
+
 impl Observer {
     #[must_use]
     pub fn new(provider: Provider, suites: &[u16]) -> Self {
@@ -111,13 +123,17 @@ impl Observer {
             .map(|suite| CipherSuite::new(*suite))
             .collect();
         let crypto = OpensslCryptoProvider::with_enabled_cipher_suites(suites);
-        let client = ExternalClientBuilder::new()
-            .identity_provider(provider)
-            .crypto_provider(crypto.clone())
-            .custom_proposal_types([ProposalType::SELF_REMOVE])
-            .extension_type(comity_mls_wire::policy::EXTENSION_TYPE.into())
-            .build();
-        Self { client, crypto }
+        Self {
+            client: builder(&provider, &crypto).build(),
+            crypto,
+            provider,
+        }
+    }
+
+    /// Has the certificate of a leaf been taken back, as far as is known here?
+    #[must_use]
+    pub fn revoked(&self, leaf: &Leaf) -> Option<Revoked> {
+        self.provider.revoked(leaf)
     }
 
     /// Begins to follow a group at `at` (seconds since 1970): everything in it is checked.
@@ -199,6 +215,40 @@ impl PublicTree {
             .members_iter()
             .map(|member| Ok((member.index, named(&member.signing_identity)?)))
             .collect()
+    }
+
+    /// What the certificate of a leaf says.
+    pub fn certificate(&self, leaf: u32) -> Result<Leaf, Fault> {
+        let member = self.group.roster().member_with_index(leaf)?;
+        let der = certificate(&member.signing_identity.credential)?;
+        Ok(Leaf::read(der)?)
+    }
+
+    /// The hub's own proposal to remove a leaf, not taken in yet.
+    pub fn remove_as_hub(
+        &self,
+        observer: &Observer,
+        hub: &HubKey,
+        leaf: u32,
+        authenticated_data: Vec<u8>,
+    ) -> Result<MlsMessage, Fault> {
+        let chain = CertificateChain::from(vec![hub.certificate.to_vec()]);
+        let key = hub.public_key.to_vec().into();
+        let identity = SigningIdentity::new(Credential::X509(chain), key);
+        let secret = hub
+            .key
+            .to_mls()
+            .map_err(|e| Fault::Invalid(e.to_string()))?;
+        // mls-rs signs for a client that it was told of beforehand; ours follow rooms of all our
+        // domains, each with a key of its own.
+        let mut group = builder(&observer.provider, &observer.crypto)
+            .signer(secret, identity)
+            .build()
+            .load_group_with_ratchet_tree(
+                ExternalSnapshot::from_bytes(&self.state()?)?,
+                ExportedTree::from_bytes(&self.tree()?)?,
+            )?;
+        Ok(group.propose_remove(leaf, authenticated_data)?)
     }
 
     /// The key a leaf signs with.

@@ -30,7 +30,8 @@ pub fn send(
     let draft = Draft {
         kind: EntryKind::Application,
         epoch,
-        sender,
+        sender: &sender.account,
+        device: Some(sender.device),
         payload: message,
         now: deciding.now,
         changes: Vec::new(),
@@ -49,7 +50,7 @@ pub fn send(
         state: None,
         next: None,
     };
-    let append = deciding.append(at, &entry, sender, key, &accepted, plan);
+    let append = deciding.append(at, &entry, Some((sender, key, &accepted)), plan);
     Ok(Decided {
         append,
         next: Room {

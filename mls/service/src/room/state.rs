@@ -45,9 +45,9 @@ pub struct State {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pending {
     pub seq: u64,
-    /// Whose proposal it is.
-    pub leaf: u32,
-    pub by: BareJid,
+    /// Whose proposal it is; none: the hub's.
+    pub leaf: Option<u32>,
+    pub by: Option<BareJid>,
     pub reference: Vec<u8>,
     pub deed: Deed,
     /// The leaf it takes away.
@@ -84,14 +84,19 @@ impl Room {
         let mut pending = Vec::new();
         for waiting in row.pending {
             let found = proposals.iter().find(|(r, _)| *r == waiting.reference);
-            let by = members.get(&waiting.leaf);
+            let by = match waiting.leaf {
+                None => Some(None),
+                Some(leaf) => members
+                    .get(&leaf)
+                    .map(|member| Some(member.account.clone())),
+            };
             let (Some((_, proposal)), Some(by)) = (found, by) else {
                 return Err(LoadError::Proposal(waiting.seq));
             };
             pending.push(Pending {
                 seq: waiting.seq,
                 leaf: waiting.leaf,
-                by: by.account.clone(),
+                by,
                 deed: Deed::of(proposal, &members)?,
                 reference: waiting.reference,
                 removes: waiting.removes,

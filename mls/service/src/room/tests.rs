@@ -6,4 +6,5 @@ mod domains;
 mod members;
 mod newcomers;
 mod order;
+mod removal;
 mod world;

@@ -8,11 +8,12 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use comity_mls_credential::certificate::issuer_id;
+use comity_mls_credential::crl::Revoked;
 use comity_mls_credential::endorsement;
 use comity_mls_credential::issue::{self, Issuer, Validity};
 use comity_mls_credential::keys::{Algorithm, PrivateKey};
-use comity_mls_credential::leaf::{IssuerId, Issuers};
-use comity_mls_credential::provider::Provider;
+use comity_mls_credential::leaf::{IssuerId, Issuers, Leaf};
+use comity_mls_credential::provider::{Provider, certificate};
 use comity_mls_wire::authenticated::Endorsement;
 use comity_mls_wire::policy::{EXTENSION_TYPE, Policy, required_capabilities};
 use comity_mls_wire::refusal::Refusal;
@@ -79,6 +80,8 @@ type Certificate = Arc<[u8]>;
 pub(super) struct Cas {
     issuers: Mutex<HashMap<(String, IssuerId), Certificate>>,
     pub(super) hidden: Mutex<Vec<String>>,
+    /// Serial numbers of what was taken back, all by list 7.
+    pub(super) revoked: Mutex<Vec<Vec<u8>>>,
 }
 
 impl Issuers for Cas {
@@ -88,6 +91,14 @@ impl Issuers for Cas {
         }
         let issuers = self.issuers.lock().unwrap();
         issuers.get(&(domain.to_owned(), *id)).cloned()
+    }
+
+    fn revoked(&self, _issuer: &IssuerId, serial: &[u8]) -> Option<Revoked> {
+        let revoked = self.revoked.lock().unwrap();
+        revoked.iter().any(|one| one == serial).then_some(Revoked {
+            crl_number: 7,
+            at: *NOW / 1000,
+        })
     }
 }
 
@@ -487,6 +498,13 @@ impl Device {
             self.member.device,
             self.key.sign(&content).unwrap(),
         )
+    }
+
+    pub(super) fn serial(&self) -> Vec<u8> {
+        let identity = self.client.signing_identity().unwrap().0;
+        Leaf::read(certificate(&identity.credential).unwrap())
+            .unwrap()
+            .serial
     }
 
     pub(super) fn signature_key(&self) -> SignaturePublicKey {

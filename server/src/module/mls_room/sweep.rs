@@ -1,0 +1,54 @@
+//! Leaves that have to go: looked for in our rooms when the server starts, for what became known
+//! when nobody could act upon it, and when certificates turn out to be revoked.
+
+use std::sync::atomic::Ordering;
+
+use comity_mls_service::room::rows;
+
+use super::{Home, tell};
+use crate::deliver::Deliveries;
+
+/// Rooms read from storage at a time.
+const PAGE: usize = 256;
+
+/// Once after the start: all rooms.
+pub(super) async fn at_start(home: &Home) -> Deliveries {
+    if home.services.rooms.swept.swap(true, Ordering::Relaxed) {
+        return Deliveries::none();
+    }
+    let mut deliveries = Deliveries::none();
+    let mut after = String::new();
+    loop {
+        let found = match home.storage.rooms(&after, PAGE).await {
+            Ok(found) => found,
+            Err(error) => {
+                tracing::error!(%error, "rooms cannot be looked through");
+                return deliveries;
+            }
+        };
+        deliveries.extend(sweep(home, &found).await);
+        match found.into_iter().last() {
+            Some(last) => after = last,
+            None => return deliveries,
+        }
+    }
+}
+
+async fn sweep(home: &Home, rooms: &[String]) -> Deliveries {
+    let mut deliveries = Deliveries::none();
+    for room in rooms {
+        let Ok(address) = rows::address(room) else {
+            tracing::error!(room, "the database holds a room that is none");
+            continue;
+        };
+        for reply in home.services.rooms.hub.sweep(&address, home.now_ms()).await {
+            for domain in reply.wake {
+                deliveries.wake(domain);
+            }
+            if let Some(entry) = &reply.entry {
+                tell(home, entry);
+            }
+        }
+    }
+    deliveries
+}

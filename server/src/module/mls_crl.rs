@@ -12,7 +12,7 @@ use comity_xmpp::jid::{BareJid, Jid};
 use comity_xmpp::ns;
 use comity_xmpp::stanza::{Kind, MessageType, Stanza};
 
-use super::{Context, Handles, Later, Module, Origin, Request, Target, Tick, What};
+use super::{Context, Handles, Later, Module, Origin, Request, Target, Tick, What, mls_room};
 use crate::deliver::Deliveries;
 use crate::home::Home;
 use crate::services::revocations::{answer, fetch};
@@ -118,6 +118,8 @@ pub(crate) fn learned(home: &Home, news: &[News]) -> Deliveries {
             certificates = one.entries.len(),
             "certificates are revoked"
         );
+        let (rooms, at) = (home.clone(), one.domain.clone());
+        deliveries.afterwards(async move { mls_room::sweep::revoked(&rooms, &at).await });
         let payload = notice(one).to_element();
         for domain in home.hosts.domains() {
             let Ok(from) = Jid::parse(domain) else {

@@ -3,7 +3,7 @@
 //! domains send us.
 
 mod copy;
-mod sweep;
+pub(super) mod sweep;
 
 use std::time::Duration;
 

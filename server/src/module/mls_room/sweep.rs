@@ -34,6 +34,27 @@ pub(super) async fn at_start(home: &Home) -> Deliveries {
     }
 }
 
+/// Certificates of that domain are revoked, by a list that is new: rooms of ours with members there
+/// are looked through.
+pub(crate) async fn revoked(home: &Home, domain: &str) -> Deliveries {
+    let mut deliveries = Deliveries::none();
+    let mut after = String::new();
+    loop {
+        let found = match home.storage.rooms_with(domain, &after, PAGE).await {
+            Ok(found) => found,
+            Err(error) => {
+                tracing::error!(domain, %error, "rooms with who is revoked are not known");
+                return deliveries;
+            }
+        };
+        deliveries.extend(sweep(home, &found).await);
+        match found.into_iter().last() {
+            Some(last) => after = last,
+            None => return deliveries,
+        }
+    }
+}
+
 async fn sweep(home: &Home, rooms: &[String]) -> Deliveries {
     let mut deliveries = Deliveries::none();
     for room in rooms {

@@ -14,5 +14,6 @@ mod key_packages;
 mod licences;
 mod outage;
 mod quickstart;
+mod revocation;
 mod screen;
 mod two_domains;

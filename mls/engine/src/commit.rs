@@ -232,7 +232,7 @@ fn body(
 }
 
 /// Leaves whose removal is pending already: one commit may not remove them twice.
-fn going(group: &Group) -> Vec<u32> {
+pub(crate) fn going(group: &Group) -> Vec<u32> {
     let of = |cached: &CachedProposal| match (cached.proposal(), cached.sender()) {
         (Proposal::Remove(remove), _) => Some(remove.to_remove()),
         (Proposal::SelfRemove(_), Sender::Member(index)) => Some(*index),

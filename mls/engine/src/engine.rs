@@ -18,6 +18,7 @@ use crate::mls::{Group, Mls};
 use crate::outgoing::{Answered, Destination, Notice, Outgoing, Request, RequestId};
 use crate::requests::{Purpose, Requests};
 use crate::revocations::Parts;
+use crate::revoked::Flagged;
 use crate::rows::Rows;
 use crate::session::Session;
 use crate::store::{Space, Store};
@@ -63,6 +64,10 @@ pub(crate) enum Timer {
     Upkeep,
     /// Revocation lists to be renewed.
     RevocationLists,
+    /// What is to prove that the hub may remove somebody.
+    Evidence(BareJid),
+    /// The hub's proposal to remove who is revoked.
+    Revoked(BareJid),
 }
 
 /// One device of one account.
@@ -100,6 +105,10 @@ pub struct Engine {
     pub(crate) shown: VecDeque<Shown>,
     /// Revocation lists of which parts have come.
     pub(crate) crl_parts: HashMap<IssuerId, Parts>,
+    /// Counts what becomes known to be revoked.
+    pub(crate) crl_generation: u64,
+    /// Members that are revoked, by room.
+    pub(crate) flags: HashMap<BareJid, Flagged>,
     /// Rooms to look after before this input ends.
     pub(crate) touched: HashSet<BareJid>,
     timers: HashMap<Timer, u64>,
@@ -149,6 +158,8 @@ impl Engine {
             unused_keys: Vec::new(),
             shown: VecDeque::new(),
             crl_parts: HashMap::new(),
+            crl_generation: 0,
+            flags: HashMap::new(),
             touched: HashSet::new(),
             timers: HashMap::new(),
             staged_events: Vec::new(),
@@ -315,6 +326,8 @@ impl Engine {
                 Timer::Stock => self.restock(now)?,
                 Timer::Upkeep => self.upkeep(now)?,
                 Timer::RevocationLists => self.renew_crls(now)?,
+                Timer::Evidence(room) => self.look_again(&room, true)?,
+                Timer::Revoked(room) => self.remove_revoked(&room, now)?,
             }
         }
         Ok(())

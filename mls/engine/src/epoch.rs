@@ -9,9 +9,10 @@ use uuid::Uuid;
 
 use crate::engine::{Engine, Timer};
 use crate::error::Error;
-use crate::event::{Change, Device, Event, Warning, What};
+use crate::event::{Because, Change, Device, Event, HubRemoval, Warning, What};
 use crate::follow::device;
 use crate::mls::Group;
+use crate::noted::Noted;
 use crate::room::{CommitBody, Plan, Record, Stage};
 use crate::rows;
 use crate::store::Space;
@@ -74,10 +75,11 @@ impl Engine {
         let room = &entry.room;
         self.clear_timer(&Timer::Proposals(room.clone()));
         self.paused.remove(room);
+        let noted = self.noted(room)?;
         self.forget_noted(room)?;
         match &description.effect {
             CommitEffect::NewEpoch(new) => {
-                let whats = changes(new, description, &group);
+                let whats = changes(new, description, &group, &noted);
                 let by = committer(new, description, &group);
                 if by
                     .as_ref()
@@ -105,10 +107,18 @@ impl Engine {
                     account: self.account.as_str().to_owned(),
                     device: self.own_device()?.into_bytes(),
                 };
-                let what = What::Removed(Change {
-                    who: me,
-                    by: by.clone(),
-                });
+                let mut removals = new_epoch.applied_proposals().iter();
+                let because = removals.find_map(|info| because(info, &noted));
+                let what = match (remover, because) {
+                    (Sender::External(_), because) => What::RemovedByHub(HubRemoval {
+                        who: me,
+                        because: because.unwrap_or(Because::Unproven),
+                    }),
+                    _ => What::Removed(Change {
+                        who: me,
+                        by: by.clone(),
+                    }),
+                };
                 self.note(room, entry.seq, entry.time, vec![what])?;
                 self.close_room(room, record, by)?;
                 // Someone may have invited this device again already.
@@ -138,6 +148,7 @@ impl Engine {
         self.forget_group(room);
         self.mls.forget(&record.group_id);
         self.forget_noted(room)?;
+        self.flags.remove(room);
         for leaf in [record.leaf.take(), record.next_leaf.take()] {
             // A last resort's key may be in other rooms.
             if !record.rotate {
@@ -175,7 +186,12 @@ fn sender(new: &NewEpoch, sender: Sender) -> Option<Device> {
     device(&new.prior_state().member_at_index(index)?.signing_identity)
 }
 
-fn changes(new: &NewEpoch, description: &CommitMessageDescription, group: &Group) -> Vec<What> {
+fn changes(
+    new: &NewEpoch,
+    description: &CommitMessageDescription,
+    group: &Group,
+    noted: &[Noted],
+) -> Vec<What> {
     let by = committer(new, description, group);
     let mut whats = Vec::new();
     for info in new.applied_proposals() {
@@ -187,6 +203,12 @@ fn changes(new: &NewEpoch, description: &CommitMessageDescription, group: &Group
             Proposal::Remove(remove) => {
                 let gone = new.prior_state().member_at_index(remove.to_remove());
                 let gone = gone.and_then(|member| device(&member.signing_identity));
+                if let Sender::External(_) = info.sender {
+                    let because = because(info, noted).unwrap_or(Because::Unproven);
+                    let by_hub = |who| What::RemovedByHub(HubRemoval { who, because });
+                    whats.extend(gone.map(by_hub));
+                    continue;
+                }
                 change(gone, removed_by(new, info, by.as_ref())).map(What::Removed)
             }
             Proposal::SelfRemove(_) => {
@@ -204,6 +226,11 @@ fn changes(new: &NewEpoch, description: &CommitMessageDescription, group: &Group
         whats.extend(by.map(What::Updated));
     }
     whats
+}
+
+fn because(info: &ProposalInfo<Proposal>, noted: &[Noted]) -> Option<Because> {
+    let reference = info.proposal_ref()?;
+    noted.iter().find_map(|noted| noted.because(reference))
 }
 
 fn removed_by(

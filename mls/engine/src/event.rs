@@ -72,6 +72,11 @@ pub enum Event {
         room: BareJid,
         device: Device,
     },
+    /// The credential of a member was taken back: nothing is said in the room before it is out.
+    MemberRevoked {
+        room: BareJid,
+        device: Device,
+    },
     /// A message of this device has its place in the log.
     Sent {
         room: BareJid,
@@ -166,6 +171,8 @@ pub enum What {
     Named(Name) = 6,
     /// An entry that cannot be read: in the sender's name, with the reason.
     Unreadable(Unreadable) = 7,
+    /// The hub proposed it and a member committed it.
+    RemovedByHub(HubRemoval) = 8,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, MlsSize, MlsEncode, MlsDecode)]
@@ -214,6 +221,29 @@ pub struct Change {
     pub by: Option<Device>,
 }
 
+/// Whom the hub removed, and why.
+#[derive(Clone, Debug, PartialEq, Eq, MlsSize, MlsEncode, MlsDecode)]
+pub struct HubRemoval {
+    pub who: Device,
+    pub because: Because,
+}
+
+/// Why the hub removes a device, as this device has found it to be.
+#[derive(Clone, Debug, PartialEq, Eq, MlsSize, MlsEncode, MlsDecode)]
+#[repr(u8)]
+pub enum Because {
+    /// Its domain has taken its certificate back.
+    Revoked = 1,
+    /// Its account asked for it.
+    Departed = 2,
+    /// This account, which may, asked for it.
+    Banned(String) = 3,
+    /// It was not heard of for longer than the room allows.
+    Idle = 4,
+    /// The hub gave no proof that holds.
+    Unproven = 5,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, MlsSize, MlsEncode, MlsDecode)]
 pub struct Name {
     pub name: String,
@@ -258,6 +288,12 @@ pub enum Warning {
     },
     #[error("entry {seq} proposes a device that its account does not vouch for: {why}")]
     Unendorsed { seq: u64, why: String },
+    #[error("the room's server removes the device {device} of {account} without proof: {why}")]
+    RemovalUnproven {
+        account: String,
+        device: Uuid,
+        why: String,
+    },
     #[error("a certificate names an issuer of {domain} that its anchors do not: waiting")]
     UnknownIssuer { domain: String },
     #[error("the anchors of {domain} are not believed: {why}")]

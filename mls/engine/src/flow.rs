@@ -11,6 +11,7 @@ use crate::error::Error;
 use crate::mls::Group;
 use crate::outgoing::{Destination, Request};
 use crate::requests::Purpose;
+use crate::revoked::is_own;
 use crate::room::{Plan, Record, Stage};
 use crate::rows;
 use crate::session::Session;
@@ -72,7 +73,10 @@ impl Engine {
             return Ok(());
         }
         let mut group = self.take_group(room, &record)?;
-        if self.is_held_up(room)? {
+        let flagged = self.flagged(room, &group);
+        self.await_removal(room, &group, &flagged, now);
+        self.await_evidence(room, &group, now)?;
+        if self.is_held_up(room)? || is_own(&group, &flagged) {
             self.keep_group(room, group);
             return Ok(());
         }
@@ -116,7 +120,9 @@ impl Engine {
         }
         if group.commit_required() {
             self.await_commit(room, &group, now);
-        } else if let Some((number, message)) = waiting {
+        } else if let Some((number, message)) = waiting
+            && flagged.is_empty()
+        {
             return self.encrypt(room, &record, group, number, &message, now);
         }
         self.keep_group(room, group);

@@ -108,6 +108,7 @@ impl Engine {
         &mut self,
         record: &mut Record,
         entry: &Entry,
+        now: u64,
     ) -> Result<Step, Error> {
         let room = &entry.room;
         if let Some(in_flight) = self.in_flight(room)?
@@ -122,7 +123,7 @@ impl Engine {
         let mut group = self.take_group(room, record)?;
         match follow(&mut group, message) {
             Ok(ReceivedMessage::Proposal(proposal)) => {
-                self.note_proposal(entry, &group, &proposal)?;
+                self.note_proposal(entry, &group, &proposal, now)?;
                 self.mls.save(&mut group, false)?;
                 self.keep_group(room, group);
                 Ok(Step::Done)

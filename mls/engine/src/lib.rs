@@ -65,6 +65,7 @@ mod engine;
 mod epoch;
 mod error;
 mod event;
+mod evidence;
 mod flow;
 mod follow;
 mod history;
@@ -87,6 +88,7 @@ mod random;
 mod receive;
 mod requests;
 mod revocations;
+mod revoked;
 mod room;
 mod rows;
 mod rules;
@@ -104,7 +106,8 @@ pub use crypto::SUITES;
 pub use engine::{Engine, Options};
 pub use error::Error;
 pub use event::{
-    Change, Device, Event, InvitedDevice, Item, Message, Name, Refused, Unreadable, Warning, What,
+    Because, Change, Device, Event, HubRemoval, InvitedDevice, Item, Message, Name, Refused,
+    Unreadable, Warning, What,
 };
 pub use history::{MAX_HISTORY, RoomInfo, RoomState};
 pub use identity::MAX_DEVICE_NAME;

@@ -50,7 +50,7 @@ impl Leaves<'_> {
     }
 
     /// The leaves of an account. One that cannot be read vouches for nobody.
-    fn present(&self, account: &BareJid) -> Vec<Present> {
+    pub(crate) fn present(&self, account: &BareJid) -> Vec<Present> {
         let present = |identity: &SigningIdentity| {
             let leaf = read(identity).ok().filter(|l| l.account == *account)?;
             let algorithm = Algorithm::of_suite(self.suite)?;

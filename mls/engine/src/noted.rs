@@ -1,15 +1,18 @@
 //! What this device has found of pending proposals beside what MLS keeps of them. It is kept until
 //! the epoch ends; of a proposal of which nothing need be said nothing is kept.
 
+use comity_mls_wire::authenticated::AuthenticatedData;
 use comity_mls_wire::room::Entry;
 use comity_xmpp::jid::BareJid;
 use mls_rs::group::proposal::Proposal;
 use mls_rs::group::{ProposalMessageDescription, ProposalSender};
 use mls_rs_codec::{MlsDecode, MlsEncode, MlsSize};
 
-use crate::engine::Engine;
+use crate::engine::{Engine, Timer};
 use crate::error::Error;
-use crate::event::Warning;
+use crate::event::{Because, Device, Warning};
+use crate::evidence::Looked;
+use crate::follow::device;
 use crate::mls::Group;
 use crate::newcomers::{Leaves, said};
 use crate::rows;
@@ -17,6 +20,8 @@ use crate::store::Space;
 
 /// Proposals of one epoch that are noted: more than a hub lets wait.
 const MAX_NOTED: usize = 1_024;
+/// A revocation list that is named as evidence may take so long to come.
+const EVIDENCE_WITHIN_MS: u64 = 60_000;
 
 #[derive(Clone, Debug, PartialEq, Eq, MlsSize, MlsEncode, MlsDecode)]
 pub(crate) struct Noted {
@@ -28,9 +33,31 @@ pub(crate) struct Noted {
 
 #[derive(Clone, Debug, PartialEq, Eq, MlsSize, MlsEncode, MlsDecode)]
 #[repr(u8)]
-pub(crate) enum Finding {
+enum Finding {
     /// An Add for an account that is in the room and did not vouch for it.
     Unendorsed(String) = 1,
+    /// A removal that the hub proposes.
+    Removal(HubRemoval) = 2,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, MlsSize, MlsEncode, MlsDecode)]
+struct HubRemoval {
+    leaf: u32,
+    who: Device,
+    /// The ground, as authenticated data.
+    #[mls_codec(with = "mls_rs_codec::byte_vec")]
+    data: Vec<u8>,
+    standing: Standing,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, MlsSize, MlsEncode, MlsDecode)]
+#[repr(u8)]
+enum Standing {
+    Proven(Because) = 1,
+    /// What proves it is asked for.
+    Awaits = 2,
+    /// The person has been told why it proves nothing.
+    Unproven(String) = 3,
 }
 
 impl Noted {
@@ -42,11 +69,25 @@ impl Noted {
         }
     }
 
+    /// Why the hub removes somebody by the proposal of this reference.
+    pub(crate) fn because(&self, reference: &[u8]) -> Option<Because> {
+        match &self.finding {
+            Finding::Removal(removal) if self.reference == reference => {
+                Some(match &removal.standing {
+                    Standing::Proven(because) => because.clone(),
+                    Standing::Awaits | Standing::Unproven(_) => Because::Unproven,
+                })
+            }
+            _ => None,
+        }
+    }
+
     /// Nothing is made in an epoch with this proposal: no commit that carries it, and MLS lets
     /// nobody send past it (RFC 9420 §15.2).
     fn holds_up(&self) -> bool {
         match &self.finding {
             Finding::Unendorsed(_) => true,
+            Finding::Removal(removal) => !matches!(removal.standing, Standing::Proven(_)),
         }
     }
 }
@@ -58,9 +99,37 @@ impl Engine {
         entry: &Entry,
         group: &Group,
         proposal: &ProposalMessageDescription,
+        now: u64,
     ) -> Result<(), Error> {
-        let Some(finding) = self.find(entry, group, proposal) else {
-            return Ok(());
+        let data = said(&proposal.authenticated_data);
+        let finding = match (&proposal.proposal, &proposal.sender) {
+            (Proposal::Add(add), ProposalSender::Member(sender)) => {
+                let leaves = Leaves {
+                    group_id: group.group_id(),
+                    suite: group.cipher_suite(),
+                    roster: group.roster(),
+                };
+                let sender = leaves.account_of(*sender);
+                let admitted = leaves.admit(add.signing_identity(), sender.as_ref(), &data);
+                let Err(why) = admitted else { return Ok(()) };
+                self.warn(
+                    Some(&entry.room),
+                    Warning::Unendorsed {
+                        seq: entry.seq,
+                        why: why.clone(),
+                    },
+                );
+                Finding::Unendorsed(why)
+            }
+            (Proposal::Remove(remove), ProposalSender::External(_)) => {
+                let leaf = remove.to_remove();
+                let removal = self.judge_removal(&entry.room, group, leaf, &data, now);
+                let Some(removal) = removal else {
+                    return Ok(());
+                };
+                Finding::Removal(removal)
+            }
+            _ => return Ok(()),
         };
         let noted = Noted {
             reference: proposal.proposal_ref().to_vec(),
@@ -70,35 +139,107 @@ impl Engine {
         self.rows.write(Space::Proposal, &key, &noted)
     }
 
-    fn find(
+    fn judge_removal(
         &mut self,
-        entry: &Entry,
+        room: &BareJid,
         group: &Group,
-        proposal: &ProposalMessageDescription,
-    ) -> Option<Finding> {
-        let leaves = Leaves {
-            group_id: group.group_id(),
-            suite: group.cipher_suite(),
-            roster: group.roster(),
-        };
-        match (&proposal.proposal, &proposal.sender) {
-            (Proposal::Add(add), ProposalSender::Member(sender)) => {
-                let sender = leaves.account_of(*sender);
-                let data = said(&proposal.authenticated_data);
-                let why = leaves
-                    .admit(add.signing_identity(), sender.as_ref(), &data)
-                    .err()?;
-                self.warn(
-                    Some(&entry.room),
-                    Warning::Unendorsed {
-                        seq: entry.seq,
-                        why: why.clone(),
-                    },
-                );
-                Some(Finding::Unendorsed(why))
+        leaf: u32,
+        data: &AuthenticatedData,
+        now: u64,
+    ) -> Option<HubRemoval> {
+        let who = device(&group.member_at_index(leaf)?.signing_identity)?;
+        let standing = match self.look_up(group, leaf, data.ground.as_ref()) {
+            Looked::Proven(because) => Standing::Proven(because),
+            Looked::Awaits(wanted) => {
+                self.ask_crl(&wanted.domain, wanted.issuer, 0, now);
+                self.set_timer(Timer::Evidence(room.clone()), now + EVIDENCE_WITHIN_MS);
+                Standing::Awaits
             }
-            _ => None,
+            Looked::Unproven(why) => self.unproven(room, &who, why),
+        };
+        Some(HubRemoval {
+            leaf,
+            who,
+            data: data.to_bytes().unwrap_or_default(),
+            standing,
+        })
+    }
+
+    fn unproven(&mut self, room: &BareJid, who: &Device, why: String) -> Standing {
+        let warning = Warning::RemovalUnproven {
+            account: who.account.clone(),
+            device: who.id(),
+            why: why.clone(),
+        };
+        self.warn(Some(room), warning);
+        Standing::Unproven(why)
+    }
+
+    /// Looks again at the removals that were not proven: more is known of what is revoked, or time
+    /// is `over` for what was to prove it.
+    pub(crate) fn look_again(&mut self, room: &BareJid, over: bool) -> Result<(), Error> {
+        let prefix = rows::of_room(room.as_str());
+        let noted = self
+            .rows
+            .list::<Noted>(Space::Proposal, &prefix, MAX_NOTED)?;
+        if !noted.iter().any(|(_, noted)| noted.holds_up()) {
+            return Ok(());
         }
+        let Some(record) = self.record(room)? else {
+            return Ok(());
+        };
+        let group = self.take_group(room, &record)?;
+        for (key, mut noted) in noted {
+            let Finding::Removal(removal) = &mut noted.finding else {
+                continue;
+            };
+            let before = removal.standing.clone();
+            if let Standing::Proven(_) = before {
+                continue;
+            }
+            let data = said(&removal.data);
+            removal.standing = match self.look_up(&group, removal.leaf, data.ground.as_ref()) {
+                Looked::Proven(because) => Standing::Proven(because),
+                Looked::Awaits(_) if over && before == Standing::Awaits => {
+                    let why = "the revocation list that it names cannot be had";
+                    self.unproven(room, &removal.who, why.to_owned())
+                }
+                // It was asked for when the proposal came; a list that stays behind what the hub
+                // names is not asked for over and over.
+                Looked::Awaits(_) => before,
+                Looked::Unproven(_) if matches!(before, Standing::Unproven(_)) => before,
+                Looked::Unproven(why) => self.unproven(room, &removal.who, why),
+            };
+            self.rows.write(Space::Proposal, &key, &noted)?;
+        }
+        self.keep_group(room, group);
+        self.touched.insert(room.clone());
+        Ok(())
+    }
+
+    /// After a restart, or with another session, what was awaited is asked for again.
+    pub(crate) fn await_evidence(
+        &mut self,
+        room: &BareJid,
+        group: &Group,
+        now: u64,
+    ) -> Result<(), Error> {
+        if self.has_timer(&Timer::Evidence(room.clone())) {
+            return Ok(());
+        }
+        for noted in self.noted(room)? {
+            let Finding::Removal(removal) = &noted.finding else {
+                continue;
+            };
+            let ground = said(&removal.data).ground;
+            if removal.standing == Standing::Awaits
+                && let Looked::Awaits(wanted) = self.look_up(group, removal.leaf, ground.as_ref())
+            {
+                self.ask_crl(&wanted.domain, wanted.issuer, 0, now);
+                self.set_timer(Timer::Evidence(room.clone()), now + EVIDENCE_WITHIN_MS);
+            }
+        }
+        Ok(())
     }
 
     pub(crate) fn noted(&self, room: &BareJid) -> Result<Vec<Noted>, Error> {
@@ -113,7 +254,8 @@ impl Engine {
     }
 
     /// The epoch has ended.
-    pub(crate) fn forget_noted(&self, room: &BareJid) -> Result<(), Error> {
+    pub(crate) fn forget_noted(&mut self, room: &BareJid) -> Result<(), Error> {
+        self.clear_timer(&Timer::Evidence(room.clone()));
         let prefix = rows::of_room(room.as_str());
         for (key, _) in self.rows.scan(Space::Proposal, &prefix, None, MAX_NOTED)? {
             self.rows.delete(Space::Proposal, &key);

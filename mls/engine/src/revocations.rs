@@ -86,7 +86,7 @@ impl Engine {
         }
     }
 
-    fn ask_crl(&mut self, domain: &str, issuer: IssuerId, offset: u32, now: u64) {
+    pub(crate) fn ask_crl(&mut self, domain: &str, issuer: IssuerId, offset: u32, now: u64) {
         self.ask(
             Purpose::Crl(domain.to_owned(), issuer),
             Destination::Own,
@@ -158,6 +158,10 @@ impl Engine {
             let issuer = accepted.crl.issuer().0;
             self.rows.put(Space::RevocationList, &issuer, der.to_vec());
             self.anchors.hold_crl(accepted.crl);
+            self.crl_generation += 1;
+        }
+        for (room, _) in self.all_rooms()? {
+            self.look_again(&room, false)?;
         }
         if accepted.news.is_empty() {
             return Ok(());

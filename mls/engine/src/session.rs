@@ -77,6 +77,7 @@ impl Engine {
         self.known_seq.clear();
         self.broken.clear();
         self.paused.clear();
+        self.flags.clear();
         self.stock = None;
     }
 

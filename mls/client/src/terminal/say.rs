@@ -1,6 +1,6 @@
 //! What happened, in a line a person understands, or as a JSON object for scripts.
 
-use comity_mls_engine::{Change, Device, Event, Item, Refused, What};
+use comity_mls_engine::{Because, Change, Device, Event, Item, Refused, What};
 use comity_xmpp::jid::BareJid;
 use serde_json::{Value, json};
 
@@ -24,6 +24,10 @@ pub fn event(event: &Event) -> Option<String> {
             room,
             item: of_room,
         } => item(room, of_room),
+        Event::MemberRevoked { room, device } => format!(
+            "{room}: the certificate of {} was revoked: nothing is sent before it is out",
+            name(device)
+        ),
         Event::Sent { .. } => return None,
         Event::Retrying { room, epoch } => {
             format!("{room}: somebody else was first, trying again in epoch {epoch}")
@@ -101,6 +105,11 @@ pub fn item(room: &BareJid, item: &Item) -> String {
         What::Joined(devices) => format!("* in the room: {}", names(devices)),
         What::Added(change) => format!("* {} was added{}", name(&change.who), by(change)),
         What::Removed(change) => format!("* {} was removed{}", name(&change.who), by(change)),
+        What::RemovedByHub(removal) => format!(
+            "* {} was removed by the hub, {}",
+            name(&removal.who),
+            because(&removal.because)
+        ),
         What::Updated(device) => format!("* {} renewed its keys", name(device)),
         What::Named(named) => format!("* {} calls the room “{}”", name(&named.by), named.name),
         What::Unreadable(unreadable) => {
@@ -152,6 +161,12 @@ pub fn item_json(room: &BareJid, item: &Item) -> Value {
         What::Joined(devices) => json!({"type": "joined", "members": devices_json(devices)}),
         What::Added(change) => change_json("added", change),
         What::Removed(change) => change_json("removed", change),
+        What::RemovedByHub(removal) => json!({
+            "type": "removed",
+            "who": device_json(&removal.who),
+            "by": null,
+            "because": because(&removal.because),
+        }),
         What::Updated(device) => json!({"type": "updated", "who": device_json(device)}),
         What::Named(named) => {
             json!({"type": "named", "name": named.name, "by": device_json(&named.by)})
@@ -165,6 +180,17 @@ pub fn item_json(room: &BareJid, item: &Item) -> Value {
         object.extend(detail);
     }
     object
+}
+
+/// Why the hub removed somebody.
+fn because(because: &Because) -> String {
+    match because {
+        Because::Revoked => "because its certificate was revoked".to_owned(),
+        Because::Departed => "because its account asked for it".to_owned(),
+        Because::Banned(by) => format!("because {by} asked for it"),
+        Because::Idle => "because it was idle for too long".to_owned(),
+        Because::Unproven => "without proof".to_owned(),
+    }
 }
 
 fn change_json(kind: &str, change: &Change) -> Value {

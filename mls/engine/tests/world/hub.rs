@@ -21,6 +21,8 @@ use mls_rs::external_client::builder::{
 use mls_rs::external_client::{ExternalClient, ExternalGroup, ExternalReceivedMessage};
 use mls_rs::group::ExportedTree;
 use mls_rs::group::proposal::ProposalType;
+use mls_rs::identity::x509::CertificateChain;
+use mls_rs::identity::{Credential, SigningIdentity};
 use mls_rs_codec::MlsDecode as _;
 use mls_rs_core::extension::ExtensionType;
 use mls_rs_crypto_openssl::OpensslCryptoProvider;
@@ -47,13 +49,17 @@ pub struct Room {
 
 pub fn create(
     address: &BareJid,
-    key: PrivateKey,
+    (key, certificate): (PrivateKey, &[u8]),
     provider: Provider,
     creator: Member,
     create: &room::Create,
     now: u64,
 ) -> (Room, Answer) {
+    let public = key.public().unwrap();
+    let chain = CertificateChain::from(vec![certificate.to_vec()]);
+    let identity = SigningIdentity::new(Credential::X509(chain), public.to_mls());
     let client = ExternalClient::builder()
+        .signer(key.to_mls().unwrap(), identity)
         .crypto_provider(OpensslCryptoProvider::new())
         .identity_provider(provider)
         .extension_type(ExtensionType::new(comity_mls_wire::policy::EXTENSION_TYPE))
@@ -76,7 +82,8 @@ pub fn create(
         next_welcome: 1,
     };
     room.readers.insert(creator.clone(), (0, None));
-    let accepted = room.append(EntryKind::Notice, 0, &creator, &create.group_info, now);
+    let sender = (&creator.account, Some(creator.device));
+    let accepted = room.append(EntryKind::Notice, 0, sender, &create.group_info, now);
     let answer = Answer::Accepted(accepted);
     room.answers
         .insert((creator, create.key), Ok(answer.clone()));
@@ -96,7 +103,7 @@ impl Room {
         &mut self,
         kind: EntryKind,
         epoch: u64,
-        sender: &Member,
+        (sender, device): (&BareJid, Option<Uuid>),
         payload: &Bytes,
         now: u64,
     ) -> Accepted {
@@ -106,8 +113,8 @@ impl Room {
             kind,
             epoch,
             time: now,
-            sender: sender.account.clone(),
-            device: Some(sender.device),
+            sender: sender.clone(),
+            device,
             payload: Payload::Held(payload.clone()),
             head: [0; 32],
             signature: None,
@@ -187,7 +194,7 @@ impl Room {
         if epoch != self.epoch() {
             return Err(self.stale());
         }
-        let accepted = self.append(EntryKind::Application, epoch, from, message, now);
+        let accepted = self.append(EntryKind::Application, epoch, by(from), message, now);
         Ok(Answer::Accepted(accepted))
     }
 
@@ -200,7 +207,7 @@ impl Room {
         self.group
             .process_incoming_message(message)
             .map_err(invalid)?;
-        let accepted = self.append(EntryKind::Proposal, self.epoch(), from, proposal, now);
+        let accepted = self.append(EntryKind::Proposal, self.epoch(), by(from), proposal, now);
         self.pending.push(accepted.seq);
         Ok(Answer::Accepted(accepted))
     }
@@ -233,7 +240,13 @@ impl Room {
         self.group = next;
         self.pending.clear();
         self.commits += 1;
-        let accepted = self.append(EntryKind::Commit, bundle.epoch, from, &bundle.commit, now);
+        let accepted = self.append(
+            EntryKind::Commit,
+            bundle.epoch,
+            by(from),
+            &bundle.commit,
+            now,
+        );
         let after = self.members();
         for gone in before.iter().filter(|m| !after.contains(m)) {
             if let Some(reader) = self.readers.get_mut(gone) {
@@ -262,6 +275,34 @@ impl Room {
             self.welcomes.push((new.clone(), welcome));
         }
         Ok(Answer::Accepted(accepted))
+    }
+
+    /// Of the certificate of a member's leaf.
+    pub fn serial(&self, member: &Member) -> Vec<u8> {
+        self.leaf(member).1.serial
+    }
+
+    fn leaf(&self, member: &Member) -> (u32, Leaf) {
+        let read = |one: mls_rs::group::Member| {
+            let der = certificate(&one.signing_identity.credential).unwrap();
+            (one.index, Leaf::read(der).unwrap())
+        };
+        let mut leaves = self.group.roster().members_iter().map(read);
+        let meant = |(_, leaf): &(u32, Leaf)| {
+            leaf.account == member.account && leaf.device == Some(member.device)
+        };
+        leaves.find(meant).unwrap()
+    }
+
+    /// The hub proposes a removal, and says this beside it.
+    pub fn remove(&mut self, member: &Member, data: Vec<u8>, now: u64) {
+        let leaf = self.leaf(member).0;
+        let proposal = self.group.propose_remove(leaf, data).unwrap();
+        let payload = proposal.to_bytes().unwrap().into();
+        let hub = BareJid::parse(self.address.domain()).unwrap();
+        let epoch = self.epoch();
+        let accepted = self.append(EntryKind::Proposal, epoch, (&hub, None), &payload, now);
+        self.pending.push(accepted.seq);
     }
 
     pub fn members(&self) -> Vec<Member> {
@@ -293,4 +334,8 @@ impl Room {
     pub fn reads(&self, member: &Member) -> bool {
         self.readers.contains_key(member)
     }
+}
+
+fn by(member: &Member) -> (&BareJid, Option<Uuid>) {
+    (&member.account, Some(member.device))
 }

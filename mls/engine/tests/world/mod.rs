@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use comity_mls_credential::anchors::TlsRoots;
+use comity_mls_credential::crl;
 use comity_mls_credential::keys::Algorithm;
 use comity_mls_credential::leaf::{IssuerId, Issuers};
 use comity_mls_credential::provider::Provider;
@@ -571,7 +572,7 @@ impl World {
         {
             let (room, answer) = hub::create(
                 address,
-                domain.hub_key.clone(),
+                (domain.hub_key.clone(), &domain.hub_certificate),
                 self.provider.clone(),
                 member,
                 create,
@@ -665,6 +666,37 @@ impl World {
                 state.syncing.insert(address.clone(), newest);
             }
         }
+    }
+
+    /// The hub of a room proposes a removal; everybody is told.
+    pub fn hub_removes(&mut self, room: &BareJid, member: &Member, data: Vec<u8>) {
+        let now = self.now;
+        self.rooms.get_mut(room).unwrap().remove(member, data, now);
+        self.push();
+        self.run();
+    }
+
+    /// The domain of a member takes the certificate of its leaf in a room back, and tells everybody
+    /// that there is a new list. Gives serial number and list.
+    pub fn revoke(&mut self, room: &BareJid, member: &Member) -> (Vec<u8>, u64) {
+        let serial = self.rooms[room].serial(member);
+        let now_s = self.now / 1_000;
+        let name = member.account.domain().to_owned();
+        let domain = self.domains.get_mut(&name).unwrap();
+        domain.revoked.push(crl::Entry {
+            serial: serial.clone(),
+            at: now_s,
+        });
+        let list = domain.crl(now_s);
+        for client in 0..self.clients.len() {
+            let notice = authority::Notice::CrlIssued {
+                domain: name.clone(),
+                issuer: list.issuer().0,
+                number: list.number(),
+            };
+            self.deliver(client, Notice::Authority(notice));
+        }
+        (serial, list.number())
     }
 
     /// The words a device's history holds of a room, in order.

@@ -3,7 +3,8 @@
 use comity_mls_credential::endorsement;
 use comity_mls_credential::keys::{Algorithm, PrivateKey};
 use comity_mls_credential::provider::Provider;
-use comity_mls_wire::authenticated::Endorsement;
+use comity_mls_credential::signed;
+use comity_mls_wire::authenticated::{Endorsement, SignedRequest};
 use comity_mls_wire::keys::Published;
 use comity_mls_wire::refusal::Refusal;
 use comity_mls_wire::room::{self, Bundle, IdempotencyKey, Joiner, Member, Request};
@@ -216,6 +217,20 @@ impl Raw {
             self.member.device,
             signature,
         )
+    }
+
+    /// Its leaf asks the hub to remove an account.
+    pub fn ask(&mut self, label: &str, account: &BareJid) -> SignedRequest {
+        let time = self.made_s;
+        let group_id = self.group().group_id().to_vec();
+        let name = account.as_str().as_bytes();
+        let content = signed::content(label, &[&group_id, name, &time.to_be_bytes()]);
+        let signature = self.key.sign(&content).unwrap();
+        let Member {
+            account: by,
+            device,
+        } = &self.member;
+        SignedRequest::new(account, by, *device, time, signature)
     }
 
     /// What an entry of the log is to a member that follows.

@@ -15,10 +15,9 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use args::{Cli, Command, Who};
-use comity_mls_engine::{Engine, Event, Refused, What};
+use comity_mls_engine::{Engine, Event, What};
 use comity_xmpp::jid::{BareJid, Jid};
 use tokio::sync::mpsc::UnboundedReceiver;
-use uuid::Uuid;
 
 use crate::agent::{Chat, ChatError, Opening, Update};
 use crate::connection::Options;
@@ -169,7 +168,6 @@ impl Desk {
                 let room = self.room(&room).await?;
                 self.invite(room, accounts).await
             }
-            Command::Admit { device } => self.admit(device).await,
             Command::Remove { room, account } => {
                 let room = self.room(&room).await?;
                 self.remove(room, account).await
@@ -367,35 +365,6 @@ impl Desk {
                 _ => None,
             };
             waiting.retain(|account| Some(account.as_str()) != settled.as_deref());
-            waiting.is_empty().then_some(Ok(()))
-        })
-        .await
-    }
-
-    async fn admit(&mut self, device: Uuid) -> Outcome {
-        let mut waiting = self
-            .ask(move |engine, now| engine.admit(device, now))
-            .await?;
-        if waiting.is_empty() {
-            print_line("there is no room that it is not in");
-            return Ok(());
-        }
-        let concerns = move |named: Option<Uuid>| named.is_none_or(|named| named == device);
-        self.until(move |event| {
-            let settled = match event {
-                Event::Item { room, item } => match &item.what {
-                    What::Added(change) if change.who.id() == device => Some(room),
-                    _ => None,
-                },
-                Event::NotInvited { room, device, .. } if concerns(*device) => Some(room),
-                Event::Refused {
-                    room: Some(room),
-                    what: Refused::Invitation,
-                    ..
-                } => Some(room),
-                _ => None,
-            };
-            waiting.retain(|room| Some(room) != settled);
             waiting.is_empty().then_some(Ok(()))
         })
         .await

@@ -39,8 +39,6 @@ pub enum Error {
          somebody sits between you"
     )]
     CodeDiffers,
-    #[error("{0} is this device itself")]
-    NoOtherDevice(Uuid),
     #[error("{what}: at most {limit}")]
     TooMuch { what: &'static str, limit: usize },
     #[error("{0} is no account one can talk to")]

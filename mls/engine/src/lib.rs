@@ -7,7 +7,7 @@
 //! milliseconds since 1970:
 //!
 //! - *Verbs* say what a person wants: [`Engine::enrol`], [`Engine::create_room`],
-//!   [`Engine::open_direct`], [`Engine::invite`], [`Engine::admit`], [`Engine::send`],
+//!   [`Engine::open_direct`], [`Engine::invite`], [`Engine::send`],
 //!   [`Engine::remove`],
 //!   [`Engine::update`], [`Engine::leave`].
 //! - *Inputs* say what happened: [`Engine::session_started`], [`Engine::session_ended`],

@@ -46,42 +46,6 @@ impl Engine {
         self.want(room, Plan::Add(AddPlan { invited }), now)
     }
 
-    /// Lets another device of one's own account into the rooms that this device is in. One's domain
-    /// names devices; that this one is one's own, the person says. Gives the rooms it is not in yet.
-    pub fn admit(&mut self, device: Uuid, now: u64) -> Result<Vec<BareJid>, Error> {
-        self.input(now, |engine| {
-            if device == engine.own_device()? {
-                return Err(Error::NoOtherDevice(device));
-            }
-            let mut rooms = Vec::new();
-            let plan = Plan::Add(AddPlan {
-                invited: vec![Invited {
-                    account: engine.account.as_str().to_owned(),
-                    only: Some(device.into_bytes()),
-                    claimed: false,
-                    packages: Vec::new(),
-                }],
-            });
-            for (room, mut record) in engine.all_rooms()? {
-                if record.stage != Stage::Active || record.leaving {
-                    continue;
-                }
-                let present = engine.members(&room)?;
-                if present
-                    .iter()
-                    .any(|m| m.account == engine.account && m.device == device)
-                {
-                    continue;
-                }
-                engine.add_plan(&room, &mut record, &plan)?;
-                engine.write_record(&room, &record)?;
-                engine.touched.insert(room.clone());
-                rooms.push(room);
-            }
-            Ok(rooms)
-        })
-    }
-
     /// Removes an account's device, or all its devices.
     pub fn remove(
         &mut self,

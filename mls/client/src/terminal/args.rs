@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use comity_net::dns::order::Start;
 use comity_xmpp::jid::BareJid;
-use uuid::Uuid;
 
 use crate::connection::Endpoint;
 use crate::proxy::Proxy;
@@ -132,8 +131,6 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Let another device of one's own account into the rooms this device is in
-    Admit { device: Uuid },
     /// Put somebody out, with all devices
     Remove { room: String, account: BareJid },
     /// Renew one's own keys in a room

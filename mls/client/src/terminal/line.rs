@@ -15,7 +15,6 @@ pub(super) const HELP: &str = "\
 /talk ACCOUNT        go to the direct conversation with somebody
 /create NAME         make a room
 /invite ACCOUNT…     let people in, with all their devices
-/admit DEVICE        let another device of yours into your rooms
 /remove ACCOUNT      put somebody out
 /members             who is here, by device, and who is verified
 /verify              the code to compare with everybody here
@@ -101,10 +100,6 @@ pub(super) async fn obey(
             let room = here()?;
             desk.ask(move |engine, now| engine.invite(&room, &accounts, now))
                 .await?;
-        }
-        "/admit" => {
-            let device = rest.parse().map_err(Failed::new)?;
-            desk.ask(move |e, now| e.admit(device, now)).await?;
         }
         "/remove" => {
             let (room, account) = (here()?, account(rest)?);

@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 pub use accounts::Accounts;
 pub use c2s::C2s;
 pub use error::Error;
-pub use mls::{Authority, KeyPackages, Mls, Rooms};
+pub use mls::{Algorithm, Authority, KeyPackages, Mls, Rooms, RootKey};
 pub use peer::{Peer, Pin, Policy};
 pub use s2s::{Dialback, Federation, S2s, Target, TargetTls};
 pub use server::{LogFormat, Server};

@@ -18,6 +18,11 @@ pub struct Mls {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Authority {
+    /// Where the root's private key is. Default here; offline where the root is made and kept on
+    /// another machine, as domains with something to lose do (`comity ca`).
+    pub root: RootKey,
+    /// Of keys made from now on: of the root, of issuing authorities. Default P-256.
+    pub algorithm: Algorithm,
     /// Of a device's certificates. Default 120 days; devices renew after a third of it.
     #[serde(with = "crate::duration")]
     pub certificate_lifetime: Duration,
@@ -35,6 +40,26 @@ pub struct Authority {
     /// Certificates issued to an account in a day. Default 2,000: a full directory on ten devices,
     /// replaced.
     pub certificates_per_day: u32,
+}
+
+/// Where the root's private key is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RootKey {
+    #[default]
+    Here,
+    /// Kept elsewhere; what it signs is imported.
+    Offline,
+}
+
+/// Of signature keys.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Algorithm {
+    /// ECDSA over P-256.
+    #[default]
+    P256,
+    Ed25519,
 }
 
 /// `[mls.key_packages]`: the directory others invite from.
@@ -79,6 +104,8 @@ pub struct Rooms {
 impl Default for Authority {
     fn default() -> Self {
         Self {
+            root: RootKey::default(),
+            algorithm: Algorithm::default(),
             certificate_lifetime: Duration::from_secs(120 * DAY),
             issuing_lifetime: Duration::from_secs(730 * DAY),
             root_lifetime: Duration::from_secs(7300 * DAY),

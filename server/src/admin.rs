@@ -46,6 +46,7 @@ pub struct State {
     pub revoked: Arc<Revoked>,
     pub withdrawn: Arc<Withdrawn>,
     pub trust: Arc<Trust>,
+    pub ca_reload: Arc<CaReload>,
 }
 
 /// Ends the sessions of an account, for the reason given; how many there were.
@@ -60,6 +61,9 @@ pub type Revoked = dyn Fn(BareJid, Uuid) -> Done + Send + Sync;
 /// Publishes that certificates of an account have been taken back.
 pub type Withdrawn = dyn Fn(BareJid) -> Done + Send + Sync;
 pub type Done = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Looks at the certificate authorities' directories again, and publishes what is new.
+pub type CaReload = dyn Fn() -> Trusting + Send + Sync;
 
 /// Asks a domain for its anchors and believes the root given; else why not.
 pub type Trust = dyn Fn(String, [u8; 32]) -> Trusting + Send + Sync;
@@ -157,6 +161,12 @@ async fn carry_out(request: Request, state: &State) -> Answer {
         Request::UserList { domain, after } => user::list(state, domain, &after).await,
         Request::DeviceList { jid } => device::list(state, &jid).await,
         Request::DeviceRevoke { jid, id } => device::revoke(state, &jid, &id).await,
+        Request::CaReload => match (state.ca_reload)().await {
+            Ok(()) => Ok(Answer::Done {
+                what: "The server has published it.".to_owned(),
+            }),
+            Err(why) => Err(why),
+        },
         Request::PeerList => peer::list(state).await,
         Request::PeerTrust { domain, root } => peer::trust(state, &domain, &root).await,
     };

@@ -1,5 +1,6 @@
 //! The command line.
 
+pub mod ca;
 pub mod device;
 pub mod init;
 pub mod log;
@@ -40,6 +41,13 @@ pub enum Command {
         file: File,
         #[command(subcommand)]
         command: device::Command,
+    },
+    /// The certificate authority: made, moved offline, renewed.
+    Ca {
+        #[command(flatten)]
+        file: File,
+        #[command(subcommand)]
+        command: ca::Command,
     },
     /// Other domains, as the running server believes them.
     Peer {

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use comity::cli::{Arguments, Command, device, init, log, peer, serve, user};
+use comity::cli::{Arguments, Command, ca, device, init, log, peer, serve, user};
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -30,6 +30,7 @@ async fn carry_out(arguments: Arguments) -> Result<(), Box<dyn std::error::Error
         Command::Init(init) => init::init(&init)?,
         Command::User { file, command } => user::user(&file.conf()?, command).await?,
         Command::Device { file, command } => device::device(&file.conf()?, command).await?,
+        Command::Ca { file, command } => ca::ca(&file.conf()?, command).await?,
         Command::Peer { file, command } => peer::peer(&file.conf()?, command).await?,
     }
     Ok(())

@@ -12,8 +12,9 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use comity_conf::Conf;
+use comity_conf::{Conf, RootKey};
 use comity_mls_credential::anchors::{AnchorsError, TlsKey, TlsRoots};
+use comity_mls_credential::keys::Algorithm;
 use comity_mls_credential::provider::Provider;
 use comity_mls_service::authority::{Authority, AuthorityError, Options, Trust};
 use comity_mls_service::key_packages::{Directory, Limits};
@@ -177,9 +178,14 @@ fn discovered(conf: &Conf) -> disco::Limits {
     }
 }
 
-fn options(conf: &Conf, domain: &str) -> Options {
+pub(crate) fn options(conf: &Conf, domain: &str) -> Options {
     let section = &conf.mls.authority;
     Options {
+        root_offline: section.root == RootKey::Offline,
+        algorithm: match section.algorithm {
+            comity_conf::Algorithm::P256 => Algorithm::P256,
+            comity_conf::Algorithm::Ed25519 => Algorithm::Ed25519,
+        },
         root_lifetime_s: section.root_lifetime.as_secs(),
         issuing_lifetime_s: section.issuing_lifetime.as_secs(),
         certificate_lifetime_s: section.certificate_lifetime.as_secs(),

@@ -52,6 +52,11 @@ pub enum AnchorsError {
         "the root of {domain} changed without the old root's signature: compare {found} with its operator"
     )]
     RootChanged { domain: String, found: String },
+    #[error(
+        "the statement of {domain} is signed by an issuing CA that the domain has replaced: whoever \
+         shows it may have stolen that CA's key"
+    )]
+    Replaced { domain: String },
     #[error("OpenSSL failed: {0}")]
     OpenSsl(String),
 }

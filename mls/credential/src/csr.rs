@@ -45,6 +45,24 @@ pub fn create<E>(
 
 /// Reads a request of that account's device and gives the key, whose possession is proved.
 pub fn read(request: &[u8], account: &BareJid, device: Uuid) -> Result<PublicKey, RequestError> {
+    let (key, parsed) = possessed(request)?;
+    check_names(&parsed, account, device)?;
+    Ok(key)
+}
+
+/// Reads a request for the certificate of a CA, whose names are for the root to give.
+pub fn read_authority(request: &[u8]) -> Result<PublicKey, RequestError> {
+    let (key, parsed) = possessed(request)?;
+    if parsed
+        .requested_extensions()
+        .is_some_and(|mut all| all.next().is_some())
+    {
+        return Err(RequestError::Names("nothing".to_owned()));
+    }
+    Ok(key)
+}
+
+fn possessed(request: &[u8]) -> Result<(PublicKey, X509CertificationRequest<'_>), RequestError> {
     let unreadable = |why: &str| RequestError::Unreadable(why.to_owned());
     if request.len() > MAX_REQUEST_BYTES {
         return Err(unreadable("it is larger than 8 KiB"));
@@ -65,8 +83,7 @@ pub fn read(request: &[u8], account: &BareJid, device: Uuid) -> Result<PublicKey
     if !possessed {
         return Err(RequestError::Possession);
     }
-    check_names(&parsed, account, device)?;
-    Ok(key)
+    Ok((key, parsed))
 }
 
 fn check_names(

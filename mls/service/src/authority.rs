@@ -44,6 +44,8 @@ pub struct Options {
     pub domain: String,
     /// Where keys and certificates of the CA lie; made at first start.
     pub directory: PathBuf,
+    /// The root's key is kept elsewhere, and what it signs is imported ([`ca::ceremony`]).
+    pub root_offline: bool,
     /// Of keys made from now on.
     pub algorithm: Algorithm,
     pub root_lifetime_s: u64,
@@ -67,6 +69,7 @@ impl Options {
         Self {
             domain: domain.into(),
             directory: directory.into(),
+            root_offline: false,
             algorithm: Algorithm::P256,
             root_lifetime_s: 7300 * Self::DAY,
             issuing_lifetime_s: 730 * Self::DAY,
@@ -208,16 +211,16 @@ impl Authority {
             .unwrap_or_else(PoisonError::into_inner) = tls;
     }
 
-    /// What is due: a new issuing CA, a new statement, new revocation lists. To be called every
+    /// What is due: what the operator has changed in the CA's directory, a new issuing CA, a new
+    /// statement, new revocation lists. To be called every
     /// quarter of an hour or so. Gives what is revoked now and was not before.
     pub async fn maintain(&self, now: u64) -> Result<Vec<News>, AuthorityError> {
-        if let Some(renewed) = self.ca().renewed(&self.inner.options, now)? {
-            *self
-                .inner
-                .ca
-                .write()
-                .unwrap_or_else(PoisonError::into_inner) = Arc::new(renewed);
-        }
+        let ca = Ca::open(&self.inner.options, now)?;
+        *self
+            .inner
+            .ca
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = Arc::new(ca);
         self.publish(now).await?;
         self.publish_crls(now).await
     }

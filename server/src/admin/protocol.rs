@@ -41,6 +41,8 @@ pub enum Request {
         /// A UUID.
         id: String,
     },
+    /// The certificate authorities' directories have changed.
+    CaReload,
     /// Roots: ours, and those of other domains as they are believed.
     PeerList,
     /// The operators have compared a domain's new root.

@@ -12,6 +12,7 @@ use crate::passwords::Passwords;
 use crate::services::anchors;
 
 pub(super) fn state(conf: &Conf, domains: &[String], home: &Home) -> State {
+    let authorities = home.clone();
     let (sessions, rosters, devices, peers, lists) = (
         home.clone(),
         home.clone(),
@@ -43,11 +44,24 @@ pub(super) fn state(conf: &Conf, domains: &[String], home: &Home) -> State {
                 deliver::deliver(&home, told).await;
             })
         }),
+        ca_reload: Arc::new(move || {
+            let home = authorities.clone();
+            Box::pin(async move { ca_reload(&home).await })
+        }),
         trust: Arc::new(move |domain, root| {
             let home = peers.clone();
             Box::pin(async move { trust(&home, &domain, root).await })
         }),
     }
+}
+
+async fn ca_reload(home: &Home) -> Result<(), String> {
+    for authority in home.services.authorities() {
+        let news = authority.maintain(home.now_s()).await;
+        let news = news.map_err(|error| format!("{}: {error}", authority.domain()))?;
+        deliver::deliver(home, mls_crl::learned(home, &news)).await;
+    }
+    Ok(())
 }
 
 async fn trust(home: &Home, domain: &str, root: [u8; 32]) -> Result<(), String> {

@@ -70,6 +70,7 @@ impl Pinned {
             });
         }
         self.check_order(&verified)?;
+        self.check_signer(&verified)?;
         self.with(verified, signed)
     }
 
@@ -216,6 +217,21 @@ impl Pinned {
             ));
         }
         Ok(next)
+    }
+
+    /// An issuing CA speaks for the root only while none that the domain has ever shown is newer.
+    fn check_signer(&self, verified: &Verified) -> Result<(), AnchorsError> {
+        let Some(begins) = verified.delegated else {
+            return Ok(());
+        };
+        for der in self.issuers.values() {
+            if Certificate::read(der)?.not_before > begins {
+                return Err(AnchorsError::Replaced {
+                    domain: self.domain.clone(),
+                });
+            }
+        }
+        Ok(())
     }
 
     fn check_order(&self, verified: &Verified) -> Result<(), AnchorsError> {

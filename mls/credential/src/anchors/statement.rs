@@ -80,10 +80,13 @@ pub(crate) struct Verified {
     pub(crate) hash: [u8; 32],
     pub(crate) root: [u8; 32],
     pub(crate) issuing: Issuing,
+    /// Where the newest issuing CA has signed in place of the root: when its validity begins.
+    pub(crate) delegated: Option<u64>,
 }
 
 impl Statement {
-    /// Signs a statement with the root's key and the domain's TLS key.
+    /// Signs a statement with the domain's TLS key and that of the root, or where the root is kept
+    /// offline, of the newest issuing CA that it lists.
     pub fn sign(&self, root: &PrivateKey, tls: &TlsKey) -> Result<Vec<u8>, AnchorsError> {
         let statement = self.mls_encode_to_vec()?;
         let content = content(&sha256(&statement)?);
@@ -244,20 +247,46 @@ pub(crate) fn reopen(bytes: &[u8]) -> Result<Verified, AnchorsError> {
 fn open(signed: &Signed, statement: Statement, at: u64) -> Result<Verified, AnchorsError> {
     let (root, issuing) = statement.authorities(at)?;
     let hash = sha256(&signed.statement)?;
-    if !root
-        .public_key
-        .verifies(&content(&hash), &signed.root_signature)
-    {
-        return Err(AnchorsError::Signature("root"));
-    }
+    let words = content(&hash);
+    let delegated = if root.public_key.verifies(&words, &signed.root_signature) {
+        None
+    } else {
+        Some(delegate(&root, &issuing, &words, &signed.root_signature)?)
+    };
     let fingerprint = sha256(&statement.root.0)?;
     statement.check_handovers(&fingerprint)?;
     Ok(Verified {
         hash,
         root: fingerprint,
         issuing,
+        delegated,
         statement,
     })
+}
+
+/// In place of a root that is kept offline its newest issuing CA may sign, which the root has
+/// certified: the one whose validity begins last. So a root that has replaced an issuing CA has
+/// taken its word away. Gives when that validity begins.
+fn delegate(
+    root: &Certificate,
+    issuing: &Issuing,
+    words: &[u8],
+    signature: &[u8],
+) -> Result<u64, AnchorsError> {
+    let mut newest: Option<Certificate> = None;
+    for (_, der) in issuing {
+        let authority = Certificate::read(der)?;
+        let later = newest
+            .as_ref()
+            .is_none_or(|newest| newest.not_before < authority.not_before);
+        if later && authority.signed_by(&root.public_key) {
+            newest = Some(authority);
+        }
+    }
+    match newest {
+        Some(newest) if newest.public_key.verifies(words, signature) => Ok(newest.not_before),
+        _ => Err(AnchorsError::Signature("root")),
+    }
 }
 
 /// What both keys sign. The padding and label keep a TLS key's signature from meaning anything in

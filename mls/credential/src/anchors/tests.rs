@@ -407,3 +407,51 @@ fn a_list_is_judged_under_its_domain_held_and_never_goes_back() {
     anchors.hold_crl(Arc::new(crl::Crl::read(&first).unwrap()));
     assert_eq!(anchors.crl(&id).unwrap().number(), 2);
 }
+
+/// An issuing CA whose validity begins then.
+fn issuing_from(root: &Issuer, not_before: u64) -> Issuer {
+    let key = crate::keys::PrivateKey::generate(crate::keys::Algorithm::P256).unwrap();
+    let validity = crate::issue::Validity {
+        not_before,
+        ..VALIDITY
+    };
+    let public = key.public().unwrap();
+    let certificate = crate::issue::issuing(A, &public, root, validity).unwrap();
+    Issuer { key, certificate }
+}
+
+#[test]
+fn the_newest_issuing_ca_speaks_for_a_root_that_is_offline() {
+    let stage = Stage::new();
+    let old = issuing_from(&stage.root, NOW - DAY / 2);
+    let new = issuing_from(&stage.root, NOW);
+    let statement = |listed: &[&Issuer], signer: &Issuer, sequence, predecessor| {
+        let mut statement = stage.statement();
+        statement.issuing = listed
+            .iter()
+            .map(|one| Der(one.certificate.clone()))
+            .collect();
+        (statement.sequence, statement.predecessor) = (sequence, predecessor);
+        statement.sign(&signer.key, &stage.tls).unwrap()
+    };
+    let pinned = first(&stage, &statement(&[&old], &old, 0, None)).unwrap();
+    // Of several the newest speaks, and none that the root has not certified.
+    refused(
+        first(&stage, &statement(&[&old, &new], &old, 0, None)),
+        "signature of the root",
+    );
+    let foreign = issuing_from(&stage::root(), NOW + 1);
+    refused(
+        first(&stage, &statement(&[&old], &foreign, 0, None)),
+        "signature of the root",
+    );
+    let next = |pinned: &Pinned, signed: &[u8]| pinned.next(signed, &stage.roots, NOW + DAY);
+    let second = statement(&[&old, &new], &new, 1, Some(*pinned.hash()));
+    let renewed = next(&pinned, &second).unwrap();
+    // Whoever stole the old key cannot leave the new one out.
+    let forged = statement(&[&old], &old, 2, Some(*renewed.hash()));
+    refused(next(&renewed, &forged), "has replaced");
+    // The root can.
+    let by_root = statement(&[&old], &stage.root, 2, Some(*renewed.hash()));
+    next(&renewed, &by_root).unwrap();
+}

@@ -3,11 +3,11 @@
 use std::sync::{Arc, PoisonError};
 
 use bytes::Bytes;
-use comity_mls_credential::anchors::statement::{Der, MAX_LIFETIME_S, VERSION};
-use comity_mls_credential::anchors::{Pinned, Signed, Statement, TlsKey};
+use comity_mls_credential::anchors::statement::{Der, MAX_HANDOVERS, MAX_LIFETIME_S, VERSION};
+use comity_mls_credential::anchors::{Handover, Pinned, Signed, Statement, TlsKey};
 use comity_storage::{PublishAnchors, PublishedAnchors};
 
-use super::ca::Ca;
+use super::ca::{Ca, CaError};
 use super::{Authority, AuthorityError};
 
 /// How old a statement gets before another follows: peers may miss five of seven.
@@ -48,7 +48,10 @@ impl Authority {
                 return self.show(&published.signed, &ca);
             }
             let statement = self.next(previous.as_ref(), &ca, now);
-            let signed = statement.sign(&ca.root.key, &tls)?;
+            let speaker = ca.speaker().ok_or_else(|| CaError::NothingImported {
+                domain: domain.clone(),
+            })?;
+            let signed = statement.sign(speaker, &tls)?;
             let change = PublishAnchors(PublishedAnchors {
                 domain: domain.clone(),
                 sequence: statement.sequence,
@@ -71,9 +74,9 @@ impl Authority {
             issued: now,
             expires: now.saturating_add(lifetime),
             predecessor: previous.map(|previous| *previous.hash()),
-            root: Der(ca.root.certificate.clone()),
+            root: Der(ca.root().certificate.clone()),
             issuing: ca.listed(now).map(|der| Der(der.to_vec())).collect(),
-            handovers: Vec::new(),
+            handovers: latest(&ca.root().handovers),
             log_head: None,
         }
     }
@@ -90,12 +93,17 @@ impl Authority {
     }
 }
 
+/// Those that a statement has room for: the last.
+fn latest(handovers: &[Handover]) -> Vec<Handover> {
+    handovers[handovers.len().saturating_sub(MAX_HANDOVERS)..].to_vec()
+}
+
 /// Is it time for a successor? Also where the clock went back behind the statement's issue, since
 /// peers would not believe it before then.
 fn due(signed: &[u8], ca: &Ca, tls: &TlsKey, now: u64) -> Result<bool, AuthorityError> {
     let (signed, statement) = Signed::read(signed)?;
     let old = now >= statement.issued.saturating_add(RENEW_AFTER_S) || now < statement.issued;
-    let same = statement.root.0 == ca.root.certificate
+    let same = statement.root.0 == ca.root().certificate
         && statement
             .issuing
             .iter()

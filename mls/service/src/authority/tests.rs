@@ -1,3 +1,5 @@
+mod rotation;
+
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -14,7 +16,7 @@ use openssl::bn::BigNum;
 use openssl::hash::MessageDigest;
 use openssl::pkey::PKey;
 use openssl::x509::extension::SubjectAlternativeName;
-use openssl::x509::{X509, X509Name};
+use openssl::x509::{X509, X509Name, X509Req};
 use uuid::Uuid;
 
 use super::*;

@@ -47,6 +47,7 @@ pub struct State {
     pub withdrawn: Arc<Withdrawn>,
     pub trust: Arc<Trust>,
     pub ca_reload: Arc<CaReload>,
+    pub ca_refused: Arc<CaRefused>,
 }
 
 /// Ends the sessions of an account, for the reason given; how many there were.
@@ -64,6 +65,9 @@ pub type Done = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Looks at the certificate authorities' directories again, and publishes what is new.
 pub type CaReload = dyn Fn() -> Trusting + Send + Sync;
+
+/// How many requests for certificates a domain of ours has refused.
+pub type CaRefused = dyn Fn(&str) -> Option<u64> + Send + Sync;
 
 /// Asks a domain for its anchors and believes the root given; else why not.
 pub type Trust = dyn Fn(String, [u8; 32]) -> Trusting + Send + Sync;
@@ -166,6 +170,14 @@ async fn carry_out(request: Request, state: &State) -> Answer {
                 what: "The server has published it.".to_owned(),
             }),
             Err(why) => Err(why),
+        },
+        Request::CaRefused { domain } => match (state.ca_refused)(&domain) {
+            Some(count) => Ok(Answer::Done {
+                what: format!(
+                    "refused  {count} requests for certificates since the server's start"
+                ),
+            }),
+            None => Err(format!("{domain} is not served here")),
         },
         Request::PeerList => peer::list(state).await,
         Request::PeerTrust { domain, root } => peer::trust(state, &domain, &root).await,

@@ -4,6 +4,7 @@
 use comity_xmpp::jid::BareJid;
 use uuid::Uuid;
 use x509_parser::certification_request::X509CertificationRequest;
+use x509_parser::cri_attributes::ParsedCriAttribute;
 use x509_parser::extensions::ParsedExtension;
 use x509_parser::prelude::FromDer;
 
@@ -27,6 +28,10 @@ pub enum RequestError {
     Possession,
     #[error("the certificate request names something other than {0}")]
     Names(String),
+    #[error("the certificate request asks for a CA: a device certifies nobody")]
+    Authority,
+    #[error("the certificate request asks for {0}, which no certificate here has")]
+    Asks(String),
 }
 
 /// Makes a request for `key`. The private half is only asked for a signature over the octets given,
@@ -53,13 +58,11 @@ pub fn read(request: &[u8], account: &BareJid, device: Uuid) -> Result<PublicKey
 /// Reads a request for the certificate of a CA, whose names are for the root to give.
 pub fn read_authority(request: &[u8]) -> Result<PublicKey, RequestError> {
     let (key, parsed) = possessed(request)?;
-    if parsed
-        .requested_extensions()
-        .is_some_and(|mut all| all.next().is_some())
-    {
-        return Err(RequestError::Names("nothing".to_owned()));
+    let mut attributes = parsed.certification_request_info.iter_attributes();
+    match attributes.next() {
+        None => Ok(key),
+        Some(asked) => Err(RequestError::Asks(asked.oid.to_id_string())),
     }
-    Ok(key)
 }
 
 fn possessed(request: &[u8]) -> Result<(PublicKey, X509CertificationRequest<'_>), RequestError> {
@@ -92,22 +95,31 @@ fn check_names(
     device: Uuid,
 ) -> Result<(), RequestError> {
     let expected = || RequestError::Names(format!("{account} device {device}"));
-    for extension in parsed.requested_extensions().into_iter().flatten() {
-        match extension {
-            ParsedExtension::SubjectAlternativeName(names) => {
-                let mut stated = crate::certificate::Names::default();
-                stated.read(&names.general_names).map_err(|_| expected())?;
-                let right = stated.xmpp.iter().all(|name| name == account.as_str())
-                    && stated.uuids.iter().all(|id| *id == device)
-                    && stated.dns.is_empty();
-                if !right {
-                    return Err(expected());
+    // All attributes, not the first alone: nothing is asked for that nobody looks at.
+    for attribute in parsed.certification_request_info.iter_attributes() {
+        let ParsedCriAttribute::ExtensionRequest(asked) = attribute.parsed_attribute() else {
+            return Err(RequestError::Asks(attribute.oid.to_id_string()));
+        };
+        for extension in &asked.extensions {
+            match extension.parsed_extension() {
+                ParsedExtension::SubjectAlternativeName(names) => {
+                    let mut stated = crate::certificate::Names::default();
+                    stated.read(&names.general_names).map_err(|_| expected())?;
+                    let right = stated.xmpp.iter().all(|name| name == account.as_str())
+                        && stated.uuids.iter().all(|id| *id == device)
+                        && stated.dns.is_empty();
+                    if !right {
+                        return Err(expected());
+                    }
                 }
+                ParsedExtension::BasicConstraints(constraints) if constraints.ca => {
+                    return Err(RequestError::Authority);
+                }
+                ParsedExtension::BasicConstraints(_) => {}
+                // What every leaf gets.
+                ParsedExtension::KeyUsage(usage) if usage.flags == 1 => {}
+                _ => return Err(RequestError::Asks(extension.oid.to_id_string())),
             }
-            ParsedExtension::BasicConstraints(constraints) if constraints.ca => {
-                return Err(expected());
-            }
-            _ => {}
         }
     }
     Ok(())

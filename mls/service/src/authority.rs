@@ -12,6 +12,7 @@ mod publish;
 mod revocations;
 
 use std::path::PathBuf;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use bytes::Bytes;
@@ -143,6 +144,8 @@ struct Inner {
     /// One judgement of another domain at a time, so that the first of two first uses is the one
     /// that is pinned.
     judging: tokio::sync::Mutex<()>,
+    /// Batches of certificate requests that were refused.
+    refused: AtomicU64,
 }
 
 impl Authority {
@@ -167,6 +170,7 @@ impl Authority {
                 statement: RwLock::default(),
                 computing: Semaphore::new(COMPUTING),
                 judging: tokio::sync::Mutex::default(),
+                refused: AtomicU64::new(0),
                 storage,
                 options,
             }),

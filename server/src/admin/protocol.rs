@@ -43,6 +43,10 @@ pub enum Request {
     },
     /// The certificate authorities' directories have changed.
     CaReload,
+    /// What a domain's certificate authority has refused.
+    CaRefused {
+        domain: String,
+    },
     /// Roots: ours, and those of other domains as they are believed.
     PeerList,
     /// The operators have compared a domain's new root.

@@ -44,6 +44,7 @@ async fn play(name: &str) -> Play {
             left.lock().unwrap().push(format!("{account} leaves"));
             Box::pin(async { Ok(()) })
         }),
+        ca_refused: Arc::new(|_| None),
         ca_reload: Arc::new(|| Box::pin(std::future::ready(Ok(())))),
         withdrawn: Arc::new(|_| Box::pin(std::future::ready(()))),
         revoked: Arc::new(move |account, device| {

@@ -155,7 +155,11 @@ pub async fn ca(conf: &Conf, command: Command) -> Result<(), Error> {
             println!("Imported an issuing CA of the root {}.", hex(&root));
             tell(conf).await
         }
-        Command::Show { of } => show(&options(conf, of.domain)?, now),
+        Command::Show { of } => {
+            let options = options(conf, of.domain)?;
+            show(&options, now)?;
+            refused(conf, options.domain).await
+        }
         Command::RotateIssuing { of } => {
             let issuing = ceremony::rotate_issuing(&options(conf, of.domain)?, now)?;
             println!("Made the issuing CA {}.", hex(&issuing));
@@ -229,6 +233,24 @@ fn options(conf: &Conf, domain: Option<String>) -> Result<Options, Error> {
         return Err(Error::NotServed(domain));
     }
     Ok(services::options(conf, &domain))
+}
+
+/// What a running server has counted.
+async fn refused(conf: &Conf, domain: String) -> Result<(), Error> {
+    // Without a server there is nothing to count.
+    let Ok(mut client) = Client::connect(&conf.server.data_dir).await else {
+        return Ok(());
+    };
+    match client.ask(&Request::CaRefused { domain }).await {
+        Ok(Answer::Done { what }) => println!("{what}"),
+        Ok(other) => {
+            return Err(Error::Admin(AdminError::NotUnderstood(format!(
+                "{other:?}"
+            ))));
+        }
+        Err(error) => return Err(Error::Admin(error)),
+    }
+    Ok(())
 }
 
 /// Tells a running server that something is new.

@@ -12,7 +12,7 @@ use crate::passwords::Passwords;
 use crate::services::anchors;
 
 pub(super) fn state(conf: &Conf, domains: &[String], home: &Home) -> State {
-    let authorities = home.clone();
+    let (authorities, counted) = (home.clone(), home.clone());
     let (sessions, rosters, devices, peers, lists) = (
         home.clone(),
         home.clone(),
@@ -43,6 +43,10 @@ pub(super) fn state(conf: &Conf, domains: &[String], home: &Home) -> State {
                 let told = mls_crl::publish(&home, &account).await;
                 deliver::deliver(&home, told).await;
             })
+        }),
+        ca_refused: Arc::new(move |domain| {
+            let authority = counted.services.authority(domain)?;
+            Some(authority.refused())
         }),
         ca_reload: Arc::new(move || {
             let home = authorities.clone();

@@ -99,7 +99,30 @@ fn nobody_becomes_a_ca_by_asking() {
     let request = foreign(key.as_openssl(), |_| {
         Some(BasicConstraints::new().critical().ca().build().unwrap())
     });
-    assert!(matches!(judged(&request), Err(RequestError::Names(_))));
+    assert_eq!(judged(&request), Err(RequestError::Authority));
+}
+
+#[test]
+fn what_nobody_gets_is_refused_by_name() {
+    let key = PrivateKey::generate(Algorithm::P256).unwrap();
+    let asked = |extension: X509Extension| judged(&foreign(key.as_openssl(), |_| Some(extension)));
+    let usage = || openssl::x509::extension::KeyUsage::new();
+    asked(usage().critical().digital_signature().build().unwrap()).unwrap();
+    let purpose = openssl::x509::extension::ExtendedKeyUsage::new()
+        .server_auth()
+        .build();
+    let oid = openssl::asn1::Asn1Object::from_str("1.2.3.4").unwrap();
+    let value = openssl::asn1::Asn1OctetString::new_from_bytes(&[5, 0]).unwrap();
+    let unknown = X509Extension::new_from_der(&oid, false, &value);
+    for (extension, name) in [
+        (usage().key_cert_sign().build(), "2.5.29.15"),
+        (usage().digital_signature().crl_sign().build(), "2.5.29.15"),
+        (purpose, "2.5.29.37"),
+        (unknown, "1.2.3.4"),
+    ] {
+        let refused = asked(extension.unwrap()).unwrap_err();
+        assert_eq!(refused, RequestError::Asks(name.to_owned()));
+    }
 }
 
 #[test]

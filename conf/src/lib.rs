@@ -6,6 +6,7 @@
 //! fills every component's own options from it.
 
 mod accounts;
+mod acme;
 mod c2s;
 mod check;
 mod duration;
@@ -23,6 +24,9 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 pub use accounts::Accounts;
+pub use acme::{
+    Acme, Algorithm as AcmeAlgorithm, Challenge as AcmeChallenge, Update as AcmeUpdate,
+};
 pub use c2s::C2s;
 pub use error::Error;
 pub use mls::{Algorithm, Authority, KeyPackages, Mls, Rooms, RootKey};
@@ -118,6 +122,7 @@ impl Conf {
     fn paths(&mut self) -> Vec<&mut PathBuf> {
         let mut paths = vec![&mut self.server.data_dir];
         paths.extend(&mut self.tls.extra_roots);
+        paths.extend(self.tls.acme.paths());
         for certificate in self.tls.certificates.values_mut() {
             paths.extend([&mut certificate.chain, &mut certificate.key]);
         }

@@ -231,3 +231,39 @@ fn relative_paths_start_where_the_file_lies() {
     let gone = Conf::load(&file).unwrap_err().to_string();
     assert!(gone.contains("homeserver.toml: cannot be read"), "{gone}");
 }
+
+#[test]
+fn acme_is_a_word_a_url_or_a_table() {
+    let acme = |text: &str| parse(&format!("[tls]\nacme = {text}")).unwrap().tls;
+    let known = acme("\"letsencrypt\"").acme;
+    assert_eq!(
+        known.url(),
+        "https://acme-v02.api.letsencrypt.org/directory"
+    );
+    let table =
+        acme("{ directory = \"https://ca.example/dir\", challenge = \"dns-01\", hook = \"h\" }");
+    assert_eq!(table.acme.url(), "https://ca.example/dir");
+    assert_eq!(table.acme.challenge, AcmeChallenge::Dns01);
+    assert!(table.acme_for("a.example").is_some());
+    assert!(table.acme_for("localhost").is_none());
+    assert!(Conf::default().tls.acme_for("a.example").is_none());
+    for (text, why) in [
+        ("\"letsencript\"", "neither an https URL nor one of"),
+        ("\"http://ca.example\"", "neither an https URL"),
+        (
+            "{ directory = \"letsencrypt\", challenge = \"dns-01\" }",
+            "needs update or hook",
+        ),
+        (
+            "{ directory = \"letsencrypt\", hook = \"h\" }",
+            "are for challenge",
+        ),
+        (
+            "{ directory = \"letsencrypt\", chalenge = \"dns-01\" }",
+            "a URL, or { directory",
+        ),
+    ] {
+        let refused = refused(&format!("[tls]\nacme = {text}"));
+        assert!(refused.contains(why), "{text}: {refused}");
+    }
+}

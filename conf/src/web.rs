@@ -1,6 +1,6 @@
 //! `[web]`: the pages this server serves itself, over HTTPS.
 
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +19,8 @@ pub struct Web {
     /// browsers and addresses to guess passwords. Clients outside browsers name no origin, and are
     /// served.
     pub origins: Vec<String>,
+    /// From which addresses the metrics may be read. Default this machine's own.
+    pub metrics_from: Vec<IpAddr>,
     /// Connections at a time, each listener. Default 1,000.
     pub connections: u32,
     /// Connections at a time from one IP address. Default 100: an office behind one address.
@@ -31,6 +33,7 @@ impl Default for Web {
             listen: vec![SocketAddr::from((Ipv6Addr::UNSPECIFIED, 5443))],
             url: String::new(),
             origins: Vec::new(),
+            metrics_from: vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
             connections: 1_000,
             connections_per_address: 100,
         }

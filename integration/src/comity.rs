@@ -19,6 +19,8 @@ pub struct Comity {
     pub folder: String,
     /// Further lines of `[server]`.
     pub server: String,
+    /// Further addresses of `c2s.listen`, quoted.
+    pub c2s: String,
     /// Further lines of `[s2s]`.
     pub s2s: String,
     /// Further sections.
@@ -43,7 +45,7 @@ impl Comity {
         format!(
             "[server]\ndomains = [{domain:?}]\ndata_dir = {data:?}\n\
              log = \"info,comity_s2s=debug,comity_net=debug\"\n{server}\n\n\
-             [c2s]\nlisten = [\"{v4}:5222\"]\nlisten_tls = []\n\n\
+             [c2s]\nlisten = [\"{v4}:5222\", {c2s}]\nlisten_tls = []\n\n\
              [s2s]\nlisten = [\"{v4}:5269\", \"[{v6}]:5269\"]\n\
              listen_tls = [\"{v4}:5270\", \"[{v6}]:5270\"]\n\
              retry_first = \"200ms\"\nretry_most = \"2s\"\n{s2s}\n\n\
@@ -52,6 +54,7 @@ impl Comity {
              [tls.certificates]\n{domain:?} = {{ chain = {chain:?}, key = {key:?} }}\n\n{extra}\n",
             data = folder.join("data"),
             server = self.server,
+            c2s = self.c2s,
             s2s = self.s2s,
             authority = self.authority,
             chain = self.certificate.chain,

@@ -305,6 +305,16 @@ impl Home {
         )))
     }
 
+    /// The same, whatever its exit status.
+    pub fn output(&self, arguments: &[&str]) -> io::Result<std::process::Output> {
+        Command::new(crate::binary("comity"))
+            .args(arguments)
+            .arg("--config")
+            .arg(self.configuration())
+            .stdin(Stdio::null())
+            .output()
+    }
+
     /// Makes an account; the server has to run.
     pub fn add_user(&self, local: &str, password: &str) -> io::Result<()> {
         self.add_account(&format!("{local}@{}", self.domain()), password)

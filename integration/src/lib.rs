@@ -11,6 +11,7 @@ pub mod home;
 pub mod link;
 pub mod network;
 pub mod ordinary;
+pub mod pebble;
 pub mod peers;
 pub mod person;
 pub mod secrecy;

@@ -7,6 +7,7 @@ pub mod incoming;
 pub mod link;
 pub mod outgoing;
 pub mod peer;
+pub mod probe;
 mod reach;
 mod receiving;
 pub mod resolve;

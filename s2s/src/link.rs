@@ -15,7 +15,7 @@ use comity_net::tls::{Acceptor, Certificates, Connector, Roots, Service, TlsErro
 use comity_xmpp::error::{ErrorType, StanzaCondition, StanzaError};
 use comity_xmpp::jid::Jid;
 use comity_xmpp::stanza::Stanza;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::Options;
 use crate::peer::State;
@@ -100,6 +100,10 @@ pub(crate) struct Shared {
     pub(crate) lookup: Arc<dyn Lookup>,
     pub(crate) server: Arc<dyn Server>,
     pub(crate) turns: Turns,
+    /// Counts changes of what [`Server::federates`] says, for the streams that are there.
+    pub(crate) policy: watch::Sender<u64>,
+    /// Streams that peers have opened to us.
+    incoming: Mutex<HashMap<String, usize>>,
     stop: WeakStop,
     peers: Mutex<Desks>,
 }
@@ -118,6 +122,10 @@ struct Desk {
 enum ToPeer {
     Wake,
     Seen,
+    /// The operator does not want to wait.
+    Flush,
+    /// There may be no streams with the domain any longer.
+    Forbidden,
     Send(Stanza),
 }
 
@@ -135,7 +143,7 @@ pub struct Status {
 
 /// The way to all remote domains. Cheap to clone.
 #[derive(Clone)]
-pub struct Peers(Arc<Shared>);
+pub struct Peers(pub(crate) Arc<Shared>);
 
 impl Federation {
     /// # Errors
@@ -162,6 +170,8 @@ impl Federation {
             lookup,
             server,
             turns: Turns::default(),
+            policy: watch::Sender::default(),
+            incoming: Mutex::default(),
             stop: stop.downgrade(),
             peers: Mutex::default(),
         })))
@@ -238,6 +248,40 @@ impl Peers {
         }
     }
 
+    /// Tries the domain now, whatever the pause after the last failure; of each of our domains.
+    pub fn flush(&self, domain: &str) {
+        if self.0.server.federates(domain) {
+            for ours in &self.0.options.domains {
+                self.tell(ours, domain, ToPeer::Flush, |_| {});
+            }
+        }
+    }
+
+    /// What [`Server::federates`] says has changed: streams that it forbids now end.
+    pub fn reconsider(&self) {
+        self.0.policy.send_modify(|changes| *changes += 1);
+        for ((_, domain), desk) in &*self.lock() {
+            if !self.0.server.federates(domain) {
+                // A full mailbox: the peer hears it with what it sends next.
+                let _ = desk.mailbox.try_send(ToPeer::Forbidden);
+            }
+        }
+    }
+
+    /// How many streams each peer has opened to us.
+    #[must_use]
+    pub fn incoming(&self) -> HashMap<String, usize> {
+        let incoming = self.0.incoming.lock();
+        incoming.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Counts an incoming stream until what is given back is dropped.
+    pub(crate) fn came(&self, peer: &str) -> Came {
+        let mut incoming = (self.0.incoming.lock()).unwrap_or_else(PoisonError::into_inner);
+        *incoming.entry(peer.to_owned()).or_default() += 1;
+        Came(self.clone(), peer.to_owned())
+    }
+
     /// All pairs of domains there is a task for.
     #[must_use]
     pub fn list(&self) -> Vec<Status> {
@@ -277,5 +321,21 @@ impl Peers {
 
     fn lock(&self) -> MutexGuard<'_, Desks> {
         self.0.peers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A peer's stream to us, while it lasts.
+pub(crate) struct Came(Peers, String);
+
+impl Drop for Came {
+    fn drop(&mut self) {
+        let incoming = self.0.0.incoming.lock();
+        let mut incoming = incoming.unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = incoming.get_mut(&self.1) {
+            *count -= 1;
+            if *count == 0 {
+                incoming.remove(&self.1);
+            }
+        }
     }
 }

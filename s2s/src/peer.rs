@@ -89,6 +89,20 @@ pub enum State {
     Waiting,
 }
 
+impl State {
+    /// For people.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Connecting => "connecting",
+            Self::Up => "up",
+            Self::Closing => "closing",
+            Self::Waiting => "waiting",
+        }
+    }
+}
+
 pub struct Peer {
     settings: Settings,
     jitter: Box<dyn FnMut(u32) -> u32 + Send>,
@@ -184,6 +198,23 @@ impl Peer {
         self.dirty = true;
         self.hurry(EARLIEST_RETRY, now);
         self.advance(now);
+    }
+
+    /// The operator wants it tried now, however long the pause.
+    pub fn flush(&mut self, now: Instant) {
+        self.dirty = true;
+        if self.state == State::Waiting {
+            self.until = now;
+        }
+        self.advance(now);
+    }
+
+    /// There may be no streams with the domain any longer.
+    pub fn forbidden(&mut self, now: Instant) {
+        if self.state == State::Up {
+            self.enter(State::Closing, now);
+            self.actions.push_back(Action::Close);
+        }
     }
 
     /// The domain has just come to us: it is there.

@@ -24,7 +24,7 @@ type Stream = Pump<Transport, Outgoing>;
 
 /// Why one target came to nothing.
 #[derive(Debug, thiserror::Error)]
-enum Fault {
+pub(crate) enum Fault {
     #[error(transparent)]
     Unreachable(#[from] Unreachable),
     #[error(transparent)]
@@ -36,7 +36,7 @@ enum Fault {
 }
 
 /// What a target was reached for.
-enum Reached {
+pub(crate) enum Reached {
     Stream(Box<Stream>),
     Verdict(Verdict),
 }
@@ -93,6 +93,12 @@ pub(crate) async fn verify(shared: &Shared, query: &Query) -> Verdict {
 
 async fn any_target(shared: &Shared, settings: &Settings) -> Result<Reached, Failure> {
     let domain = &settings.theirs;
+    if !shared.server.federates(domain) {
+        return Err(Failure {
+            not_found: true,
+            text: format!("there are no streams with {domain}"),
+        });
+    }
     let lookup = &*shared.lookup;
     let targets = &shared.options.targets;
     let targets = resolve(lookup, targets, domain, &mut random::up_to).await;
@@ -143,7 +149,11 @@ async fn possible(shared: &Shared, domain: &str, stream: &Stream) -> bool {
     possible
 }
 
-async fn attempt(shared: &Shared, settings: Settings, target: &Target) -> Result<Reached, Fault> {
+pub(crate) async fn attempt(
+    shared: &Shared,
+    settings: Settings,
+    target: &Target,
+) -> Result<Reached, Fault> {
     let (ours, domain) = (&settings.ours.clone(), &settings.theirs.clone());
     let options = &shared.options;
     let dial = Dial {

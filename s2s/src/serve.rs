@@ -13,6 +13,7 @@ use comity_net::tls::TlsError;
 use comity_net::transport::Transport;
 use comity_xmpp::error::{StreamCondition, StreamError};
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::EARLY_LIMITS;
@@ -70,7 +71,9 @@ async fn run(
     {
         Ok((pump, peer)) => {
             tracing::info!(%peer, %address, ?start, "a peer has come");
-            federation.peers().seen(&peer);
+            let peers = federation.peers();
+            let _counted = peers.came(&peer);
+            peers.seen(&peer);
             let why = carry(pump, &peer, federation, verifying, &mut stop).await;
             tracing::info!(%peer, %address, %why, "a peer has gone");
         }
@@ -221,6 +224,7 @@ async fn carry(
     let mut waiting: Vec<Received> = Vec::new();
     let mut current: Option<Later<'_, Taken>> = None;
     let mut leaving = Leaving::No;
+    let mut policy = federation.0.policy.subscribe();
     let gone = loop {
         if current.is_none() && !waiting.is_empty() && leaving != Leaving::Last {
             let turn = queue.as_ref().map(|queue| Arc::clone(&queue.turn));
@@ -267,6 +271,7 @@ async fn carry(
                 Ok(Step::Written | Step::Event(_)) => {}
                 Err(ended) => break Gone::Ended(ended),
             },
+            () = forbidden(&mut policy, &desk) => pump.command(Command::Close(Some(unwanted()))),
             () = stop.wait(), if leaving == Leaving::No => leaving = Leaving::Asked,
         }
     };
@@ -279,6 +284,16 @@ async fn carry(
     }
     pump.shutdown(LAST_WORDS).await;
     gone
+}
+
+/// Waits until there may be no streams with the peer any longer. Cancel-safe.
+async fn forbidden(policy: &mut watch::Receiver<u64>, desk: &Desk<'_>) {
+    while policy.changed().await.is_ok() {
+        if !desk.shared.server.federates(desk.peer) {
+            return;
+        }
+    }
+    std::future::pending().await
 }
 
 /// The server is stopping.
@@ -385,6 +400,14 @@ fn failing() -> StreamError {
     StreamError::new(
         StreamCondition::InternalServerError,
         "what you send cannot be kept now: come back soon",
+    )
+}
+
+/// RFC 6120 §4.9.3.14.
+fn unwanted() -> StreamError {
+    StreamError::new(
+        StreamCondition::PolicyViolation,
+        "this server has no streams with your domain",
     )
 }
 

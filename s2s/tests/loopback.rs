@@ -37,6 +37,7 @@ struct Memory {
     held: Mutex<HashMap<(String, String), i64>>,
     queue: Mutex<Option<String>>,
     bounced: Mutex<Vec<(String, StanzaCondition)>>,
+    blocked: Mutex<Vec<String>>,
 }
 
 impl Server for Memory {
@@ -45,7 +46,7 @@ impl Server for Memory {
     }
 
     fn federates(&self, peer: &str) -> bool {
-        peer != "evil.example"
+        peer != "evil.example" && !self.blocked.lock().unwrap().iter().any(|one| one == peer)
     }
 
     fn stanzas<'a>(&'a self, _: &'a str, stanzas: Vec<Received>) -> Later<'a, usize> {
@@ -531,4 +532,45 @@ async fn a_server_that_is_called_back_has_to_prove_its_domain() {
     let over = come_without_a_certificate(&a, "b.example").await;
     assert!(matches!(over, Some(Over::Dialback { .. })), "{over:?}");
     assert!(a.memory.received.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_block_ends_the_streams_of_both_directions_until_it_is_lifted() {
+    let a = Domain::new("a.example", Start::StartTls).await;
+    let b = Domain::new("b.example", Start::StartTls).await;
+    let (to_b, _stop_a) = a.start(&b, true).await;
+    let (to_a, _stop_b) = b.start(&a, true).await;
+    a.queue(1, &b);
+    to_b.wake(b.name);
+    b.queue(2, &a);
+    to_a.wake(a.name);
+    assert_eq!(a.received(1).await, ["2"]);
+    assert_eq!(b.received(1).await, ["1"]);
+    assert_eq!(
+        to_b.incoming(),
+        HashMap::from([("b.example".to_owned(), 1)])
+    );
+
+    a.memory
+        .blocked
+        .lock()
+        .unwrap()
+        .push("b.example".to_owned());
+    to_b.reconsider();
+    until(|| to_b.incoming().is_empty() && to_a.incoming().is_empty()).await;
+    a.queue(3, &b);
+    to_b.flush(b.name);
+    to_b.wake(b.name);
+    b.queue(4, &a);
+    to_a.wake(a.name);
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    assert_eq!(a.memory.received.lock().unwrap().len(), 1);
+    assert_eq!(b.memory.received.lock().unwrap().len(), 1);
+
+    a.memory.blocked.lock().unwrap().clear();
+    to_b.reconsider();
+    to_b.flush(b.name);
+    to_a.flush(a.name);
+    assert_eq!(b.received(2).await, ["1", "3"]);
+    assert_eq!(a.received(2).await, ["2", "4"]);
 }

@@ -4,8 +4,9 @@
 
 pub mod client;
 mod device;
-mod peer;
+pub mod peer;
 pub mod protocol;
+mod root;
 mod user;
 
 use std::fs::Permissions;
@@ -41,6 +42,7 @@ pub struct State {
     pub domains: Arc<[String]>,
     pub passwords: Passwords,
     pub clock: Arc<dyn Clock>,
+    pub peers: Arc<dyn peer::Streams>,
     pub kick: Arc<Kick>,
     pub leave: Arc<Leave>,
     pub revoked: Arc<Revoked>,
@@ -179,8 +181,15 @@ async fn carry_out(request: Request, state: &State) -> Answer {
             }),
             None => Err(format!("{domain} is not served here")),
         },
-        Request::PeerList => peer::list(state).await,
-        Request::PeerTrust { domain, root } => peer::trust(state, &domain, &root).await,
+        Request::PeerList { after } => peer::list(state, &after).await,
+        Request::PeerShow { domain } => peer::show(state, &domain).await,
+        Request::PeerFlush { domain } => peer::flush(state, &domain).await,
+        Request::PeerDiscard { domain } => peer::discard(state, &domain).await,
+        Request::PeerBlock { domain, reason } => peer::block(state, &domain, reason).await,
+        Request::PeerUnblock { domain } => peer::unblock(state, &domain).await,
+        Request::PeerProbe { domain } => peer::probe(state, &domain).await,
+        Request::PeerRoots => root::list(state).await,
+        Request::PeerTrust { domain, root } => root::trust(state, &domain, &root).await,
     };
     result.unwrap_or_else(|why| Answer::Refused { why })
 }

@@ -1,12 +1,14 @@
 //! The command line.
 
 pub mod ca;
+pub mod check;
 pub mod device;
 pub mod init;
 pub mod log;
 mod password;
 pub mod peer;
 pub mod serve;
+pub(crate) mod table;
 pub mod user;
 
 use std::path::PathBuf;
@@ -26,6 +28,13 @@ pub struct Arguments {
 pub enum Command {
     /// Run the server. Without a configuration it serves localhost, on loopback alone.
     Serve(File),
+    /// Look for what is wrong as others see it, and say what to do.
+    Check {
+        #[command(flatten)]
+        file: File,
+        #[command(flatten)]
+        check: check::Check,
+    },
     /// Write a first configuration for a domain and say what else there is to do.
     Init(init::Init),
     /// Accounts of the running server.

@@ -1,9 +1,11 @@
 //! What every module may use: storage, sessions, services, and the ways out.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::net::IpAddr;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::SystemTime;
 
+use comity_s2s::link::Status;
 use comity_storage::Storage;
 use comity_xmpp::error::StanzaError;
 use comity_xmpp::stanza::Stanza;
@@ -27,6 +29,14 @@ pub trait Remote: Send + Sync + 'static {
     fn wake(&self, domain: &str);
     /// There are rows for this domain, perhaps since long: nothing happens where it is known.
     fn remind(&self, domain: &str);
+    /// Our streams, and the wishes for one.
+    fn outgoing(&self) -> Vec<Status> {
+        Vec::new()
+    }
+    /// How many streams each domain has to us.
+    fn incoming(&self) -> HashMap<String, usize> {
+        HashMap::new()
+    }
 }
 
 /// The clock of the server, so that plays over simulated weeks run in one process.
@@ -62,6 +72,8 @@ pub struct Shared {
     pub outreach: Outreach,
     /// With which clients log in again.
     pub tokens: Tokens,
+    /// Who may read the metrics.
+    pub metrics_from: Vec<IpAddr>,
     /// Where browsers find us.
     pub web: Places,
     /// From which the salts of unknown users are derived, by domain.
@@ -99,12 +111,36 @@ pub struct Federation {
     pub allow: Option<HashSet<String>>,
     /// In any case not these.
     pub deny: HashSet<String>,
+    /// Nor these, which the operator has blocked while the server ran.
+    pub blocked: Blocked,
+}
+
+/// Changes while the server runs. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Blocked(Arc<RwLock<HashSet<String>>>);
+
+impl Blocked {
+    pub fn set(&self, domain: &str, blocked: bool) {
+        let mut domains = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        if blocked {
+            domains.insert(domain.to_owned());
+        } else {
+            domains.remove(domain);
+        }
+    }
+
+    #[must_use]
+    pub fn contains(&self, domain: &str) -> bool {
+        (self.0.read().unwrap_or_else(PoisonError::into_inner)).contains(domain)
+    }
 }
 
 impl Federation {
     #[must_use]
     pub fn with(&self, peer: &str) -> bool {
-        !self.deny.contains(peer) && self.allow.as_ref().is_none_or(|allow| allow.contains(peer))
+        !self.deny.contains(peer)
+            && !self.blocked.contains(peer)
+            && self.allow.as_ref().is_none_or(|allow| allow.contains(peer))
     }
 }
 

@@ -7,6 +7,7 @@
 
 pub mod admin;
 pub mod afterwards;
+pub mod check;
 pub mod cli;
 pub mod deliver;
 pub mod dispatch;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use comity::cli::{Arguments, Command, ca, device, init, log, peer, serve, user};
+use comity::cli::{Arguments, Command, ca, check, device, init, log, peer, serve, user};
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -15,25 +15,26 @@ fn main() -> ExitCode {
     // A prompt may still be waiting on a thread; nobody needs its answer.
     runtime.shutdown_background();
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(status) => status,
         Err(error) => fail(error.as_ref()),
     }
 }
 
-async fn carry_out(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
+async fn carry_out(arguments: Arguments) -> Result<ExitCode, Box<dyn std::error::Error>> {
     match arguments.command {
         Command::Serve(file) => {
             let conf = file.conf()?;
             log::start(&conf.server)?;
             serve::serve(conf).await?;
         }
+        Command::Check { file, check } => return Ok(check::check(file.conf()?, &check).await),
         Command::Init(init) => init::init(&init)?,
         Command::User { file, command } => user::user(&file.conf()?, command).await?,
         Command::Device { file, command } => device::device(&file.conf()?, command).await?,
         Command::Ca { file, command } => ca::ca(&file.conf()?, command).await?,
         Command::Peer { file, command } => peer::peer(&file.conf()?, command).await?,
     }
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }
 
 fn fail(error: &dyn std::error::Error) -> ExitCode {

@@ -142,6 +142,7 @@ impl Play {
             limits,
             federation: Federation::default(),
             tokens: Tokens::of(&[7; 32], Duration::from_secs(21 * 24 * 3600)),
+            metrics_from: Vec::new(),
             web: Places::new("", Some(5443), &domains),
             host_secrets: std::collections::HashMap::new(),
             afterwards: Afterwards::default(),

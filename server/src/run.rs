@@ -14,13 +14,15 @@ use crate::admin;
 use crate::home::Clock;
 use crate::services::ServicesError;
 
+pub(crate) mod acme;
 mod clients;
 mod domains;
 mod home;
 mod operator;
 mod peers;
+mod probe;
 mod ticks;
-mod tls;
+pub(crate) mod tls;
 mod web;
 
 /// Why the server could not start.
@@ -75,7 +77,7 @@ pub async fn run(
     )
     .await?;
     let (stopper, stop) = stop::channel();
-    let state = operator::state(&conf, &domains, &home);
+    let state = operator::state(&conf, &domains, &home, &remote);
     tokio::spawn(admin::serve(listener, state, stop.clone()));
     tokio::spawn(Arc::clone(&certificates).watch(stop.clone()));
     tokio::spawn(tls::reload_at_hangup(
@@ -85,6 +87,7 @@ pub async fn run(
     let clients = clients::start(&conf.c2s, &home, Arc::clone(&certificates), &stop).await?;
     peers::start(&conf, &home, &remote, &certificates, &stop).await?;
     web::start(&conf.web, &home, Arc::clone(&certificates), clients, &stop).await?;
+    acme::start(&conf, &certificates, &stop)?;
     ticks::start(&home, &stop);
     drop(stop);
     tracing::info!(domains = domains.join(" "), data_dir = %data_dir.display(), "serving");

@@ -207,12 +207,8 @@ fn certificate_files(
     domain: &str,
     clock: &Arc<dyn Clock>,
 ) -> Result<CertificateFiles, ServicesError> {
-    if let Some(configured) = conf.tls.certificates.get(domain) {
-        return Ok(CertificateFiles {
-            domain: domain.to_owned(),
-            chain: configured.chain.clone(),
-            key: configured.key.clone(),
-        });
+    if conf.tls.certificates.contains_key(domain) || conf.tls.acme_for(domain).is_some() {
+        return Ok(crate::run::tls::files(conf, domain));
     }
     let failed = |error| ServicesError::Tls {
         domain: domain.to_owned(),

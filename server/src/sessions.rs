@@ -164,6 +164,16 @@ impl Sessions {
         outbound.len()
     }
 
+    /// How many sessions a domain of ours has.
+    #[must_use]
+    pub fn count(&self, domain: &str) -> usize {
+        let accounts = self.lock();
+        let ours = accounts
+            .iter()
+            .filter(|(account, _)| account.domain() == domain);
+        ours.map(|(_, account)| account.sessions.len()).sum()
+    }
+
     /// Looks at, or changes, one session. Brief: all sessions wait meanwhile.
     pub fn with<R>(&self, jid: &Jid, look: impl FnOnce(&mut Session) -> R) -> Option<R> {
         let resource = jid.resource()?;

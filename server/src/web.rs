@@ -17,10 +17,16 @@ use comity_xmpp::jid::BareJid;
 use crate::home::Home;
 
 mod host_meta;
+mod metrics;
 mod websocket;
 
 /// Every page of this server. A line here is all it takes to add one.
-pub const ROUTES: &[Route] = &[host_meta::XRD, host_meta::JSON, websocket::ROUTE];
+pub const ROUTES: &[Route] = &[
+    host_meta::XRD,
+    host_meta::JSON,
+    metrics::METRICS,
+    websocket::ROUTE,
+];
 
 pub type Later<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 

@@ -12,6 +12,7 @@
 
 mod accounts;
 mod authority;
+mod blocked;
 mod checkpoint;
 mod fast;
 mod integer;
@@ -41,9 +42,12 @@ pub use authority::{
     RecordCertificates, Recorded, RegisterDevice, Registered, RevocationList, RevokeDevice,
     RevokedCertificate, RevokedDevice, StoreRevocationList,
 };
+pub use blocked::{BLOCKED_LIMIT, BlockPeer, Blocked, UnblockPeer};
 pub use fast::{FastGenerations, FastKey, IssueFastToken, UseFastToken};
 pub use offline::{DeleteOffline, OfflineMessage, StoreOffline, StoredOffline, TakeOffline};
-pub use outbox::{Delivered, Enqueue, Enqueued, OUTBOX_LIMIT, OutboxRow, Outgoing, RemoveOutgoing};
+pub use outbox::{
+    Delivered, Enqueue, Enqueued, OUTBOX_LIMIT, OutboxRow, Outgoing, Queue, RemoveOutgoing,
+};
 pub use receipt::{ForgetQueues, Once, OutboxQueue, Receipt, Receive, RenewOutboxQueue, Settled};
 pub use roster::{
     ChangeSubscription, Contact, ContactSet, RemoveContact, RemovedContact, Roster, SetContact,
@@ -81,6 +85,15 @@ impl Storage {
                 _scratch: opened.scratch,
             }),
         })
+    }
+
+    /// Looks through a database without changing anything, beside a server that uses it: what
+    /// SQLite finds wrong, nothing if it is whole.
+    ///
+    /// # Errors
+    /// [`Error::NewerSchema`], or [`Error::Database`] when it cannot be read at all.
+    pub async fn examine(path: &Path) -> Result<Vec<String>, Error> {
+        open::examine(path).await
     }
 
     /// Carries out one change: all of it or nothing, durable when this returns. Changes handed in

@@ -13,6 +13,7 @@ const MIGRATIONS: &[(i64, &str)] = &[
     (5, include_str!("../migrations/0005_revocations.sql")),
     (7, include_str!("../migrations/0007_hub_proposals.sql")),
     (8, include_str!("../migrations/0008_queues.sql")),
+    (9, include_str!("../migrations/0009_blocked_peers.sql")),
     (10, include_str!("../migrations/0010_fast_tokens.sql")),
     (12, include_str!("../migrations/0012_pubsub.sql")),
 ];
@@ -20,6 +21,15 @@ const MIGRATIONS: &[(i64, &str)] = &[
 /// Brings the schema up to date, or refuses a newer one.
 pub(crate) async fn migrate(connection: &mut SqliteConnection) -> Result<(), Error> {
     apply(connection, MIGRATIONS).await
+}
+
+/// Refuses a schema newer than ours.
+pub(crate) async fn examine(connection: &mut SqliteConnection) -> Result<(), Error> {
+    let known = MIGRATIONS.last().map_or(0, |(number, _)| *number);
+    match version(connection).await? {
+        found if found > known => Err(Error::NewerSchema { found, known }),
+        _ => Ok(()),
+    }
 }
 
 async fn apply(

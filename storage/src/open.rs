@@ -10,7 +10,7 @@ use std::time::Duration;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
-use sqlx::{ConnectOptions, SqliteConnection};
+use sqlx::{ConnectOptions, Connection, SqliteConnection};
 
 use crate::Error;
 use crate::checkpoint::WORTHWHILE_BYTES;
@@ -73,6 +73,24 @@ pub(crate) async fn open(path: &Path) -> Result<Opened, Error> {
     })
 }
 
+/// What SQLite finds wrong with a database that is not to be changed.
+pub(crate) async fn examine(path: &Path) -> Result<Vec<String>, Error> {
+    let mut connection = SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(false)
+        .busy_timeout(BUSY_TIMEOUT)
+        .pragma("query_only", "1")
+        .disable_statement_logging()
+        .connect()
+        .await?;
+    migrate::examine(&mut connection).await?;
+    let found: Vec<String> = sqlx::query_scalar("PRAGMA quick_check(10)")
+        .fetch_all(&mut connection)
+        .await?;
+    connection.close().await?;
+    Ok(found.into_iter().filter(|line| line != "ok").collect())
+}
+
 /// The database holds what a password can be tried against: nobody but the server may read it.
 /// SQLite gives its `-wal` and `-shm` files the mode of the database.
 fn create_private(path: &Path) -> io::Result<()> {
@@ -110,5 +128,29 @@ impl Drop for Scratch {
     fn drop(&mut self) {
         // Best effort: what stays is an empty test database.
         let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_whole_database_is_told_from_a_damaged_one_and_from_none() {
+        let scratch = Scratch::create().unwrap();
+        let path = scratch.0.join("a.db");
+        examine(&path).await.unwrap_err();
+        assert!(!path.exists(), "looking makes nothing");
+        let opened = open(&path).await.unwrap();
+        assert!(examine(&path).await.unwrap().is_empty());
+        opened.readers.close().await;
+        opened.checkpointer.close().await.unwrap();
+        opened.writer.close().await.unwrap();
+        let mut bytes = fs::read(&path).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle..middle + 8192].fill(0x55);
+        fs::write(&path, bytes).unwrap();
+        let damaged = examine(&path).await;
+        assert!(damaged.is_err() || !damaged.unwrap().is_empty());
     }
 }

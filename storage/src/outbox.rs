@@ -38,6 +38,15 @@ pub struct OutboxRow {
     pub expires: u64,
 }
 
+/// What waits for one domain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Queue {
+    pub destination: String,
+    pub length: u64,
+    /// When the oldest stanza came.
+    pub oldest: u64,
+}
+
 impl Storage {
     /// The next rows for a domain with ids above `after` (0 for the very first), oldest first, at
     /// most `limit`.
@@ -80,6 +89,35 @@ impl Storage {
                 .fetch_all(&mut *self.read().await?)
                 .await?;
         Ok(found)
+    }
+
+    /// The queues that are not empty, by domain, at most `limit` after `after`.
+    pub async fn outbox_queues(&self, after: &str, limit: usize) -> Result<Vec<Queue>, Error> {
+        let found = sqlx::query(
+            "SELECT destination, length,
+                (SELECT created FROM outbox WHERE outbox.destination = outbox_queues.destination
+                 ORDER BY id LIMIT 1) AS oldest
+             FROM outbox_queues WHERE destination > ? ORDER BY destination LIMIT ?",
+        )
+        .bind(after)
+        .bind(rows(limit))
+        .fetch_all(&mut *self.read().await?)
+        .await?;
+        let queue = |row: &sqlx::sqlite::SqliteRow| Queue {
+            destination: row.get("destination"),
+            length: unsigned(row.get("length")),
+            oldest: unsigned(row.get::<Option<i64>, _>("oldest").unwrap_or(0)),
+        };
+        Ok(found.iter().map(queue).collect())
+    }
+
+    /// The id of the newest row for a domain.
+    pub async fn outbox_newest(&self, destination: &str) -> Result<Option<i64>, Error> {
+        let newest = sqlx::query_scalar("SELECT max(id) FROM outbox WHERE destination = ?")
+            .bind(destination)
+            .fetch_one(&mut *self.read().await?)
+            .await?;
+        Ok(newest)
     }
 
     pub async fn outbox_length(&self, destination: &str) -> Result<u64, Error> {

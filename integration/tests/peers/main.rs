@@ -3,7 +3,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a play that cannot go on has failed")]
 
+mod acme;
 mod by_dns;
+mod check;
 mod discovery;
 mod ejabberd;
 mod foreign;

@@ -75,6 +75,7 @@ pub(crate) fn with(
         authority: authority.file(),
         folder: domain.to_owned(),
         server: String::new(),
+        c2s: String::new(),
         s2s: String::new(),
         extra: String::new(),
     }

@@ -176,6 +176,8 @@ impl Task {
         match word {
             Some(ToPeer::Wake) => self.peer.wake(instant()),
             Some(ToPeer::Seen) => self.peer.seen(instant()),
+            Some(ToPeer::Flush) => self.peer.flush(instant()),
+            Some(ToPeer::Forbidden) => self.peer.forbidden(instant()),
             Some(ToPeer::Send(stanza)) => self.peer.send(stanza, instant()),
             None => {}
         }

@@ -430,3 +430,38 @@ fn rows_that_the_peer_holds_are_delivered_and_not_sent() {
     play.peer.connected(Some(0), play.now);
     assert_eq!(play.wants(), ["row 67", "row 68"]);
 }
+
+#[test]
+fn the_operator_does_not_wait_for_the_pause() {
+    let mut play = Play::new();
+    play.peer.wake(play.now);
+    play.rows(1..=1, BATCH);
+    play.wants();
+    play.fail();
+    for _ in 0..8 {
+        let pause = play.pause();
+        play.pass(pause);
+        play.wants();
+        play.rows(1..=1, BATCH);
+        play.wants();
+        play.fail();
+    }
+    assert!(play.pause() > Duration::from_secs(100));
+    play.peer.flush(play.now);
+    assert_eq!(play.pause(), Duration::ZERO);
+    play.pass(Duration::ZERO);
+    assert_eq!(play.wants(), ["fetch 64 after 0"]);
+    play.rows(1..=1, BATCH);
+    assert_eq!(play.wants(), ["connect"]);
+}
+
+#[test]
+fn a_forbidden_domain_loses_its_stream() {
+    let mut play = Play::up();
+    play.peer.forbidden(play.now);
+    assert_eq!(play.wants(), ["close"]);
+    // Where there is none, nothing is to be done.
+    let mut play = Play::new();
+    play.peer.forbidden(play.now);
+    assert!(play.wants().is_empty());
+}

@@ -6,6 +6,7 @@
 //! Absent on purpose: what any stream says. The machines know that, and none of them is named
 //! here. A client embeds the same connector, lookups and loop as the server does.
 
+pub mod acme;
 pub mod address;
 pub mod connect;
 pub mod dns;
@@ -13,6 +14,8 @@ pub mod drive;
 pub mod http;
 pub mod listener;
 pub mod random;
+pub mod reflect;
 pub mod stop;
+pub mod time_of_day;
 pub mod tls;
 pub mod transport;

@@ -12,8 +12,10 @@ pub mod local;
 pub mod roots;
 pub mod verdict;
 
-use std::io;
-use std::path::PathBuf;
+use std::fs;
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::ProtocolVersion;
@@ -102,6 +104,31 @@ pub fn exporter<D>(connection: &rustls::ConnectionCommon<D>) -> Option<[u8; 32]>
     connection
         .export_keying_material([0; 32], EXPORTER_LABEL, Some(b""))
         .ok()
+}
+
+/// Writes a file that nobody else may read, in one step: nobody ever sees half of it.
+///
+/// # Errors
+/// Why it could not be written.
+pub fn write_private(path: &Path, bytes: &[u8]) -> Result<(), TlsError> {
+    write(path, bytes, 0o600)
+}
+
+/// Writes beside and renames over, so that nobody ever reads half a file.
+pub(crate) fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), TlsError> {
+    let beside = path.with_extension("new");
+    let written = fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(mode)
+        .open(&beside)
+        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
+        .and_then(|()| fs::rename(&beside, path));
+    written.map_err(|error| TlsError::Write {
+        path: path.to_owned(),
+        error,
+    })
 }
 
 /// A domain as DNS and certificates write it, in A-labels and lower case.

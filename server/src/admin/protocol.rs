@@ -47,8 +47,35 @@ pub enum Request {
     CaRefused {
         domain: String,
     },
+    /// Other domains with streams, stanzas that wait, or a block; in their order after a domain.
+    PeerList {
+        after: String,
+    },
+    PeerShow {
+        domain: String,
+    },
+    /// Try to deliver now what waits.
+    PeerFlush {
+        domain: String,
+    },
+    /// Give up what waits, and tell its senders.
+    PeerDiscard {
+        domain: String,
+    },
+    PeerBlock {
+        domain: String,
+        /// For the operator's memory; may be empty.
+        reason: String,
+    },
+    PeerUnblock {
+        domain: String,
+    },
+    /// Try every server of a domain, from each of ours.
+    PeerProbe {
+        domain: String,
+    },
     /// Roots: ours, and those of other domains as they are believed.
-    PeerList,
+    PeerRoots,
     /// The operators have compared a domain's new root.
     PeerTrust {
         domain: String,
@@ -73,6 +100,18 @@ pub enum Answer {
     },
     Peers {
         peers: Vec<Peer>,
+        more: bool,
+    },
+    Peer {
+        peer: Peer,
+        /// Its authority's root, as it is believed.
+        root: Option<Root>,
+    },
+    Probes {
+        probes: Vec<Probe>,
+    },
+    Roots {
+        roots: Vec<Root>,
     },
     /// Nothing was done, because of `why`.
     Refused {
@@ -98,8 +137,54 @@ pub struct Device {
     pub revoked: Option<u64>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+/// Another domain. Times are milliseconds since 1970.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Peer {
+    pub domain: String,
+    /// Our streams to it, one for each of our domains that has had something to say.
+    pub outgoing: Vec<Outgoing>,
+    /// How many streams it has to us.
+    pub incoming: usize,
+    /// Stanzas in the outbox, and when the oldest of them came.
+    pub queued: u64,
+    pub oldest: Option<u64>,
+    pub blocked: Option<Blocked>,
+    /// May there be streams with it, as configuration and blocks have it?
+    pub allowed: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Outgoing {
+    /// Which of our domains it is for.
+    pub from: String,
+    /// `idle`, `connecting`, `up`, `closing`, or `waiting` for the next attempt.
+    pub state: String,
+    pub last_error: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Blocked {
+    pub since: u64,
+    pub reason: String,
+}
+
+/// What came of trying one server of a domain.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Probe {
+    /// Which of our domains it was for.
+    pub from: String,
+    /// Host and port, and how TLS begins there.
+    pub at: String,
+    pub how: String,
+    /// None: a stream was authenticated.
+    pub error: Option<String>,
+    pub todo: Option<String>,
+    /// When the certificate ends that was shown there.
+    pub certificate_ends: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Root {
     pub domain: String,
     /// SHA-256 of the root's certificate, in hexadecimal.
     pub root: String,

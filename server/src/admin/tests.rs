@@ -12,7 +12,49 @@ struct Play {
     data_dir: PathBuf,
     storage: Storage,
     kicked: Arc<Mutex<Vec<String>>>,
+    peers: Arc<Links>,
     stopper: Stopper,
+}
+
+/// The streams to others, without streams.
+#[derive(Default)]
+struct Links {
+    up: Mutex<Vec<peer::Stream>>,
+    blocked: Mutex<Vec<String>>,
+    told: Mutex<Vec<String>>,
+}
+
+impl peer::Streams for Links {
+    fn outgoing(&self) -> Vec<peer::Stream> {
+        self.up.lock().unwrap().clone()
+    }
+
+    fn incoming(&self) -> std::collections::HashMap<String, usize> {
+        [("c.example".to_owned(), 2)].into()
+    }
+
+    fn federates(&self, domain: &str) -> bool {
+        domain != "denied.example" && !self.blocked.lock().unwrap().contains(&domain.to_owned())
+    }
+
+    fn flush(&self, domain: &str) {
+        self.told.lock().unwrap().push(format!("flush {domain}"));
+    }
+
+    fn block(&self, domain: &str, blocked: bool) {
+        let mut all = self.blocked.lock().unwrap();
+        all.retain(|one| one != domain);
+        all.extend(blocked.then(|| domain.to_owned()));
+    }
+
+    fn probe(&self, _: String) -> peer::Probing {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+
+    fn discard(&self, domain: String) -> peer::Discarding {
+        self.told.lock().unwrap().push(format!("discard {domain}"));
+        Box::pin(async { Ok(3) })
+    }
 }
 
 struct Noon;
@@ -31,11 +73,13 @@ async fn play(name: &str) -> Play {
     let kicked = Arc::new(Mutex::new(Vec::new()));
     let (seen, left) = (Arc::clone(&kicked), Arc::clone(&kicked));
     let (ended, trusted) = (Arc::clone(&kicked), Arc::clone(&kicked));
+    let peers = Arc::new(Links::default());
     let state = State {
         storage: storage.clone(),
         domains: vec!["a.example".to_owned(), "b.example".to_owned()].into(),
         passwords: Passwords::new(4096),
         clock: Arc::new(Noon),
+        peers: Arc::clone(&peers) as Arc<dyn peer::Streams>,
         kick: Arc::new(move |account, why| {
             seen.lock().unwrap().push(format!("{account}: {why}"));
             2
@@ -65,6 +109,7 @@ async fn play(name: &str) -> Play {
         data_dir,
         storage,
         kicked,
+        peers,
         stopper,
     }
 }
@@ -353,14 +398,14 @@ async fn another_domains_root_is_shown_and_believed_when_compared() {
     };
     let change = comity_storage::PinAnchors { pinned, over: None };
     assert!(play.storage.write(change).await.unwrap());
-    let shown = client.ask(&Request::PeerList).await.unwrap();
-    let peer = protocol::Peer {
+    let shown = client.ask(&Request::PeerRoots).await.unwrap();
+    let root = protocol::Root {
         domain: "c.example".to_owned(),
         root: "ab".repeat(32),
         expires: 9,
         own: false,
     };
-    assert_eq!(shown, Answer::Peers { peers: vec![peer] });
+    assert_eq!(shown, Answer::Roots { roots: vec![root] });
     let trust = |domain: &str, root: &str| Request::PeerTrust {
         domain: domain.to_owned(),
         root: root.to_owned(),
@@ -371,5 +416,107 @@ async fn another_domains_root_is_shown_and_believed_when_compared() {
     done(&mut client, trust("C.example", &"cd".repeat(32))).await;
     let told = play.kicked.lock().unwrap().join("; ");
     assert_eq!(told, format!("c.example: {}", 0xcd));
+    play.end().await;
+}
+
+#[tokio::test]
+async fn other_domains_are_listed_with_what_waits_for_them() {
+    let play = play("peers").await;
+    let mut client = play.client().await;
+    for (destination, created) in [("d.example", 5), ("d.example", 6), ("e.example", 7)] {
+        let outgoing = comity_storage::Outgoing {
+            destination: destination.to_owned(),
+            stanza: b"<message/>".to_vec(),
+            created,
+            expires: 100,
+        };
+        let written = play.storage.write(comity_storage::Enqueue(outgoing)).await;
+        written.unwrap();
+    }
+    play.peers.up.lock().unwrap().push(peer::Stream {
+        ours: "a.example".to_owned(),
+        domain: "d.example".to_owned(),
+        state: "waiting".to_owned(),
+        last_error: Some("nobody answers".to_owned()),
+    });
+    let list = Request::PeerList {
+        after: String::new(),
+    };
+    let Answer::Peers { peers, more } = client.ask(&list).await.unwrap() else {
+        panic!("no list")
+    };
+    assert!(!more);
+    let short: Vec<_> = peers
+        .iter()
+        .map(|p| {
+            (
+                p.domain.as_str(),
+                p.outgoing.len(),
+                p.incoming,
+                p.queued,
+                p.oldest,
+            )
+        })
+        .collect();
+    assert_eq!(
+        short,
+        [
+            ("c.example", 0, 2, 0, None),
+            ("d.example", 1, 0, 2, Some(5)),
+            ("e.example", 0, 0, 1, Some(7)),
+        ]
+    );
+    let show = |domain: &str| Request::PeerShow {
+        domain: domain.to_owned(),
+    };
+    let shown = client.ask(&show("D.example")).await.unwrap();
+    assert_eq!(
+        shown,
+        Answer::Peer {
+            peer: peers[1].clone(),
+            root: None
+        }
+    );
+    let Answer::Peer { peer, .. } = client.ask(&show("denied.example")).await.unwrap() else {
+        panic!("not shown")
+    };
+    assert!(!peer.allowed);
+    refused(&mut client, show("b.example")).await;
+    play.end().await;
+}
+
+#[tokio::test]
+async fn a_domain_is_flushed_discarded_and_blocked() {
+    let play = play("peer-verbs").await;
+    let mut client = play.client().await;
+    let domain = || "c.example".to_owned();
+    let flush = |domain| Request::PeerFlush { domain };
+    assert_eq!(
+        done(&mut client, flush(domain())).await,
+        "nothing waits for c.example"
+    );
+    refused(&mut client, flush("denied.example".to_owned())).await;
+    let discard = Request::PeerDiscard { domain: domain() };
+    let said = done(&mut client, discard).await;
+    assert_eq!(
+        said,
+        "discarded 3 stanzas for c.example; the senders have been told"
+    );
+    let told = play.peers.told.lock().unwrap().join("; ");
+    assert_eq!(told, "flush c.example; discard c.example");
+    let block = Request::PeerBlock {
+        domain: domain(),
+        reason: "x".repeat(600),
+    };
+    done(&mut client, block).await;
+    let blocked = play.storage.blocked_peers().await.unwrap();
+    assert_eq!(blocked[0].reason.len(), 500);
+    assert_eq!(blocked[0].since, 12 * 3600 * 1000);
+    let why = refused(&mut client, flush(domain())).await;
+    assert!(why.contains("unblock"), "{why}");
+    let unblock = || Request::PeerUnblock { domain: domain() };
+    done(&mut client, unblock()).await;
+    refused(&mut client, unblock()).await;
+    assert!(play.storage.blocked_peers().await.unwrap().is_empty());
     play.end().await;
 }

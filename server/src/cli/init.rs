@@ -7,6 +7,8 @@ use clap::Args;
 use comity_conf::Conf;
 use comity_xmpp::jid::BareJid;
 
+use crate::check::records;
+
 #[derive(Debug, Args)]
 pub struct Init {
     /// The domain to serve, as in alice@DOMAIN.
@@ -37,7 +39,8 @@ pub fn init(init: &Init) -> Result<(), InitError> {
     let domain = domain(&init.domain)?;
     let text = Conf::starter(&domain, &init.data_dir);
     write_new(&init.output, &text)?;
-    print!("{}", next_steps(&domain, &init.output));
+    let conf = Conf::default();
+    print!("{}", next_steps(&conf, &domain, &init.output));
     Ok(())
 }
 
@@ -65,20 +68,23 @@ fn write_new(file: &Path, text: &str) -> Result<(), InitError> {
     opened.write_all(text.as_bytes()).map_err(unwritable)
 }
 
-fn next_steps(domain: &str, file: &Path) -> String {
+fn next_steps(conf: &Conf, domain: &str, file: &Path) -> String {
     let file = file.display();
+    let records = records(conf, domain).join("\n     ");
     format!(
         "Wrote {file}.
 
 1. DNS: the address of this machine for {domain} (A, AAAA), and these records:
 
-     _xmpp-client._tcp.{domain}.   3600 IN SRV 0 5 5222 {domain}.
-     _xmpps-client._tcp.{domain}.  3600 IN SRV 0 5 5223 {domain}.
-     _xmpp-server._tcp.{domain}.   3600 IN SRV 0 5 5269 {domain}.
-     _xmpps-server._tcp.{domain}.  3600 IN SRV 0 5 5270 {domain}.
+     {records}
 
-2. A certificate for {domain} that clients and other domains trust: name its files in {file}
-   under [tls.certificates]. Until then the server uses one of its own making.
+2. A certificate that clients and other domains believe. If port 80 of {domain} is this machine's,
+   write into {file} under [tls]:
+
+     acme = \"letsencrypt\"
+
+   Other ways, and certificates that are there already, are explained there. Until then the server
+   uses one of its own making.
 
 3. Start the server:
 
@@ -87,6 +93,10 @@ fn next_steps(domain: &str, file: &Path) -> String {
 4. The first account, while the server runs:
 
      comity user add alice@{domain} --config {file}
+
+5. See whether others find all this, and what to do where they do not:
+
+     comity check --config {file}
 "
     )
 }
@@ -124,7 +134,7 @@ mod tests {
 
     #[test]
     fn names_every_record() {
-        let text = next_steps("a.example", Path::new("h.toml"));
+        let text = next_steps(&Conf::default(), "a.example", Path::new("h.toml"));
         for service in [
             "_xmpp-client",
             "_xmpps-client",

@@ -8,7 +8,7 @@ use comity_xmpp::stanza::Stanza;
 use tracing::{error, info};
 
 use super::{Later, Module, Tick, message};
-use crate::deliver::Deliveries;
+use crate::deliver::{self, Deliveries};
 use crate::home::Home;
 
 /// Rows told about at a time; the rest waits for the next round.
@@ -68,6 +68,30 @@ async fn bounces(home: &Home) -> Result<Deliveries, comity_storage::Error> {
     let ids = expired.iter().map(|row| row.id).collect();
     home.storage.write(RemoveOutgoing { ids }).await?;
     Ok(deliveries)
+}
+
+/// The operator gives up what waits for a domain: its senders are told, and it is forgotten. How
+/// many stanzas there were.
+pub(crate) async fn discard(home: &Home, domain: &str) -> Result<u64, comity_storage::Error> {
+    let mut discarded = 0;
+    // What comes meanwhile is not meant.
+    let newest = home.storage.outbox_newest(domain).await?;
+    loop {
+        let mut rows = home.storage.outbox(domain, 0, BATCH).await?;
+        rows.retain(|row| newest.is_some_and(|newest| row.id <= newest));
+        if rows.is_empty() {
+            return Ok(discarded);
+        }
+        let mut deliveries = Deliveries::none();
+        for row in &rows {
+            if let Some(stanza) = message::read(&row.stanza) {
+                deliveries.extend(bounce(home, row, &stanza));
+            }
+        }
+        let ids = rows.iter().map(|row| row.id).collect();
+        discarded += home.storage.write(RemoveOutgoing { ids }).await?;
+        deliver::deliver(home, deliveries).await;
+    }
 }
 
 fn bounce(home: &Home, row: &OutboxRow, stanza: &Stanza) -> Deliveries {

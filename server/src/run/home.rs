@@ -10,7 +10,7 @@ use super::RunError;
 use super::clients::size;
 use crate::afterwards::Afterwards;
 use crate::fast::Tokens;
-use crate::home::{Clock, Federation, Home, Limits, Remote, Shared};
+use crate::home::{Blocked, Clock, Federation, Home, Limits, Remote, Shared};
 use crate::module::account;
 use crate::outreach::Outreach;
 use crate::requests::Requests;
@@ -28,6 +28,7 @@ pub(super) async fn home(
 ) -> Result<Home, RunError> {
     let services = Services::open(conf, domains, &storage, &clock).await?;
     let host_secrets = secrets(&storage, conf, domains).await?;
+    let blocked = blocked(&storage, conf).await?;
     Ok(Home::new(Shared {
         hosts: Hosts::new(domains.iter().cloned()),
         storage,
@@ -37,13 +38,30 @@ pub(super) async fn home(
         remote,
         clock,
         limits: limits(conf),
-        federation: federation(conf),
+        federation: Federation {
+            blocked,
+            ..federation(conf)
+        },
         tokens: tokens(conf)?,
         web: places(conf, domains),
+        metrics_from: conf.web.metrics_from.clone(),
         host_secrets,
         afterwards: Afterwards::default(),
         outreach: Outreach::default(),
     }))
+}
+
+async fn blocked(storage: &Storage, conf: &Conf) -> Result<Blocked, RunError> {
+    let found = storage.blocked_peers().await;
+    let found = found.map_err(|source| RunError::Storage {
+        path: conf.database(),
+        source,
+    })?;
+    let blocked = Blocked::default();
+    for peer in found {
+        blocked.set(&peer.domain, true);
+    }
+    Ok(blocked)
 }
 
 async fn secrets(
@@ -107,6 +125,7 @@ fn federation(conf: &Conf) -> Federation {
     Federation {
         allow,
         deny: s2s.deny.iter().cloned().chain(with(&[Deny])).collect(),
+        blocked: Blocked::default(),
     }
 }
 

@@ -1,17 +1,21 @@
 //! What the operator's commands act upon.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use comity_conf::Conf;
 
+use super::peers::Streams;
+use super::probe;
 use crate::admin::State;
+use crate::admin::peer::{Discarding, Probing, Stream, Streams as Peers};
 use crate::deliver;
-use crate::home::Home;
-use crate::module::{mls_as, mls_crl, roster};
+use crate::home::{Home, Remote};
+use crate::module::{mls_as, mls_crl, outbox, roster};
 use crate::passwords::Passwords;
 use crate::services::anchors;
 
-pub(super) fn state(conf: &Conf, domains: &[String], home: &Home) -> State {
+pub(super) fn state(conf: &Conf, domains: &[String], home: &Home, streams: &Arc<Streams>) -> State {
     let (authorities, counted) = (home.clone(), home.clone());
     let (sessions, rosters, devices, peers, lists) = (
         home.clone(),
@@ -23,6 +27,10 @@ pub(super) fn state(conf: &Conf, domains: &[String], home: &Home) -> State {
     State {
         storage: home.storage.clone(),
         domains: domains.into(),
+        peers: Arc::new(Known {
+            home: home.clone(),
+            streams: Arc::clone(streams),
+        }),
         passwords: Passwords::new(conf.accounts.scram_iterations),
         clock: Arc::clone(&home.clock),
         kick: Arc::new(move |account, why| sessions.sessions.kick(account, why)),
@@ -77,4 +85,57 @@ async fn trust(home: &Home, domain: &str, root: [u8; 32]) -> Result<(), String> 
     anchors::accept_root(home, authority, domain, root)
         .await
         .map_err(|refusal| refusal.to_string())
+}
+
+/// Other domains, as our streams and our policy know them.
+struct Known {
+    home: Home,
+    streams: Arc<Streams>,
+}
+
+impl Peers for Known {
+    fn outgoing(&self) -> Vec<Stream> {
+        let stream = |status: comity_s2s::link::Status| Stream {
+            ours: status.ours,
+            domain: status.domain,
+            state: status.state.name().to_owned(),
+            last_error: status.last_failure,
+        };
+        self.streams.outgoing().into_iter().map(stream).collect()
+    }
+
+    fn incoming(&self) -> HashMap<String, usize> {
+        self.streams.incoming()
+    }
+
+    fn federates(&self, domain: &str) -> bool {
+        self.home.federation.with(domain)
+    }
+
+    fn flush(&self, domain: &str) {
+        if let Some(peers) = self.streams.peers() {
+            peers.flush(domain);
+        }
+    }
+
+    fn block(&self, domain: &str, blocked: bool) {
+        self.home.federation.blocked.set(domain, blocked);
+        if let Some(peers) = self.streams.peers() {
+            peers.reconsider();
+            peers.flush(domain);
+        }
+    }
+
+    fn probe(&self, domain: String) -> Probing {
+        let (streams, ours) = (
+            Arc::clone(&self.streams),
+            self.home.hosts.domains().to_vec(),
+        );
+        Box::pin(async move { probe::probe(&streams, &ours, &domain).await })
+    }
+
+    fn discard(&self, domain: String) -> Discarding {
+        let home = self.home.clone();
+        Box::pin(async move { outbox::discard(&home, &domain).await })
+    }
 }

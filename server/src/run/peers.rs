@@ -1,5 +1,6 @@
 //! Opens what other domains connect to, and the streams to them.
 
+use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use comity_conf::{Conf, Dialback, Peer, S2s, TargetTls};
@@ -9,6 +10,7 @@ use comity_net::listener::Permits;
 use comity_net::random;
 use comity_net::stop::Stop;
 use comity_net::tls::{Certificates, Roots};
+use comity_s2s::link::Status;
 use comity_s2s::trust::{PeerTrust, Policy};
 use comity_s2s::{Federation, Options, Peers, Secret, serve};
 use comity_xmpp::error::{ErrorType, StanzaCondition, StanzaError};
@@ -33,7 +35,7 @@ impl Streams {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    fn peers(&self) -> Option<Peers> {
+    pub(super) fn peers(&self) -> Option<Peers> {
         self.0
             .read()
             .unwrap_or_else(PoisonError::into_inner)
@@ -51,6 +53,15 @@ impl Remote for Streams {
                 Err(Box::new((stanza, why)))
             }
         }
+    }
+
+    fn outgoing(&self) -> Vec<Status> {
+        self.peers().map_or_else(Vec::new, |peers| peers.list())
+    }
+
+    fn incoming(&self) -> HashMap<String, usize> {
+        let peers = self.peers();
+        peers.map_or_else(HashMap::new, |peers| peers.incoming())
     }
 
     fn wake(&self, domain: &str) {

@@ -1,5 +1,5 @@
 use comity_storage::{
-    Delivered, Enqueue, Enqueued, OUTBOX_LIMIT, Outgoing, RemoveOutgoing, Storage,
+    Delivered, Enqueue, Enqueued, OUTBOX_LIMIT, Outgoing, Queue, RemoveOutgoing, Storage,
 };
 
 use super::empty;
@@ -50,6 +50,23 @@ async fn each_domain_has_a_queue_in_order_of_the_calls() {
     let first = storage.outbox("b.example", 0, 4).await.unwrap();
     let next = storage.outbox("b.example", first[3].id, 1).await.unwrap();
     assert_eq!(next[0].created, 4);
+}
+
+#[tokio::test]
+async fn a_queue_has_a_length_and_an_age() {
+    let storage = empty().await;
+    enqueue(&storage, "b.example", 3..5).await;
+    enqueue(&storage, "c.example", 6..7).await;
+    let queue = |destination: &str, length, oldest| Queue {
+        destination: destination.to_owned(),
+        length,
+        oldest,
+    };
+    let all = storage.outbox_queues("", 10).await.unwrap();
+    assert_eq!(all, [queue("b.example", 2, 3), queue("c.example", 1, 6)]);
+    let rest = storage.outbox_queues("b.example", 10).await.unwrap();
+    assert_eq!(rest, all[1..]);
+    assert_eq!(storage.outbox_queues("", 1).await.unwrap(), all[..1]);
 }
 
 #[tokio::test]

@@ -27,6 +27,16 @@ pub struct CertificateFiles {
     pub key: PathBuf,
 }
 
+impl CertificateFiles {
+    /// The chain, if key and certificate belong together.
+    ///
+    /// # Errors
+    /// What is wrong with the files.
+    pub fn load(&self) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+        Ok(certified(self)?.cert)
+    }
+}
+
 /// The certificates in use. Every handshake takes the set that is current; `reload` swaps the
 /// whole set at once, or leaves it as it was.
 pub struct Certificates {

@@ -3,8 +3,6 @@
 //! when told to (`tls.extra_roots`).
 
 use std::fs;
-use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -20,7 +18,10 @@ use openssl::x509::extension::{
 };
 use openssl::x509::{X509, X509Builder, X509NameBuilder};
 
-use super::{CertificateFiles, TlsError, ascii};
+use super::{CertificateFiles, TlsError, ascii, write};
+
+/// The common name of our local authorities.
+pub const AUTHORITY: &str = "Comity local authority";
 
 const DAY: Duration = Duration::from_secs(86_400);
 const AUTHORITY_LIFETIME: Duration = Duration::from_secs(3650 * 86_400);
@@ -52,11 +53,7 @@ pub fn ensure(directory: &Path, domains: &[String], now: SystemTime) -> Result<L
     let mut certificates = Vec::with_capacity(domains.len());
     for domain in domains {
         let name = ascii(domain)?;
-        let files = CertificateFiles {
-            domain: domain.clone(),
-            chain: directory.join(format!("{name}.pem")),
-            key: directory.join(format!("{name}.key")),
-        };
+        let files = files(directory, domain)?;
         if !fit(&files, &authority.certificate, now) {
             let (certificate, key) = authority.issue(domain, &name, now)?;
             // The key first: a certificate whose key is not there yet would be taken as fit.
@@ -72,6 +69,19 @@ pub fn ensure(directory: &Path, domains: &[String], now: SystemTime) -> Result<L
     Ok(Local {
         authority: directory.join("ca.pem"),
         certificates,
+    })
+}
+
+/// Where the certificate of a domain lies, whether it is there already or not.
+///
+/// # Errors
+/// When no certificate could be for the domain.
+pub fn files(directory: &Path, domain: &str) -> Result<CertificateFiles, TlsError> {
+    let name = ascii(domain)?;
+    Ok(CertificateFiles {
+        domain: domain.to_owned(),
+        chain: directory.join(format!("{name}.pem")),
+        key: directory.join(format!("{name}.key")),
     })
 }
 
@@ -103,14 +113,14 @@ impl Authority {
 
     fn make(now: SystemTime) -> Result<Self, TlsError> {
         let key = new_key()?;
-        let mut builder = begin("Comity local authority", &key, now, AUTHORITY_LIFETIME)?;
+        let mut builder = begin(AUTHORITY, &key, now, AUTHORITY_LIFETIME)?;
         let mut usage = KeyUsage::new();
         usage.critical().key_cert_sign().crl_sign();
         builder.append_extension(BasicConstraints::new().critical().ca().pathlen(0).build()?)?;
         builder.append_extension(usage.build()?)?;
         let identifier = SubjectKeyIdentifier::new().build(&builder.x509v3_context(None, None))?;
         builder.append_extension(identifier)?;
-        let subject = builder_subject("Comity local authority")?;
+        let subject = builder_subject(AUTHORITY)?;
         builder.set_issuer_name(&subject)?;
         builder.sign(&key, MessageDigest::sha256())?;
         Ok(Self {
@@ -229,23 +239,6 @@ fn fit(files: &CertificateFiles, authority: &X509, now: SystemTime) -> bool {
 
 fn lasts(certificate: &X509, now: SystemTime) -> bool {
     asn1(now + RENEW_BEFORE).is_ok_and(|then| certificate.not_after() > &*then)
-}
-
-/// Writes beside and renames over, so that nobody ever reads half a file.
-fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), TlsError> {
-    let beside = path.with_extension("new");
-    let written = fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(mode)
-        .open(&beside)
-        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
-        .and_then(|()| fs::rename(&beside, path));
-    written.map_err(|error| TlsError::Write {
-        path: path.to_owned(),
-        error,
-    })
 }
 
 #[cfg(test)]

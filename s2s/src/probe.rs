@@ -1,0 +1,105 @@
+//! Trying a domain's servers one after the other for the operator, as a stream would be opened, and
+//! telling of each what came of it.
+
+use comity_net::connect::Unreachable;
+use comity_net::dns::order::Target;
+use comity_net::random;
+use comity_net::tls::TlsError;
+use comity_net::tls::verdict::Unproven;
+use rustls_pki_types::CertificateDer;
+
+use crate::link::Peers;
+use crate::outgoing::{Command, Over, Settings};
+use crate::reach::{Fault, Reached, attempt};
+use crate::resolve::{Nowhere, resolve};
+
+/// Servers of one domain that are tried.
+const TARGETS: usize = 16;
+/// How long a peer may take to read our last words.
+const LAST_WORDS: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// One server of a domain.
+#[derive(Debug)]
+pub struct Probe {
+    pub target: Target,
+    /// What it has shown, its own certificate first, where the stream became ready.
+    pub result: Result<Vec<CertificateDer<'static>>, Fruitless>,
+}
+
+/// Why a server was of no use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fruitless {
+    pub why: String,
+    pub whose: Whose,
+}
+
+/// Whom it is for to mend that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whose {
+    /// Nobody answers, or the way there is shut.
+    Network,
+    /// The peer's certificate.
+    Theirs,
+    /// Ours, in the peer's eyes.
+    Ours,
+    /// Something else that the peer says or does.
+    Peer,
+}
+
+impl Peers {
+    /// Tries every server of `domain` in the name of `ours`. No stanza is sent.
+    ///
+    /// # Errors
+    /// When the domain has none.
+    pub async fn probe(&self, ours: &str, domain: &str) -> Result<Vec<Probe>, Nowhere> {
+        let shared = &*self.0;
+        let overrides = &shared.options.targets;
+        let targets = resolve(&*shared.lookup, overrides, domain, &mut random::up_to).await?;
+        let mut probes = Vec::new();
+        for target in targets.into_iter().take(TARGETS) {
+            let settings = Settings {
+                ours: ours.to_owned(),
+                theirs: domain.to_owned(),
+                // The place of our queue is with the stream that carries it.
+                queue: None,
+                dialback: shared.options.dialback.clone(),
+                verify: None,
+                negotiation: shared.options.negotiation,
+            };
+            let result = match attempt(shared, settings, &target).await {
+                Ok(Reached::Stream(mut stream)) => {
+                    let shown = stream.stream().peer_chain();
+                    stream.command(Command::Close(None));
+                    stream.shutdown(LAST_WORDS).await;
+                    Ok(shown)
+                }
+                Ok(Reached::Verdict(_)) => Err(Fruitless {
+                    whose: Whose::Peer,
+                    why: "it answers what was not asked".to_owned(),
+                }),
+                Err(fault) => Err(Fruitless {
+                    whose: whose(&fault),
+                    why: fault.to_string(),
+                }),
+            };
+            probes.push(Probe { target, result });
+        }
+        Ok(probes)
+    }
+}
+
+fn whose(fault: &Fault) -> Whose {
+    match fault {
+        Fault::Unreachable(
+            Unreachable::Dns(_) | Unreachable::NoAddress { .. } | Unreachable::Private { .. },
+        ) => Whose::Peer,
+        Fault::Unreachable(_) => Whose::Network,
+        Fault::Tls(TlsError::Unproven(_)) => Whose::Theirs,
+        Fault::Over(Over::Unproven { why, .. }) => match why {
+            Unproven::Absent => Whose::Peer,
+            _ => Whose::Theirs,
+        },
+        Fault::Over(Over::NoExternal(_) | Over::Refused { .. }) => Whose::Ours,
+        Fault::Tls(_) | Fault::Ended(_) | Fault::Over(_) => Whose::Peer,
+    }
+}

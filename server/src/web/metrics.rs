@@ -1,0 +1,306 @@
+//! `/metrics`: what a Prometheus server reads, in its text format. Only for the addresses that
+//! `web.metrics_from` names, since it tells with whom our people talk.
+//!
+//! Written by hand: everything here is state that exists already, read when asked for; a client
+//! library would want it all a second time, in counters of its own.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::net::IpAddr;
+
+use comity_net::http::{Response, StatusCode, body, explain};
+use comity_s2s::peer::State;
+
+use super::{Route, Visit};
+use crate::home::Home;
+
+pub(super) const METRICS: Route = Route::get("/metrics", |visit| Box::pin(answer(visit)));
+
+/// Other domains with metrics of their own: those with the most stanzas waiting, then those with
+/// streams. A label for every domain of the world would burden whoever stores them.
+const PEERS_SHOWN: usize = 200;
+/// Queues that are looked at to find them.
+const QUEUES_READ: usize = 10_000;
+/// Characters of the last error.
+const ERROR_SHOWN: usize = 120;
+
+async fn answer(visit: Visit) -> Response {
+    let from = visit.request.peer.ip();
+    if !allowed(&visit.home.metrics_from, from) {
+        return explain(
+            StatusCode::FORBIDDEN,
+            format!("{from} is not in web.metrics_from of this server's configuration"),
+        );
+    }
+    match gather(&visit.home).await {
+        Ok(text) => body("text/plain; version=0.0.4; charset=utf-8", text),
+        Err(error) => {
+            tracing::error!(%error, "the metrics cannot be read");
+            explain(StatusCode::INTERNAL_SERVER_ERROR, "see the server's log")
+        }
+    }
+}
+
+fn allowed(list: &[IpAddr], from: IpAddr) -> bool {
+    let from = from.to_canonical();
+    list.iter().any(|one| one.to_canonical() == from)
+}
+
+async fn gather(home: &Home) -> Result<String, comity_storage::Error> {
+    let peers = peers(home).await?;
+    let mut text = Text::default();
+    let version = env!("CARGO_PKG_VERSION");
+    text.family("comity_info", "gauge", "The version of the server.");
+    text.sample("comity_info", &[("version", version)], 1.0);
+    text.family("comity_sessions", "gauge", "Bound sessions of clients.");
+    for domain in home.hosts.domains() {
+        let count = home.sessions.count(domain);
+        text.sample("comity_sessions", &[("domain", domain)], number(count));
+    }
+    outbox(&mut text, &peers);
+    streams(&mut text, &peers);
+    Ok(text.0)
+}
+
+/// What is shown of one other domain.
+#[derive(Default)]
+struct Peer {
+    outgoing: Vec<comity_s2s::link::Status>,
+    incoming: usize,
+    queued: u64,
+    /// Seconds.
+    oldest: u64,
+}
+
+async fn peers(home: &Home) -> Result<BTreeMap<String, Peer>, comity_storage::Error> {
+    let mut peers: BTreeMap<String, Peer> = BTreeMap::new();
+    let now = home.now_ms();
+    for queue in home.storage.outbox_queues("", QUEUES_READ).await? {
+        let peer = peers.entry(queue.destination).or_default();
+        peer.queued = queue.length;
+        peer.oldest = now.saturating_sub(queue.oldest) / 1000;
+    }
+    for status in home.remote.outgoing() {
+        peers
+            .entry(status.domain.clone())
+            .or_default()
+            .outgoing
+            .push(status);
+    }
+    for (domain, count) in home.remote.incoming() {
+        peers.entry(domain).or_default().incoming = count;
+    }
+    Ok(peers)
+}
+
+fn outbox(text: &mut Text, peers: &BTreeMap<String, Peer>) {
+    let all: u64 = peers.values().map(|peer| peer.queued).sum();
+    let waiting = peers.values().filter(|peer| peer.queued > 0).count();
+    let oldest = peers.values().map(|peer| peer.oldest).max().unwrap_or(0);
+    let families: [(&str, &str, f64); 3] = [
+        (
+            "comity_outbox_stanzas",
+            "Stanzas waiting for other domains.",
+            float(all),
+        ),
+        (
+            "comity_outbox_domains",
+            "Domains they wait for.",
+            number(waiting),
+        ),
+        (
+            "comity_outbox_oldest_seconds",
+            "Age of the oldest.",
+            float(oldest),
+        ),
+    ];
+    for (name, help, value) in families {
+        text.family(name, "gauge", help);
+        text.sample(name, &[], value);
+    }
+    text.family("comity_streams", "gauge", "Streams with other domains.");
+    let up = |peer: &Peer| {
+        peer.outgoing
+            .iter()
+            .filter(|out| out.state == State::Up)
+            .count()
+    };
+    let out: usize = peers.values().map(up).sum();
+    let incoming: usize = peers.values().map(|peer| peer.incoming).sum();
+    text.sample("comity_streams", &[("direction", "out")], number(out));
+    text.sample("comity_streams", &[("direction", "in")], number(incoming));
+}
+
+/// Name, help, and the value of a peer.
+type Family = (&'static str, &'static str, fn(&Peer) -> f64);
+
+fn streams(text: &mut Text, peers: &BTreeMap<String, Peer>) {
+    let mut shown: Vec<(&String, &Peer)> = peers.iter().collect();
+    shown.sort_by_key(|(_, peer)| std::cmp::Reverse(peer.queued));
+    let hidden = shown.len().saturating_sub(PEERS_SHOWN);
+    shown.truncate(PEERS_SHOWN);
+    text.family(
+        "comity_peers_not_shown",
+        "gauge",
+        "Other domains beyond those below.",
+    );
+    text.sample("comity_peers_not_shown", &[], number(hidden));
+    let each: [Family; 3] = [
+        (
+            "comity_peer_queue_stanzas",
+            "Stanzas waiting for it.",
+            |p| float(p.queued),
+        ),
+        ("comity_peer_oldest_seconds", "Age of the oldest.", |p| {
+            float(p.oldest)
+        }),
+        ("comity_peer_incoming_streams", "Its streams to us.", |p| {
+            number(p.incoming)
+        }),
+    ];
+    for (name, help, value) in each {
+        text.family(name, "gauge", help);
+        for (domain, peer) in &shown {
+            text.sample(name, &[("peer", domain)], value(peer));
+        }
+    }
+    text.family(
+        "comity_peer_state",
+        "gauge",
+        "1 for the state that our stream to it is in.",
+    );
+    for (_, peer) in &shown {
+        for out in &peer.outgoing {
+            let labels = [
+                ("peer", &*out.domain),
+                ("domain", &*out.ours),
+                ("state", out.state.name()),
+            ];
+            text.sample("comity_peer_state", &labels, 1.0);
+        }
+    }
+    text.family(
+        "comity_peer_last_error",
+        "gauge",
+        "1 with the last error, until a delivery.",
+    );
+    for (_, peer) in &shown {
+        for out in &peer.outgoing {
+            let Some(why) = &out.last_failure else {
+                continue;
+            };
+            let why: String = why.chars().take(ERROR_SHOWN).collect();
+            let labels = [
+                ("peer", &*out.domain),
+                ("domain", &*out.ours),
+                ("error", &*why),
+            ];
+            text.sample("comity_peer_last_error", &labels, 1.0);
+        }
+    }
+}
+
+fn number(count: usize) -> f64 {
+    u32::try_from(count).unwrap_or(u32::MAX).into()
+}
+
+fn float(count: u64) -> f64 {
+    u32::try_from(count).unwrap_or(u32::MAX).into()
+}
+
+/// The text format 0.0.4.
+#[derive(Default)]
+struct Text(String);
+
+impl Text {
+    fn family(&mut self, name: &str, kind: &str, help: &str) {
+        self.line(format_args!("# HELP {name} {help}\n# TYPE {name} {kind}"));
+    }
+
+    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: f64) {
+        let labels: Vec<String> = labels
+            .iter()
+            .map(|(label, value)| format!("{label}=\"{}\"", escaped(value)))
+            .collect();
+        match labels.is_empty() {
+            true => self.line(format_args!("{name} {value}")),
+            false => self.line(format_args!("{name}{{{}}} {value}", labels.join(","))),
+        }
+    }
+
+    fn line(&mut self, line: std::fmt::Arguments<'_>) {
+        // Writing to a string cannot fail.
+        let _ = writeln!(self.0, "{line}");
+    }
+}
+
+fn escaped(value: &str) -> String {
+    value
+        .replace('\\', "\\\\")
+        .replace('"', "\\\"")
+        .replace(['\n', '\r'], " ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn peer(domain: &str, queued: u64) -> Peer {
+        Peer {
+            queued,
+            oldest: queued,
+            outgoing: vec![comity_s2s::link::Status {
+                ours: "a.example".to_owned(),
+                domain: domain.to_owned(),
+                state: State::Waiting,
+                waiting: 0,
+                last_failure: Some("it said \"no\"\nand went".to_owned()),
+            }],
+            incoming: 0,
+        }
+    }
+
+    #[test]
+    fn a_peer_is_told_of_with_its_state_and_error() {
+        let peers = BTreeMap::from([("b.example".to_owned(), peer("b.example", 3))]);
+        let mut text = Text::default();
+        outbox(&mut text, &peers);
+        streams(&mut text, &peers);
+        for line in [
+            "comity_outbox_stanzas 3",
+            "comity_peer_queue_stanzas{peer=\"b.example\"} 3",
+            "comity_peer_state{peer=\"b.example\",domain=\"a.example\",state=\"waiting\"} 1",
+            "comity_peer_last_error{peer=\"b.example\",domain=\"a.example\",\
+             error=\"it said \\\"no\\\" and went\"} 1",
+        ] {
+            assert!(text.0.lines().any(|one| one == line), "{line}:\n{}", text.0);
+        }
+    }
+
+    #[test]
+    fn a_crowd_has_no_more_labels_than_the_limit() {
+        let all = (0..500_u32).map(|n| {
+            let domain = format!("{n}.example");
+            let queued = u64::from(n);
+            (domain.clone(), peer(&domain, queued))
+        });
+        let peers: BTreeMap<_, _> = all.collect();
+        let mut text = Text::default();
+        streams(&mut text, &peers);
+        let states = text
+            .0
+            .lines()
+            .filter(|line| line.starts_with("comity_peer_state{"));
+        assert_eq!(states.count(), PEERS_SHOWN);
+        assert!(text.0.contains("comity_peers_not_shown 300"));
+        assert!(text.0.contains("\"499.example\"") && !text.0.contains("\"1.example\""));
+    }
+
+    #[test]
+    fn only_the_addresses_named_may_read() {
+        let list = ["127.0.0.1".parse().unwrap()];
+        assert!(allowed(&list, "::ffff:127.0.0.1".parse().unwrap()));
+        assert!(!allowed(&list, "::1".parse().unwrap()));
+        assert!(!allowed(&[], "127.0.0.1".parse().unwrap()));
+    }
+}

@@ -7,6 +7,7 @@ CA `-` believes any server: for those whose own server has a certificate that no
 Reads orders from standard input and writes what happens to standard output, a JSON object a line:
 
     {"do": "message", "to": …, "text": …}         {"event": "ready"}
+    {"do": "burst", "to": …, "from": …, "until": …, "pause": …}   messages "0", "1", …
     {"do": "subscribe", "to": …}                  {"event": "message", "from": …, "text": …}
     {"do": "nick", "nick": …}                     {"event": "presence", "from": …, "type": …}
     {"do": "ping" | "version" | "disco", "to": …} {"event": "nick", "from": …, "nick": …}
@@ -77,6 +78,9 @@ class Person(slixmpp.ClientXMPP):
         what, to = order["do"], order.get("to")
         if what == "message":
             self.send_message(mto=to, mbody=order["text"], mtype="chat")
+        elif what == "burst":
+            # Beside whatever else is ordered meanwhile.
+            self.loop.create_task(self.burst(order))
         elif what == "subscribe":
             self.send_presence_subscription(pto=to)
         elif what == "nick":
@@ -93,6 +97,11 @@ class Person(slixmpp.ClientXMPP):
             tell("answer", to=to, what=" ".join(sorted(names)))
         else:
             tell("failed", why=f"nobody knows how to {what}")
+
+    async def burst(self, order):
+        for number in range(order["from"], order["until"]):
+            self.send_message(mto=order["to"], mbody=str(number), mtype="chat")
+            await asyncio.sleep(order["pause"])
 
     async def listen(self):
         reader = asyncio.StreamReader(limit=1 << 20)

@@ -3,6 +3,7 @@
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -108,6 +109,32 @@ impl Ordinary {
         self.within(LIMIT, wanted)
             .await
             .unwrap_or_else(|| panic!("{}: no {wanted} came, but {:?}", self.jid, self.earlier))
+    }
+
+    /// Says the numbers of a range, one message each, with a pause after each.
+    ///
+    /// # Panics
+    /// When the client has gone.
+    pub fn counts(&mut self, to: &str, numbers: Range<usize>, pause: Duration) {
+        let order = json!({
+            "do": "burst", "to": to, "from": numbers.start, "until": numbers.end,
+            "pause": pause.as_secs_f64(),
+        });
+        self.order(&order).expect("the client runs");
+    }
+
+    /// The numbers that come from somebody, until the `last` has come or nothing has for `quiet`.
+    pub async fn numbers(&mut self, from: &str, last: usize, quiet: Duration) -> Vec<usize> {
+        let wanted = json!({"event": "message", "from": from});
+        let mut numbers = Vec::new();
+        while numbers.last() != Some(&last) {
+            let Some(message) = self.within(quiet, &wanted).await else {
+                break;
+            };
+            let text = message["text"].as_str().unwrap_or_default();
+            numbers.extend(text.parse::<usize>());
+        }
+        numbers
     }
 
     /// Something of the kind that has come by now.

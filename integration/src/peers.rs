@@ -5,7 +5,7 @@ pub mod prosody;
 
 use std::fs::File;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -61,8 +61,8 @@ pub trait Peer {
     }
 }
 
-/// Runs a program until it listens for clients.
-pub(crate) fn start(command: &mut Command, log: &Path, open: SocketAddr) -> io::Result<Child> {
+/// Runs a program until it listens wherever it should.
+pub(crate) fn start(command: &mut Command, log: &Path, open: &[SocketAddr]) -> io::Result<Child> {
     let output = File::options().create(true).append(true).open(log)?;
     let mut child = command
         .stdin(Stdio::null())
@@ -71,7 +71,9 @@ pub(crate) fn start(command: &mut Command, log: &Path, open: SocketAddr) -> io::
         .spawn()?;
     let started = Instant::now();
     loop {
-        if std::net::TcpStream::connect_timeout(&open, Duration::from_secs(1)).is_ok() {
+        let second = Duration::from_secs(1);
+        let listens = |address| TcpStream::connect_timeout(address, second).is_ok();
+        if open.iter().all(listens) {
             return Ok(child);
         }
         let why = match child.try_wait()? {

@@ -3,14 +3,14 @@
 //! no port mapper outlives the play.
 
 use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 
 use super::{Options, Peer};
 
 /// Where it takes its operator's orders.
-const API_PORT: u16 = 5280;
+const API: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 5280);
 
 pub struct Ejabberd {
     options: Options,
@@ -62,18 +62,20 @@ impl Ejabberd {
         format!(
             "hosts: [\"{domain}\"]\nloglevel: debug\n\
              certfiles: [\"{chain}\", \"{key}\"]\nca_file: \"{authority}\"\n\
-             s2s_use_starttls: required\noutgoing_s2s_families: [ipv6, ipv4]\n\
+             s2s_use_starttls: required\ns2s_max_retry_delay: 1\noutgoing_s2s_families: [ipv6, ipv4]\n\
              listen:\n{listen}  \
-             - {{port: {API_PORT}, ip: \"127.0.0.1\", module: ejabberd_http, \
+             - {{port: {api_port}, ip: \"{api}\", module: ejabberd_http, \
              request_handlers: {{/api: mod_http_api}}}}\n\
              api_permissions:\n  \"the play\":\n    who: {{ip: 127.0.0.1/8}}\n    what: \"*\"\n\
-             modules:\n  mod_caps: {{}}\n  mod_disco: {{}}\n  mod_ping: {{}}\n  \
+             modules:\n  mod_caps: {{}}\n  mod_disco: {{}}\n  mod_offline: {{}}\n  mod_ping: {{}}\n  \
              mod_roster: {{}}\n  mod_version: {{}}\n  mod_stream_mgmt: {{}}\n  \
              mod_admin_extra: {{}}\n  mod_http_api: {{}}\n  \
              mod_pubsub: {{plugins: [flat, pep]}}\n{dialback}",
             chain = certificate.chain.display(),
             key = certificate.key.display(),
             authority = authority.display(),
+            api = API.ip(),
+            api_port = API.port(),
         )
     }
 }
@@ -88,8 +90,7 @@ impl Peer for Ejabberd {
             "user": local, "host": self.domain(), "password": password,
         });
         let body = body.to_string();
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, API_PORT));
-        let mut stream = TcpStream::connect(address)?;
+        let mut stream = TcpStream::connect(API)?;
         write!(
             stream,
             "POST /api/register HTTP/1.0\r\nHost: localhost\r\n\
@@ -121,7 +122,8 @@ impl Peer for Ejabberd {
             .env("EJABBERD_LOG_PATH", self.log())
             .env("ERL_CRASH_DUMP_BYTES", "0")
             .env("HOME", &self.folder);
-        let process = super::start(&mut command, &self.folder.join("output"), self.c2s())?;
+        let open = [self.c2s(), API];
+        let process = super::start(&mut command, &self.folder.join("output"), &open)?;
         self.process = Some(process);
         Ok(())
     }

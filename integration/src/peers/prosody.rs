@@ -47,7 +47,7 @@ pidfile = "{folder}/pid"
 data_path = "{folder}/data"
 interfaces = {{ "{v4}", "{v6}" }}
 s2s_direct_tls_ports = {{ 5270 }}
-modules_enabled = {{ "roster"; "saslauth"; "tls"; "disco"; "pep"; "ping"; "version"; "smacks"; "s2s"; "s2s_bidi"; {dialback_module}}}
+modules_enabled = {{ "roster"; "saslauth"; "tls"; "disco"; "pep"; "offline"; "ping"; "version"; "smacks"; "s2s"; "s2s_bidi"; {dialback_module}}}
 s2s_secure_auth = {secure}
 log = {{ {{ levels = {{ min = "debug" }}; to = "file"; filename = "{log}" }} }}
 ssl = {{ cafile = "{authority}"; certificate = "{chain}"; key = "{key}" }}
@@ -89,7 +89,7 @@ impl Peer for Prosody {
     fn start(&mut self) -> io::Result<()> {
         let mut command = Command::new("prosody");
         command.arg("--config").arg(self.configuration()).arg("-F");
-        let process = super::start(&mut command, &self.folder.join("output"), self.c2s())?;
+        let process = super::start(&mut command, &self.folder.join("output"), &[self.c2s()])?;
         self.process = Some(process);
         Ok(())
     }

@@ -18,6 +18,7 @@ async fn converse(network: &Network, found: Found) {
     speak::messages(&mut romeo, &mut juliet).await;
     speak::presence(&mut romeo, &mut juliet).await;
     speak::questions(&mut romeo, "capulet.example", "Comity").await;
+    speak::notifications(&mut romeo, &mut juliet).await;
     scene::streams_were(&homes[0], found, found);
 }
 

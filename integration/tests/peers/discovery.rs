@@ -75,7 +75,7 @@ fn the_targets_of_a_lower_priority_are_tried_when_the_others_fail() {
             .await;
         network.host("xmpp.capulet.example", scene.there).await;
         scene.talk().await;
-        logged(&scene.homes[0], &["is ready", "alias.capulet.example"]).await;
+        logged(&scene.homes[0], &["INFO", "host=alias.capulet.example"]).await;
     });
 }
 

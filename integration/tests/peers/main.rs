@@ -9,6 +9,7 @@ mod check;
 mod discovery;
 mod ejabberd;
 mod foreign;
+mod load;
 mod names;
 mod pins;
 mod prosody;

@@ -99,12 +99,12 @@ pub(crate) async fn careless(home: &Home, local: &str) -> Ordinary {
 pub(crate) fn streams_were(home: &Home, outgoing: Found, incoming: Found) {
     let log = std::fs::read_to_string(home.log()).unwrap();
     let made = [
-        ("a stream to the peer is ready", outgoing),
+        ("comity_s2s::reach", outgoing),
         ("a peer has come", incoming),
     ];
     for (words, found) in made {
-        let line = log.lines().find(|line| line.contains(words));
-        let line = line.unwrap_or_else(|| panic!("no line says that {words}:\n{log}"));
+        let line = (log.lines()).find(|line| line.contains(words) && line.contains("start="));
+        let line = line.unwrap_or_else(|| panic!("no line has {words}:\n{log}"));
         assert!(line.contains(found.start()), "{line}");
     }
 }

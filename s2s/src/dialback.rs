@@ -4,10 +4,11 @@
 
 use std::fmt::Write as _;
 
+use bytes::{Bytes, BytesMut};
 use comity_xmpp::element::Element;
 use comity_xmpp::error::{ErrorType, StanzaCondition, StanzaError};
 use comity_xmpp::jid::Jid;
-use comity_xmpp::ns;
+use comity_xmpp::{ns, xml};
 use ring::{digest, hmac};
 
 use crate::words;
@@ -71,7 +72,8 @@ impl Verdict {
             Self::Valid => element.with_attr("type", "valid"),
             Self::Invalid => element.with_attr("type", "invalid"),
             Self::Error(condition) => {
-                let error = StanzaError::new(ErrorType::Cancel, condition).to_element();
+                let mut error = StanzaError::new(ErrorType::Cancel, condition).to_element();
+                ns::SERVER.clone_into(&mut error.ns);
                 element.with_attr("type", "error").with_child(error)
             }
         }
@@ -106,6 +108,28 @@ fn words_of(name: &str, from: &str, to: &str) -> Element {
         .with_attr("to", to)
 }
 
+/// As it is said on a stream whose header declares the prefix `db`. XEP-0220 §2.1 lets any prefix
+/// be declared, or none; ejabberd knows these elements by `db:` alone and passes over others.
+pub(crate) fn written(element: &Element) -> Bytes {
+    let mut plain = BytesMut::new();
+    xml::write(element, ns::SERVER, &mut plain);
+    let name = element.name.as_bytes();
+    let begin = [b"<", name, b" xmlns='", ns::DIALBACK.as_bytes(), b"'"].concat();
+    let Some(inner) = plain.strip_prefix(&begin[..]) else {
+        return plain.freeze();
+    };
+    let mut out = BytesMut::from(&[b"<db:", name].concat()[..]);
+    let end = [b"</", name, b">"].concat();
+    match inner.strip_suffix(&end[..]) {
+        Some(inner) => {
+            out.extend_from_slice(inner);
+            out.extend_from_slice(&[b"</db:", name, b">"].concat());
+        }
+        None => out.extend_from_slice(inner),
+    }
+    out.freeze()
+}
+
 /// The domains of an element's `from` and `to`.
 pub(crate) fn pair(element: &Element) -> Option<(String, String)> {
     let domain = |name| {
@@ -137,6 +161,21 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_said_has_the_prefix_of_the_header() {
+        let said = |element: &Element| String::from_utf8(written(element).to_vec()).unwrap();
+        let asked = shown("verify", "a.example", "b.example", Some("1"), "key");
+        let expected = "<db:verify from='a.example' to='b.example' id='1'>key</db:verify>";
+        assert_eq!(said(&asked), expected);
+        let valid = Verdict::Valid.said("result", "a.example", "b.example", None);
+        let expected = "<db:result from='a.example' to='b.example' type='valid'/>";
+        assert_eq!(said(&valid), expected);
+        let error = Verdict::Error(StanzaCondition::ItemNotFound);
+        let error = said(&error.said("result", "a.example", "b.example", None));
+        assert!(error.ends_with("</error></db:result>"), "{error}");
+        assert!(error.contains("<error xmlns='jabber:server'"), "{error}");
+    }
 
     #[test]
     fn keys_are_those_of_the_recommendation() {

@@ -256,7 +256,7 @@ impl Outgoing {
         } else if let Some(query) = &self.settings.verify {
             let id = Some(query.id.as_str());
             let asked = dialback::shown("verify", &query.ours, &query.theirs, id, &query.key);
-            self.speaker.say(&asked);
+            self.speaker.say_bytes(dialback::written(&asked));
             self.state = State::Verdict;
         } else if !self.authenticated {
             self.authenticate();
@@ -292,8 +292,9 @@ impl Outgoing {
         }
         let (ours, theirs) = (&self.settings.ours, &self.settings.theirs);
         let key = secret.key(theirs, ours, id);
-        self.speaker
-            .say(&dialback::shown("result", ours, theirs, None, &key));
+        self.speaker.say_bytes(dialback::written(&dialback::shown(
+            "result", ours, theirs, None, &key,
+        )));
         self.state = State::Dialback;
         true
     }

@@ -802,7 +802,7 @@ fn a_peer_without_a_certificate_proves_itself_by_dialback() {
     receive(
         &mut stage,
         "!: valid
-        S: <result xmlns='jabber:server:dialback' from='a.example' to='b.example' type='valid'/>
+        S: <db:result from='a.example' to='b.example' type='valid'/>
         E: Trusted(\"b.example\")
         C: <message from='bob@b.example' to='alice@a.example'/>
         E: Stanza(*",
@@ -814,7 +814,7 @@ fn a_peer_without_a_certificate_proves_itself_by_dialback() {
             "C: <db:result {DB} from='c.example' to='a.example'>KEY2</db:result>
             E: Verify(*theirs: \"c.example\"*
             !: c valid
-            S: <result *from='a.example' to='c.example' type='valid'/>
+            S: <db:result *from='a.example' to='c.example' type='valid'/>
             C: <message from='carol@c.example' to='alice@a.example'/>
             E: Stanza(*carol*
             C: <message from='carol@c.example' to='x@rooms.a.example'/>
@@ -827,7 +827,7 @@ fn a_peer_without_a_certificate_proves_itself_by_dialback() {
     receive(
         &mut stage,
         "!: invalid
-        S: <result *type='invalid'/>
+        S: <db:result *type='invalid'/>
         S: <stream:error*<not-authorized *
         S: </stream:stream>
         E: Closed(Some(*",
@@ -836,7 +836,7 @@ fn a_peer_without_a_certificate_proves_itself_by_dialback() {
     receive(
         &mut stage,
         "!: unreachable
-        S: <result *type='error'><error *<remote-server-timeout *
+        S: <db:result *type='error'><error *<remote-server-timeout *
         C: <message from='bob@b.example' to='alice@a.example'/>
         S: <stream:error*<not-authorized *
         S: </stream:stream>
@@ -945,11 +945,11 @@ fn further_pairs_have_their_limits() {
     let mut stage = key_shown();
     let more = |theirs: &str, ours: &str, condition: &str| {
         format!(
-            "C: {}\nS: <result *type='error'><error *<{condition} *\n",
+            "C: {}\nS: <db:result *type='error'><error *<{condition} *\n",
             result(theirs, ours)
         )
     };
-    let valid = "!: valid\nS: <result *\nE: Trusted(*\n";
+    let valid = "!: valid\nS: <db:result *\nE: Trusted(*\n";
     receive(
         &mut stage,
         &format!(
@@ -987,11 +987,11 @@ fn we_vouch_for_keys_that_are_ours_and_no_others() {
             S: <stream:stream *
             S: <stream:features*
             {}
-            S: <verify xmlns='jabber:server:dialback' from='a.example' to='b.example' id='theirs' type='valid'/>
+            S: <db:verify from='a.example' to='b.example' id='theirs' type='valid'/>
             {}
-            S: <verify *id='other' type='invalid'/>
+            S: <db:verify *id='other' type='invalid'/>
             {}
-            S: <verify *from='d.example'*type='error'><error *<item-not-found *",
+            S: <db:verify *from='d.example'*type='error'><error *<item-not-found *",
             ask("a.example", "theirs", &key),
             ask("a.example", "other", &key),
             ask("d.example", "theirs", &key),
@@ -1003,9 +1003,7 @@ fn we_vouch_for_keys_that_are_ours_and_no_others() {
 fn we_prove_ourselves_by_dialback_where_our_certificate_is_not_wanted() {
     let open = answer();
     let key = secret().key("b.example", "a.example", "x");
-    let shown = format!(
-        "S: <result xmlns='jabber:server:dialback' from='a.example' to='b.example'>{key}</result>"
-    );
+    let shown = format!("S: <db:result from='a.example' to='b.example'>{key}</db:result>");
     let offer = "<dialback xmlns='urn:xmpp:features:dialback'/>";
     let external = "<mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><mechanism>EXTERNAL</mechanism></mechanisms>";
     let failed = "S: <auth *
@@ -1053,7 +1051,7 @@ fn we_ask_about_a_key() {
             "{OURS}
             {open}
             C: <stream:features/>
-            S: <verify xmlns='jabber:server:dialback' from='a.example' to='b.example' id='one'>KEY</verify>
+            S: <db:verify from='a.example' to='b.example' id='one'>KEY</db:verify>
             C: <db:verify {DB} from='b.example' to='a.example' id='two' type='valid'/>
             C: <db:verify {DB} from='b.example' to='a.example' id='one' type='valid'/>
             E: Verdict(Valid)"

@@ -39,7 +39,11 @@ impl Prosody {
             authority,
             dialback,
         } = &self.options;
-        let dialback_module = if *dialback { "\"dialback\"; " } else { "" };
+        // Without the judgement of certificates nobody is offered EXTERNAL, and dialback remains.
+        let (dialback_module, without) = match dialback {
+            true => ("\"dialback\"; ", "\"s2s_auth_certs\""),
+            false => ("", ""),
+        };
         format!(
             r#"run_as_root = true
 daemonize = false
@@ -48,6 +52,7 @@ data_path = "{folder}/data"
 interfaces = {{ "{v4}", "{v6}" }}
 s2s_direct_tls_ports = {{ 5270 }}
 modules_enabled = {{ "roster"; "saslauth"; "tls"; "disco"; "pep"; "offline"; "ping"; "version"; "smacks"; "s2s"; "s2s_bidi"; {dialback_module}}}
+modules_disabled = {{ {without} }}
 s2s_secure_auth = {secure}
 log = {{ {{ levels = {{ min = "debug" }}; to = "file"; filename = "{log}" }} }}
 ssl = {{ cafile = "{authority}"; certificate = "{chain}"; key = "{key}" }}

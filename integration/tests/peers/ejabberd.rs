@@ -13,6 +13,7 @@ fn ejabberd_by_starttls() {
             ours: Found::StartTls,
             theirs: Found::StartTls,
             software: "ejabberd",
+            dialback: false,
         };
         federate(network, way, Ejabberd::start).await;
     });
@@ -25,6 +26,20 @@ fn ejabberd_by_direct_tls() {
             ours: Found::Direct,
             theirs: Found::Direct,
             software: "ejabberd",
+            dialback: false,
+        };
+        federate(network, way, Ejabberd::start).await;
+    });
+}
+
+#[test]
+fn ejabberd_by_dialback() {
+    play("ejabberd-dialback", async |network| {
+        let way = Way {
+            ours: Found::StartTls,
+            theirs: Found::StartTls,
+            software: "ejabberd",
+            dialback: true,
         };
         federate(network, way, Ejabberd::start).await;
     });

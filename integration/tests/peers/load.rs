@@ -64,6 +64,7 @@ async fn under_load<P: Peer>(
         ours: Found::StartTls,
         theirs: Found::StartTls,
         software: "",
+        dialback: false,
     };
     let mut scene = Foreign::set(network, &way, start).await;
     // Both at once, with nothing in the way.

@@ -13,6 +13,7 @@ fn prosody_by_starttls() {
             ours: Found::StartTls,
             theirs: Found::StartTls,
             software: "Prosody",
+            dialback: false,
         };
         federate(network, way, Prosody::start).await;
     });
@@ -25,6 +26,20 @@ fn prosody_by_direct_tls() {
             ours: Found::Direct,
             theirs: Found::Direct,
             software: "Prosody",
+            dialback: false,
+        };
+        federate(network, way, Prosody::start).await;
+    });
+}
+
+#[test]
+fn prosody_by_dialback() {
+    play("prosody-dialback", async |network| {
+        let way = Way {
+            ours: Found::StartTls,
+            theirs: Found::StartTls,
+            software: "Prosody",
+            dialback: true,
         };
         federate(network, way, Prosody::start).await;
     });

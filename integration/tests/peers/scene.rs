@@ -111,9 +111,14 @@ pub(crate) fn streams_were(home: &Home, outgoing: Found, incoming: Found) {
 
 /// Waits until a server's log has a line with all the words; gives the line.
 pub(crate) async fn logged(home: &Home, words: &[&str]) -> String {
+    logged_at(&home.log(), words).await
+}
+
+/// The same, in anybody's log.
+pub(crate) async fn logged_at(path: &Path, words: &[&str]) -> String {
     let started = Instant::now();
     loop {
-        let log = std::fs::read_to_string(home.log()).unwrap();
+        let log = String::from_utf8_lossy(&std::fs::read(path).unwrap()).into_owned();
         let line = (log.lines()).find(|line| words.iter().all(|word| line.contains(word)));
         if let Some(line) = line {
             return line.to_owned();

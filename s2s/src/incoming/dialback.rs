@@ -48,8 +48,12 @@ impl Incoming {
                 Verdict::Invalid
             }
         };
-        self.speaker
-            .say(&verdict.said("verify", to, from, Some(id)));
+        self.speaker.say_bytes(dialback::written(&verdict.said(
+            "verify",
+            to,
+            from,
+            Some(id),
+        )));
     }
 
     /// The peer shows a key for one of its domains and one of ours.
@@ -136,7 +140,8 @@ impl Incoming {
     }
 
     fn answer_key(&mut self, theirs: &str, ours: &str, verdict: Verdict) {
-        self.speaker
-            .say(&verdict.said("result", ours, theirs, None));
+        self.speaker.say_bytes(dialback::written(
+            &verdict.said("result", ours, theirs, None),
+        ));
     }
 }

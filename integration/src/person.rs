@@ -55,6 +55,18 @@ impl Person {
         device: &str,
         folder: &Path,
     ) -> Outcome<Self> {
+        Self::login_by(home, account, password, device, folder, home.roots()).await
+    }
+
+    /// The same where the client believes these CAs and no others.
+    pub async fn login_by(
+        home: &Home,
+        account: &str,
+        password: &str,
+        device: &str,
+        folder: &Path,
+        extra_roots: Vec<std::path::PathBuf>,
+    ) -> Outcome<Self> {
         let account = account.to_owned();
         let fault = |what: String| Fault {
             who: account.clone(),
@@ -68,7 +80,7 @@ impl Person {
                     resource: None,
                 },
                 endpoint: Some(home.c2s().into()),
-                extra_roots: home.roots(),
+                extra_roots,
                 proxy: None,
             },
             folder: folder.to_owned(),

@@ -17,6 +17,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use comity_mls_wire::refusal::Refusal;
 use comity_net::stop::Stop;
 use comity_storage::Storage;
 use comity_xmpp::jid::BareJid;
@@ -45,6 +46,7 @@ pub struct State {
     pub peers: Arc<dyn peer::Streams>,
     pub kick: Arc<Kick>,
     pub leave: Arc<Leave>,
+    pub revoke: Arc<Revoke>,
     pub revoked: Arc<Revoked>,
     pub withdrawn: Arc<Withdrawn>,
     pub trust: Arc<Trust>,
@@ -58,6 +60,10 @@ pub type Kick = dyn Fn(&BareJid, &str) -> usize + Send + Sync;
 /// Ends the subscriptions of an account that is about to be deleted.
 pub type Leave = dyn Fn(BareJid) -> Leaving + Send + Sync;
 pub type Leaving = Pin<Box<dyn Future<Output = Result<(), comity_storage::Error>> + Send>>;
+
+/// Has the Authentication Service end a device; whether it was not ended before, or why not.
+pub type Revoke = dyn Fn(BareJid, Uuid) -> Revoking + Send + Sync;
+pub type Revoking = Pin<Box<dyn Future<Output = Result<bool, Refusal>> + Send>>;
 
 /// Takes the rights of a device that has been revoked from its sessions, and tells the others.
 pub type Revoked = dyn Fn(BareJid, Uuid) -> Done + Send + Sync;

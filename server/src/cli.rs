@@ -51,7 +51,7 @@ pub enum Command {
         #[command(subcommand)]
         command: device::Command,
     },
-    /// The certificate authority: made, moved offline, renewed.
+    /// The certificate authority: made, moved offline, renewed; and its transparency log.
     Ca {
         #[command(flatten)]
         file: File,

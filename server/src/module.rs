@@ -23,6 +23,7 @@ pub mod message;
 pub mod mls_as;
 pub mod mls_crl;
 pub mod mls_keys;
+pub mod mls_log;
 pub mod mls_room;
 pub mod mls_sync;
 pub mod outbox;
@@ -38,6 +39,8 @@ pub const MODULES: &[Module] = &[
     carbons::MODULE,
     disco::MODULE,
     message::MODULE,
+    // Before the one that answers everything else of the namespace.
+    mls_log::MODULE,
     mls_as::MODULE,
     mls_crl::MODULE,
     mls_keys::MODULE,

@@ -25,6 +25,7 @@ pub mod pubsub;
 mod receipt;
 pub mod rooms;
 mod roster;
+pub mod transparency;
 mod writer;
 
 use std::path::Path;

@@ -11,6 +11,7 @@ const MIGRATIONS: &[(i64, &str)] = &[
     (3, include_str!("../migrations/0003_key_packages.sql")),
     (4, include_str!("../migrations/0004_rooms.sql")),
     (5, include_str!("../migrations/0005_revocations.sql")),
+    (6, include_str!("../migrations/0006_transparency.sql")),
     (7, include_str!("../migrations/0007_hub_proposals.sql")),
     (8, include_str!("../migrations/0008_queues.sql")),
     (9, include_str!("../migrations/0009_blocked_peers.sql")),

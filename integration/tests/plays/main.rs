@@ -12,6 +12,7 @@ mod hosting;
 mod identities;
 mod key_packages;
 mod licences;
+mod malicious_server;
 mod offline_root;
 mod outage;
 mod quickstart;

@@ -4,8 +4,8 @@
 //! What each part is for: [`keys`] are signature keys in their three spellings; [`certificate`] is
 //! the one strict reader; [`leaf`] and [`provider`] believe or refuse; [`csr`] and [`issue`] make
 //! certificates; [`crl`] takes them back; [`endorsement`] says who may come where its account is
-//! already; [`anchors`] carries a domain's CAs to other domains; [`signed`] says what a
-//! signature outside MLS covers.
+//! already; [`anchors`] carries a domain's CAs to other domains; [`transparency`] shows what was
+//! issued; [`signed`] says what a signature outside MLS covers.
 //!
 //! Absent on purpose: XML, storage, clocks, sockets.
 
@@ -20,3 +20,4 @@ pub mod keys;
 pub mod leaf;
 pub mod provider;
 pub mod signed;
+pub mod transparency;

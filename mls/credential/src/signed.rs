@@ -20,7 +20,8 @@ pub const REGISTER: &str = "comity register v1";
 /// By a device key: this session is that device. Parts: nonce, account, device id (16 bytes),
 /// tls-exporter (32 bytes, or empty where the stream has none).
 pub const PROVE: &str = "comity prove v1";
-/// By a device key: a batch of CSRs. Parts: account, device id, then each CSR (DER).
+/// By a device key: the certification of a batch of keys. Parts: account, device id, the root of the
+/// tree of the keys: see [`crate::transparency::entry::batch_root`].
 pub const ENROL: &str = "comity enrol v1";
 /// By a device key: a batch of KeyPackages. Parts: account, device id, then for each package one
 /// byte (1: last resort) and the package.
@@ -38,3 +39,5 @@ pub const DEPARTURE: &str = "comity departure v1";
 /// By a leaf of one who may remove it: all devices of an account are put out of the group. Parts:
 /// group_id, account, time (u64, seconds).
 pub const BAN: &str = "comity ban v1";
+/// By an issuing CA: the head of the domain's transparency log. Parts: the head as it is encoded.
+pub const LOG_HEAD: &str = "comity log head v1";

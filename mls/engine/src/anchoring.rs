@@ -78,6 +78,7 @@ impl Engine {
             self.set_timer(Timer::Anchors(domain.to_owned()), now + ASK_AGAIN_MS);
         }
         self.anchors.hold(Arc::clone(&accepted.pinned));
+        self.take_head_of_anchors(&accepted.pinned, now)?;
         self.go_on_with(domain, now)
     }
 

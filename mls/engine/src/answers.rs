@@ -62,9 +62,6 @@ impl Engine {
             (Purpose::Revoke, Answer::Authority(authority::Answer::Revoked)) => {
                 self.on_revoked(&pending.request)
             }
-            (Purpose::Devices, Answer::Authority(authority::Answer::Devices(devices))) => {
-                self.on_devices(devices)
-            }
             (Purpose::Crl(domain, issuer), Answer::Authority(part)) => {
                 self.on_crl_part(&domain, issuer, part, now)
             }
@@ -90,6 +87,31 @@ impl Engine {
             (Purpose::InFlight(room, key), Answer::Room(room::Answer::Accepted(accepted))) => {
                 self.on_accepted(&room, key, &accepted, now)
             }
+            (purpose, answer) => self.on_log_granted(purpose, answer, now),
+        }
+    }
+
+    fn on_log_granted(&mut self, purpose: Purpose, answer: Answer, now: u64) -> Result<(), Error> {
+        match (purpose, answer) {
+            (Purpose::Devices, Answer::Authority(authority::Answer::Devices(devices))) => {
+                self.on_devices(devices, now)
+            }
+            (
+                Purpose::LogEntries,
+                Answer::Authority(authority::Answer::LogEntries {
+                    head,
+                    evidence,
+                    entries,
+                }),
+            ) => self.on_entries(&head, &evidence, entries, now),
+            (
+                Purpose::LogInclusion(account),
+                Answer::Authority(authority::Answer::LogInclusion { head, keys }),
+            ) => self.on_inclusion(&account, &head, keys, now),
+            (
+                Purpose::LogConsistency(domain, first, second),
+                Answer::Authority(authority::Answer::LogConsistency { proof }),
+            ) => self.on_consistency(&domain, first, second, &proof),
             _ => {
                 self.warn(
                     None,
@@ -128,8 +150,11 @@ impl Engine {
                 self.set_timer(Timer::Behind, now + 60_000);
             }
             Purpose::Revoke => self.refused(None, Refused::Session, refusal),
-            // The next session asks again; until then what is known stands.
-            Purpose::Devices => {}
+            Purpose::LogConsistency(domain, first, second) => {
+                self.on_consistency_refused(&domain, first, second, refusal);
+            }
+            // Asked for again in the next round; what stays without evidence is told in time.
+            Purpose::Devices | Purpose::LogEntries | Purpose::LogInclusion(_) => {}
             // The server keeps what it holds for us; the next acknowledgement is cumulative.
             Purpose::Acknowledge(_) | Purpose::AcknowledgeWelcome(_) => {}
         }

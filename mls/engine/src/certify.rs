@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use comity_mls_credential::csr;
-use comity_mls_credential::signed;
+use comity_mls_credential::transparency::entry::{batch_root, enrol_content};
 use comity_mls_wire::authority;
 use comity_mls_wire::refusal::Refusal;
 use mls_rs_codec::{MlsDecode, MlsEncode, MlsSize};
@@ -38,19 +38,18 @@ pub(crate) struct Handle(#[mls_codec(with = "mls_rs_codec::byte_vec")] pub(crate
 impl Engine {
     pub(crate) fn ask_certificates(&mut self, batch: &EnrolBatch, now: u64) -> Result<(), Error> {
         let device = self.own_device()?;
-        let requests = batch
-            .handles
-            .iter()
-            .map(|handle| {
-                let handle = KeyHandle(handle.0.clone());
-                let public = self.keys.public(&handle)?;
-                let request = csr::create(&public, |octets| self.keys.sign(&handle, octets))?;
-                Ok(Bytes::from(request))
-            })
-            .collect::<Result<Vec<_>, Error>>()?;
-        let mut parts: Vec<&[u8]> = vec![device.as_bytes()];
-        parts.extend(requests.iter().map(|request| &request[..]));
-        let signature = self.sign_as_device(signed::ENROL, &parts)?;
+        let mut requests = Vec::with_capacity(batch.handles.len());
+        let mut keys = Vec::with_capacity(batch.handles.len());
+        for handle in &batch.handles {
+            let handle = KeyHandle(handle.0.clone());
+            let public = self.keys.public(&handle)?;
+            let request = csr::create(&public, |octets| self.keys.sign(&handle, octets))?;
+            requests.push(Bytes::from(request));
+            keys.push(openssl::sha::sha256(&public.to_spki()));
+        }
+        // The log of the domain shows this signature beside the batch.
+        let content = enrol_content(self.account.as_str(), device.as_bytes(), &batch_root(&keys));
+        let signature = self.sign_content(&content)?;
         let request = authority::Request::Enrol {
             device,
             requests,

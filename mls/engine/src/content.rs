@@ -37,12 +37,18 @@ pub(crate) struct Framed {
     pub(crate) head: Hash,
     #[mls_codec(with = "mls_rs_codec::byte_vec")]
     pub(crate) epoch_authenticator: Vec<u8>,
+    /// The head of a domain's transparency log as the sender has it, now and then.
+    pub(crate) log_head: Option<LogHead>,
     pub(crate) content_type: String,
     #[mls_codec(with = "mls_rs_codec::byte_vec")]
     pub(crate) content: Vec<u8>,
     #[mls_codec(with = "mls_rs_codec::byte_vec")]
     padding: Vec<u8>,
 }
+
+/// A signed head, as `comity_mls_credential::transparency` encodes it.
+#[derive(Clone, Debug, PartialEq, Eq, MlsSize, MlsEncode, MlsDecode)]
+pub(crate) struct LogHead(#[mls_codec(with = "mls_rs_codec::byte_vec")] pub(crate) Vec<u8>);
 
 /// What a message says of itself and of its sender's view of the room.
 pub(crate) struct Position {
@@ -51,6 +57,7 @@ pub(crate) struct Position {
     pub(crate) seq: u64,
     pub(crate) head: Hash,
     pub(crate) epoch_authenticator: Vec<u8>,
+    pub(crate) log_head: Option<Vec<u8>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -70,6 +77,7 @@ impl Framed {
             seq: position.seq,
             head: position.head,
             epoch_authenticator: position.epoch_authenticator,
+            log_head: position.log_head.map(LogHead),
             content_type: content_type.to_owned(),
             content: content.to_vec(),
             padding: Vec::new(),
@@ -114,6 +122,7 @@ mod tests {
             seq: 4,
             head: [5; 32],
             epoch_authenticator: vec![6; 32],
+            log_head: length.is_multiple_of(2).then(|| vec![9; 250]),
         };
         Framed::new(position, "sce", &vec![b'x'; length])
     }

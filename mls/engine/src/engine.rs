@@ -22,6 +22,7 @@ use crate::revoked::Flagged;
 use crate::rows::Rows;
 use crate::session::Session;
 use crate::store::{Space, Store};
+use crate::transparency::Logs;
 use crate::verification::Shown;
 
 /// Domains whose anchors are read from the store at start.
@@ -99,6 +100,8 @@ pub struct Engine {
     pub(crate) broken: HashSet<BareJid>,
     /// What the directory holds of this device; none until it was asked.
     pub(crate) stock: Option<Vec<Count>>,
+    /// Transparency logs under comparison.
+    pub(crate) logs: Logs,
     /// Signature keys that nothing refers to once this transaction is written.
     pub(crate) unused_keys: Vec<KeyHandle>,
     /// Codes shown to the person and not yet confirmed.
@@ -155,6 +158,7 @@ impl Engine {
             paused: HashMap::new(),
             broken: HashSet::new(),
             stock: None,
+            logs: Logs::default(),
             unused_keys: Vec::new(),
             shown: VecDeque::new(),
             crl_parts: HashMap::new(),
@@ -294,7 +298,11 @@ impl Engine {
                 self.on_crl_issued(&domain, IssuerId(issuer), number, now);
                 Ok(())
             }
-            Notice::Authority(notice) => self.on_device_notice(notice),
+            Notice::Authority(notice) => {
+                self.on_device_notice(notice)?;
+                // What the log says of it is looked at by itself.
+                self.ask_entries(now)
+            }
         }
     }
 

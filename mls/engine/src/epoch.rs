@@ -97,6 +97,7 @@ impl Engine {
                 record.epoch = group.current_epoch();
                 self.marks_after_commit(room, description, &group, &whats, now)?;
                 self.see_changes(room, &whats, now)?;
+                self.check_new_logged(&group, new, description, now)?;
                 self.mls.save(&mut group, true)?;
                 self.keep_group(room, group);
                 self.note(room, entry.seq, entry.time, whats)

@@ -329,6 +329,37 @@ pub enum Warning {
     },
     #[error("a revocation list of {domain} is not believed: {why}")]
     Revocations { domain: String, why: String },
+    #[error(
+        "{domain} shows two different logs of the certificates it issued, both of {size} entries and \
+         both signed: it hides from some what it shows to others. Trust no new device of its people \
+         until its operator has explained it"
+    )]
+    TwoLogs { domain: String, size: u64 },
+    #[error("the log of the certificates that {domain} issued is not believed: {why}")]
+    Log { domain: String, why: String },
+    #[error(
+        "the certificate of {account}'s device {device} is not shown to be in its domain's log, \
+         because {why}: it may have been made in secret. Compare codes with {account} by another way"
+    )]
+    NotLogged {
+        account: String,
+        device: Uuid,
+        why: String,
+    },
+    #[error(
+        "your domain certified keys for your device {device} that it did not ask for: somebody may \
+         pose as you. Ask your operator, and warn those you talk to"
+    )]
+    RogueCertificate { device: Uuid },
+    #[error(
+        "your domain certified keys for a device {device} of yours that it does not show you: \
+         somebody may pose as you. Ask your operator, and warn those you talk to"
+    )]
+    GhostDevice { device: Uuid },
+    #[error("your device {device} was ended by your domain's operator, not by one of your devices")]
+    EndedByOperator { device: Uuid },
+    #[error("what your domain logged of your account is not believed: {why}")]
+    OwnLog { why: String },
     #[error("an invitation cannot be used: {why}")]
     BadWelcome { why: String },
     #[error("the server sent what was not asked for or cannot be: {what}")]

@@ -43,6 +43,7 @@ impl Engine {
         &mut self,
         record: &mut Record,
         entry: &Entry,
+        now: u64,
     ) -> Result<Step, Error> {
         let room = &entry.room;
         if let Some(in_flight) = self.in_flight(room)?
@@ -53,7 +54,7 @@ impl Engine {
         }
         let opened = match self.open_message(record, entry)? {
             Ok((group, sender, data)) => {
-                self.accept_content(record, entry, group, sender, &data)?
+                self.accept_content(record, entry, group, sender, &data, now)?
             }
             Err(why) => Err(why),
         };

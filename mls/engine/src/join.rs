@@ -187,6 +187,7 @@ impl Engine {
         record.leaf = own.certified;
         record.updated = now;
         self.mls.save(&mut group, true)?;
+        self.check_all_logged(&group, now)?;
         self.early.remove(room);
         self.blocked.remove(room);
         self.forget_counters(room)?;

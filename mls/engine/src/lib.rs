@@ -31,6 +31,9 @@
 //!   certificates under the pinned anchors of their domain, KeyPackages against the account and
 //!   device asked for, the room's policy by the same code the hub uses, counters and log positions
 //!   inside each message. What does not fit leaves the state as it was and becomes a [`Warning`].
+//! - **What a domain certifies is done in the open.** Evidence is asked for that each certificate
+//!   accepted is in its domain's transparency log; everything logged in this account's name must
+//!   have been asked for by its devices; heads of a log that come by different ways are compared.
 //! - **A commit's validity hangs on no clock.** Expiry is judged where something is made; what the
 //!   hub accepted is followed.
 //! - **Signature keys stay where [`SignatureKeys`] keeps them**; stored groups hold handles.
@@ -96,6 +99,7 @@ mod send;
 mod session;
 mod stock;
 mod store;
+mod transparency;
 mod upkeep;
 mod verification;
 

@@ -66,6 +66,7 @@ impl Engine {
         mut group: Group,
         sender: SigningIdentity,
         data: &[u8],
+        now: u64,
     ) -> Result<Result<(), String>, Error> {
         let room = &entry.room;
         let authenticator = group.epoch_authenticator()?.as_bytes().to_vec();
@@ -90,6 +91,9 @@ impl Engine {
             Err(error) => return Ok(Err(error.to_string())),
         };
         self.compare_position(entry, &framed, &sender, &authenticator)?;
+        if let Some(head) = &framed.log_head {
+            self.take_head_of_member(&head.0, now)?;
+        }
         if !self.count(entry, &framed, &sender)? {
             return Ok(Ok(()));
         }

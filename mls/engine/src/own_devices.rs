@@ -161,7 +161,11 @@ impl Engine {
         );
     }
 
-    pub(crate) fn on_devices(&mut self, devices: Vec<authority::Device>) -> Result<(), Error> {
+    pub(crate) fn on_devices(
+        &mut self,
+        devices: Vec<authority::Device>,
+        now: u64,
+    ) -> Result<(), Error> {
         let own = self.own_device()?;
         // What is there when this device first looks was there before it.
         let first = self.known_device(own)?.is_none();
@@ -169,7 +173,7 @@ impl Engine {
             self.take_device(device, first, true)?;
         }
         self.tell(Event::OwnDevices);
-        Ok(())
+        self.ask_entries(now)
     }
 
     pub(crate) fn on_device_notice(&mut self, notice: authority::Notice) -> Result<(), Error> {
@@ -274,6 +278,11 @@ impl Engine {
 
     fn known_device(&self, id: Uuid) -> Result<Option<Known>, Error> {
         self.rows.read(Space::OwnDevice, id.as_bytes())
+    }
+
+    /// The key with which a device of this account registered, as SubjectPublicKeyInfo.
+    pub(crate) fn device_key_of(&self, id: Uuid) -> Result<Option<Vec<u8>>, Error> {
+        Ok(self.known_device(id)?.map(|known| known.key))
     }
 
     fn write_device(&self, id: Uuid, known: &Known) -> Result<(), Error> {

@@ -155,7 +155,7 @@ impl Engine {
         }
         let step = match entry.kind {
             EntryKind::Notice => Step::Done,
-            EntryKind::Application => self.take_message(&mut record, entry)?,
+            EntryKind::Application => self.take_message(&mut record, entry, now)?,
             EntryKind::Proposal => self.take_proposal(&mut record, entry, now)?,
             EntryKind::Commit => self.take_commit(&mut record, entry, now)?,
         };

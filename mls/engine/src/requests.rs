@@ -37,6 +37,10 @@ pub(crate) enum Purpose {
     InFlight(BareJid, [u8; 16]),
     Revoke,
     Devices,
+    LogEntries,
+    LogInclusion(BareJid),
+    /// Of a domain's log, between two sizes.
+    LogConsistency(String, u64, u64),
 }
 
 #[derive(Clone, Debug)]

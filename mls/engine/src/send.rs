@@ -99,12 +99,14 @@ impl Engine {
         message: &Waiting,
         now: u64,
     ) -> Result<(), Error> {
+        let log_head = self.head_to_say(room, &group, now)?;
         let position = Position {
             id: MessageId(Uuid::from_bytes(message.id)),
             counter: record.counter + 1,
             seq: record.seq,
             head: record.head,
             epoch_authenticator: group.epoch_authenticator()?.as_bytes().to_vec(),
+            log_head,
         };
         let framed = Framed::new(position, &message.content_type, &message.content)
             .mls_encode_to_vec()

@@ -79,6 +79,7 @@ impl Engine {
         self.paused.clear();
         self.flags.clear();
         self.stock = None;
+        self.logs.clear();
     }
 
     pub(crate) fn ask_challenge(&mut self, now: u64) {

@@ -46,6 +46,8 @@ pub enum Space {
     Seen,
     /// Account → the devices its directory named, and those warned of.
     DeviceList,
+    /// What is known of transparency logs: heads, certificates checked, this account's entries.
+    Transparency,
     /// Batches of the Authentication Service and the directory under way.
     Batch,
 }
@@ -73,6 +75,7 @@ impl Space {
             Self::OwnDevice => "own_device",
             Self::Seen => "seen",
             Self::DeviceList => "device_list",
+            Self::Transparency => "transparency",
             Self::Batch => "batch",
         }
     }

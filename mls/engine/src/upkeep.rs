@@ -14,6 +14,9 @@ impl Engine {
         self.drop_expired(now)?;
         self.restock(now)?;
         self.compare_devices(now)?;
+        self.watch_own_log(now);
+        self.forget_logged(now)?;
+        self.ask_inclusion(now)?;
         for (room, mut record) in self.all_rooms()? {
             if record.stage != Stage::Active {
                 continue;

@@ -2,14 +2,18 @@
 //! certificates, and what it believes of other domains.
 //!
 //! [`ca`] is the keys on disk; `devices` registers, proves and revokes; `enrol` issues; `publish`
-//! tells others of our CAs; `revocations` takes certificates back; `peers` believes other domains. Whatever is acknowledged is durable before.
+//! tells others of our CAs; `revocations` takes certificates back; `peers` believes other domains;
+//! `transparency` keeps the log of all that is issued and revoked. Whatever is acknowledged is durable
+//! before.
 
+mod audit;
 pub mod ca;
 mod devices;
 mod enrol;
 mod peers;
 mod publish;
 mod revocations;
+mod transparency;
 
 use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
@@ -22,6 +26,7 @@ use comity_mls_credential::issue::IssueError;
 use comity_mls_credential::keys::Algorithm;
 use comity_mls_credential::leaf::{IssuerId, Issuers as _};
 use comity_mls_credential::provider::Provider;
+use comity_mls_credential::transparency::LogError;
 use comity_mls_wire::refusal::Refusal;
 use comity_storage::Storage;
 use mls_rs_core::crypto::CipherSuite;
@@ -29,9 +34,11 @@ use tokio::sync::Semaphore;
 
 use ca::{Ca, CaError, Hub};
 
+pub use audit::{Audit, audit};
 pub use devices::{Proof, Registered, Registration};
 pub use peers::ShownError;
 pub use revocations::News;
+pub use transparency::{AccountLog, Included};
 
 /// Requests in one batch.
 pub const MAX_BATCH: usize = comity_mls_wire::limits::ENROL;
@@ -89,6 +96,8 @@ pub enum AuthorityError {
     Ca(#[from] CaError),
     #[error("the anchors statement cannot be made: {0}")]
     Anchors(#[from] AnchorsError),
+    #[error("the transparency log cannot go on: {0}")]
+    Log(#[from] LogError),
     #[error(transparent)]
     Storage(#[from] comity_storage::Error),
     #[error("the revocation list cannot be made: {0}")]
@@ -146,6 +155,8 @@ struct Inner {
     judging: tokio::sync::Mutex<()>,
     /// Batches of certificate requests that were refused.
     refused: AtomicU64,
+    /// One entry of the log at a time: each is computed over the one before.
+    appending: tokio::sync::Mutex<()>,
 }
 
 impl Authority {
@@ -171,10 +182,13 @@ impl Authority {
                 computing: Semaphore::new(COMPUTING),
                 judging: tokio::sync::Mutex::default(),
                 refused: AtomicU64::new(0),
+                appending: tokio::sync::Mutex::default(),
                 storage,
                 options,
             }),
         };
+        authority.begin_log(now).await?;
+        authority.tell_late().await?;
         authority.publish(now).await?;
         authority.restore().await?;
         authority.publish_crls(now).await?;
@@ -215,9 +229,9 @@ impl Authority {
             .unwrap_or_else(PoisonError::into_inner) = tls;
     }
 
-    /// What is due: what the operator has changed in the CA's directory, a new issuing CA, a new
-    /// statement, new revocation lists. To be called every
-    /// quarter of an hour or so. Gives what is revoked now and was not before.
+    /// What is due: what the operator has changed in the CA's directory, a new issuing CA, entries of
+    /// the log, a new statement, new revocation lists. To be called every quarter of an hour or so.
+    /// Gives what is revoked now and was not before.
     pub async fn maintain(&self, now: u64) -> Result<Vec<News>, AuthorityError> {
         let ca = Ca::open(&self.inner.options, now)?;
         *self
@@ -225,6 +239,7 @@ impl Authority {
             .ca
             .write()
             .unwrap_or_else(PoisonError::into_inner) = Arc::new(ca);
+        self.tell_late().await?;
         self.publish(now).await?;
         self.publish_crls(now).await
     }

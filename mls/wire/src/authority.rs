@@ -1,5 +1,6 @@
-//! `urn:xmpp:mls:0:as`: devices, certificates, anchors. IQs to one's own domain; `Anchors` also
-//! from domain to domain.
+//! `urn:xmpp:mls:0:as`: devices, certificates, anchors, and the log of what was issued. IQs to one's
+//! own domain; `Anchors`, `LogHead` and `LogConsistency` also from domain to domain, `LogInclusion`
+//! to an account's bare JID.
 
 mod xml;
 
@@ -48,6 +49,19 @@ pub enum Request {
         issuer: [u8; 32],
         offset: u32,
     },
+    /// IQ get: the newest head of a domain's transparency log (fetched likewise).
+    LogHead { domain: String },
+    /// IQ get: that a domain's log of `second` entries begins with that of `first` (likewise).
+    LogConsistency {
+        domain: String,
+        first: u64,
+        second: u64,
+    },
+    /// IQ get, to an account: that the certificates of these keys of its, each named by the SHA-256
+    /// of the SubjectPublicKeyInfo, are in the log.
+    LogInclusion { keys: Vec<[u8; 32]> },
+    /// IQ get: what the log holds of one's own account, from the `from`-th entry on.
+    LogEntries { from: u64 },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,13 +89,33 @@ pub enum Answer {
         offset: u32,
         part: Bytes,
     },
+    /// The signed head, as `credential::transparency` encodes it.
+    LogHead {
+        head: Bytes,
+    },
+    /// Hashes of 32 octets, one after the other.
+    LogConsistency {
+        proof: Bytes,
+    },
+    LogInclusion {
+        head: Bytes,
+        /// In the order of the request; no evidence: there is no such key of the account in the log.
+        keys: Vec<([u8; 32], Option<Bytes>)>,
+    },
+    LogEntries {
+        head: Bytes,
+        /// How many entries there are of the account.
+        evidence: Bytes,
+        entries: Vec<Bytes>,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Device {
     pub id: Uuid,
     pub name: String,
-    /// SubjectPublicKeyInfo, for the account's other devices to compare.
+    /// SubjectPublicKeyInfo: the account's other devices compare it, and check by it what this one
+    /// asked for.
     pub device_key: Bytes,
     /// Seconds since 1970.
     pub registered: u64,

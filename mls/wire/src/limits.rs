@@ -31,6 +31,19 @@ pub const CRL_PART_BYTES: usize = 128 * 1024;
 /// An anchors statement with its signatures and TLS chain.
 pub const ANCHORS_BYTES: usize = 64 * 1024;
 
+/// Signed head of a transparency log.
+pub const LOG_HEAD_BYTES: usize = 2 * 1024;
+/// An entry of a log.
+pub const LOG_ENTRY_BYTES: usize = 1024;
+/// A piece of evidence of a log.
+pub const LOG_EVIDENCE_BYTES: usize = 16 * 1024;
+
+/// Keys looked up in a log at once: their evidence fits into one stanza.
+pub const LOG_KEYS: usize = 32;
+/// Entries of an account in one answer.
+pub const LOG_ENTRIES: usize = 256;
+/// Hashes of a consistency proof.
+pub const LOG_HASHES: usize = 128;
 /// CSRs in one enrolment, certificates in its answer.
 pub const ENROL: usize = 250;
 /// KeyPackages in one publication.

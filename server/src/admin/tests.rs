@@ -6,6 +6,7 @@ use comity_net::stop::{self, Stopper};
 use super::client::{Client, Error};
 use super::protocol::User;
 use super::*;
+use comity_storage::{RevokeDevice, RevokedDevice};
 
 /// A server's admin socket, without the server.
 struct Play {
@@ -91,6 +92,24 @@ async fn play(name: &str) -> Play {
         ca_refused: Arc::new(|_| None),
         ca_reload: Arc::new(|| Box::pin(std::future::ready(Ok(())))),
         withdrawn: Arc::new(|_| Box::pin(std::future::ready(()))),
+        revoke: {
+            let storage = storage.clone();
+            Arc::new(move |account, id| {
+                let change = RevokeDevice {
+                    account: account.to_string(),
+                    id: id.into_bytes(),
+                    now: 12 * 3600,
+                };
+                let done = storage.submit(change);
+                Box::pin(async move {
+                    match done.await.unwrap() {
+                        RevokedDevice::Revoked => Ok(true),
+                        RevokedDevice::Already(_) => Ok(false),
+                        RevokedDevice::Unknown => Err(Refusal::UnknownDevice),
+                    }
+                })
+            })
+        },
         revoked: Arc::new(move |account, device| {
             ended.lock().unwrap().push(format!("{account}: {device}"));
             Box::pin(async {})

@@ -1,6 +1,8 @@
 //! `comity ca …`: the domain's certificate authority, in its directory. A running server is told to
 //! look at it again.
 
+mod audit;
+
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -62,6 +64,13 @@ pub enum Command {
         #[command(flatten)]
         of: Of,
     },
+    /// Check the whole transparency log: its hashes, heads and signatures, and that every
+    /// certificate is in it. Reads the database itself, whether the server runs or not; a log of a
+    /// million entries takes minutes.
+    Audit {
+        /// One of the domains served here; all of them if none is named.
+        domain: Option<String>,
+    },
     /// Make another issuing CA now. Certificates of the one before stay good until they expire.
     RotateIssuing {
         #[command(flatten)]
@@ -111,6 +120,8 @@ pub enum Error {
     Unnamed,
     #[error(transparent)]
     Admin(AdminError),
+    #[error(transparent)]
+    Audit(#[from] audit::AuditError),
 }
 
 /// # Errors
@@ -160,6 +171,7 @@ pub async fn ca(conf: &Conf, command: Command) -> Result<(), Error> {
             show(&options, now)?;
             refused(conf, options.domain).await
         }
+        Command::Audit { domain } => Ok(audit::audit(conf, domain).await?),
         Command::RotateIssuing { of } => {
             let issuing = ceremony::rotate_issuing(&options(conf, of.domain)?, now)?;
             println!("Made the issuing CA {}.", hex(&issuing));

@@ -215,8 +215,15 @@ impl Desk {
                 revoked,
                 signature,
             } => self.revoke(device, revoked, &signature, now).await,
-            // Answered before anybody came to the desk.
-            Asked::Anchors { .. } | Asked::Crl { .. } => Err(Refusal::Internal),
+            // Answered before anybody came to the desk, or elsewhere.
+            Asked::Anchors { .. }
+            | Asked::Crl { .. }
+            | Asked::LogHead { .. }
+            | Asked::LogConsistency { .. }
+            | Asked::LogEntries { .. } => Err(Refusal::Internal),
+            Asked::LogInclusion { .. } => Err(Refusal::BadRequest {
+                why: "a certificate is looked for at its account, and not at the domain".to_owned(),
+            }),
         }
     }
 

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use comity_conf::Conf;
+use comity_mls_wire::refusal::Refusal;
 
 use super::peers::Streams;
 use super::probe;
@@ -24,6 +25,7 @@ pub(super) fn state(conf: &Conf, domains: &[String], home: &Home, streams: &Arc<
         home.clone(),
         home.clone(),
     );
+    let ending = home.clone();
     State {
         storage: home.storage.clone(),
         domains: domains.into(),
@@ -37,6 +39,16 @@ pub(super) fn state(conf: &Conf, domains: &[String], home: &Home, streams: &Arc<
         leave: Arc::new(move |account| {
             let home = rosters.clone();
             Box::pin(async move { roster::leave(&home, &account).await })
+        }),
+        revoke: Arc::new(move |account, device| {
+            let home = ending.clone();
+            Box::pin(async move {
+                let authority = home.services.authority(account.domain());
+                let authority = authority.ok_or(Refusal::UnknownDevice)?;
+                authority
+                    .revoke_by_operator(&account, device, home.now_s())
+                    .await
+            })
         }),
         revoked: Arc::new(move |account, device| {
             let home = devices.clone();

@@ -10,6 +10,7 @@ use comity_mls_credential::csr;
 use comity_mls_credential::issue::{self, Issuer, Validity};
 use comity_mls_credential::keys::{Algorithm, PrivateKey, PublicKey};
 use comity_mls_credential::signed;
+use comity_mls_credential::transparency::entry::{batch_root, enrol_content};
 use comity_mls_wire::authority;
 use comity_mls_wire::keys::{self, ClaimResult, Claimed, Count, Published};
 use comity_mls_wire::refusal::Refusal;
@@ -21,6 +22,8 @@ use openssl::pkey::PKey;
 use openssl::x509::extension::SubjectAlternativeName;
 use openssl::x509::{X509, X509NameBuilder};
 use uuid::Uuid;
+
+use super::log::Log;
 
 const DAY: u64 = 24 * 60 * 60;
 
@@ -42,11 +45,15 @@ pub struct Domain {
     pub devices: HashMap<Uuid, Device>,
     next_nonce: u64,
     suite: u16,
+    pub log: Log,
+    /// It answers those who ask for evidence.
+    pub shows_log: bool,
 }
 
 pub struct Device {
     pub account: BareJid,
     pub key: PublicKey,
+    pub name: String,
     pub packages: Vec<Published>,
 }
 
@@ -114,6 +121,7 @@ impl Domain {
         )
         .unwrap();
         let (tls_root, tls) = tls(name);
+        let log = Log::default();
         let statement = Statement {
             version: 1,
             domain: name.to_owned(),
@@ -124,7 +132,7 @@ impl Domain {
             root: Der(root.certificate.clone()),
             issuing: vec![Der(issuing.certificate.clone())],
             handovers: Vec::new(),
-            log_head: None,
+            log_head: Some(Der(log.head(name, &issuing).to_vec())),
         };
         let signed = statement.sign(&root.key, &tls).unwrap().into();
         Self {
@@ -142,6 +150,8 @@ impl Domain {
             away: false,
             devices: HashMap::new(),
             next_nonce: 0,
+            log,
+            shows_log: true,
             suite: match algorithm {
                 Algorithm::P256 => 2,
                 Algorithm::Ed25519 => 1,
@@ -158,6 +168,7 @@ impl Domain {
         self.said.predecessor = Some(openssl::sha::sha256(&before));
         self.said.sequence += 1;
         self.said.issued = now_s;
+        self.said.log_head = Some(Der(self.head().to_vec()));
         self.said.expires = now_s + 7 * DAY;
         let signed = self.said.sign(&self.root.key, &self.tls).unwrap();
         self.statement = signed.into();
@@ -204,8 +215,8 @@ impl Domain {
             Request::Register {
                 device_key,
                 signature,
-                ..
-            } => self.register(account, proof, &device_key, &signature),
+                name,
+            } => self.register(account, proof, &device_key, &signature, name),
             Request::Prove {
                 device, signature, ..
             } => {
@@ -227,22 +238,28 @@ impl Domain {
                 if proof.device != Some(device) {
                     return Err(Refusal::NoDevice);
                 }
-                let mut parts: Vec<&[u8]> = vec![name, device.as_bytes()];
-                parts.extend(requests.iter().map(|r| &r[..]));
-                let content = signed::content(signed::ENROL, &parts);
+                let keys: Vec<_> = requests
+                    .iter()
+                    .map(|request| csr::read(request, account, device).unwrap())
+                    .collect();
+                let hashes: Vec<_> = keys
+                    .iter()
+                    .map(|key| openssl::sha::sha256(&key.to_spki()))
+                    .collect();
+                let root = batch_root(&hashes);
+                let content = enrol_content(account.as_str(), device.as_bytes(), &root);
                 if !self.devices[&device].key.verifies(&content, &signature) {
                     return Err(Refusal::BadSignature);
                 }
-                let certificates = requests
+                self.log.issued(account, device, &hashes, &signature, now_s);
+                let certificates = keys
                     .iter()
-                    .map(|request| {
-                        let key = csr::read(request, account, device).unwrap();
-                        self.certify(account, device, &key, now_s)
-                    })
+                    .map(|key| self.certify(account, device, key, now_s))
                     .collect();
                 Ok(Answer::Certificates(certificates))
             }
             Request::Devices => Ok(Answer::Devices(self.named(account))),
+            Request::LogEntries { from } => Ok(self.log.entries(account, from, self.head())),
             Request::Anchors { .. } => unreachable!("answered by the world"),
             other => panic!("not played: {other:?}"),
         }
@@ -253,12 +270,26 @@ impl Domain {
         let own = self.devices.iter().filter(|(_, d)| d.account == *account);
         own.map(|(id, device)| authority::Device {
             id: *id,
-            name: "test".to_owned(),
+            name: device.name.clone(),
             device_key: device.key.to_spki().into(),
             registered: 1_767_225_600,
             revoked: None,
         })
         .collect()
+    }
+
+    /// The head of the log as it is now.
+    pub fn head(&self) -> Bytes {
+        self.log.head(&self.name, &self.issuing)
+    }
+
+    pub fn consistency(&self, first: u64, second: u64) -> Result<authority::Answer, Refusal> {
+        if first > second || second > self.log.len() as u64 {
+            return Err(Refusal::BadRequest {
+                why: "the log is shorter".to_owned(),
+            });
+        }
+        Ok(self.log.consistency(first, second))
     }
 
     fn register(
@@ -267,6 +298,7 @@ impl Domain {
         proof: &mut Proof,
         device_key: &[u8],
         signature: &[u8],
+        called: String,
     ) -> Result<authority::Answer, Refusal> {
         let nonce = proof.nonce.take().ok_or(Refusal::BadSignature)?;
         let key = PublicKey::from_spki(device_key).unwrap();
@@ -283,6 +315,7 @@ impl Domain {
         let device = Device {
             account: account.clone(),
             key,
+            name: called,
             packages: Vec::new(),
         };
         self.devices.insert(id, device);

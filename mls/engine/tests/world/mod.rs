@@ -10,6 +10,7 @@
 
 pub(crate) mod domain;
 pub mod hub;
+pub(crate) mod log;
 pub mod raw;
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
@@ -90,6 +91,7 @@ impl FaultyStore {
             Space::OwnDevice,
             Space::Seen,
             Space::DeviceList,
+            Space::Transparency,
             Space::Batch,
         ];
         spaces
@@ -470,6 +472,12 @@ impl World {
     fn serve(&mut self, client: usize, outgoing: Outgoing) {
         let Outgoing { id, to, request } = outgoing;
         let answer = match request {
+            Request::Authority(authority::Request::LogInclusion { keys }) => {
+                let Destination::Account(account) = to else {
+                    panic!("evidence asked of {to:?}")
+                };
+                self.inclusion(&account, keys).map(Answer::Authority)
+            }
             Request::Authority(request) => self.authority(client, request).map(Answer::Authority),
             Request::Keys(request) => self.keys(client, &to, request).map(Answer::Keys),
             Request::Room(request) => {
@@ -508,6 +516,14 @@ impl World {
                 statement: found.statement.clone(),
             });
         }
+        if let authority::Request::LogConsistency {
+            domain,
+            first,
+            second,
+        } = &request
+        {
+            return self.domains[domain].consistency(*first, *second);
+        }
         let now_s = self.now / 1_000;
         if let authority::Request::Crl { domain, offset, .. } = &request {
             let found = self.domains.get_mut(domain).filter(|d| !d.away);
@@ -528,6 +544,23 @@ impl World {
         let state = &mut self.clients[client];
         let domain = self.domains.get_mut(state.account.domain()).unwrap();
         domain.authority(&state.account, &mut state.proof, request, now_s)
+    }
+
+    fn inclusion(
+        &self,
+        account: &BareJid,
+        keys: Vec<[u8; 32]>,
+    ) -> Result<authority::Answer, Refusal> {
+        let domain = self.domains.get(account.domain());
+        let domain = domain.ok_or_else(|| Refusal::UnreachableDomain {
+            domain: account.domain().to_owned(),
+        })?;
+        if !domain.shows_log {
+            return Err(Refusal::NotAllowed {
+                rule: "nobody sees the log".to_owned(),
+            });
+        }
+        Ok(domain.log.inclusion(account, keys, domain.head()))
     }
 
     fn keys(

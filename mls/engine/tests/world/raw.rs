@@ -4,6 +4,7 @@ use comity_mls_credential::endorsement;
 use comity_mls_credential::keys::{Algorithm, PrivateKey};
 use comity_mls_credential::provider::Provider;
 use comity_mls_credential::signed;
+use comity_mls_credential::transparency::entry::{batch_root, enrol_content};
 use comity_mls_wire::authenticated::{Endorsement, SignedRequest};
 use comity_mls_wire::keys::Published;
 use comity_mls_wire::refusal::Refusal;
@@ -58,6 +59,16 @@ impl World {
         let now_s = self.now / 1_000;
         let provider = self.provider.clone();
         let domain = self.domains.get_mut(member.account.domain()).unwrap();
+        let hashes = [openssl::sha::sha256(&public.to_spki())];
+        let content = enrol_content(
+            member.account.as_str(),
+            member.device.as_bytes(),
+            &batch_root(&hashes),
+        );
+        let signature = key.sign(&content).unwrap();
+        domain
+            .log
+            .issued(&member.account, member.device, &hashes, &signature, now_s);
         let certificate = domain.certify(&member.account, member.device, &public, now_s);
         let chain = CertificateChain::from(vec![certificate.to_vec()]);
         let identity = SigningIdentity::new(Credential::X509(chain), public.to_mls());
@@ -90,6 +101,7 @@ impl World {
             last_resort: false,
         };
         let device = Device {
+            name: "test".to_owned(),
             account: member.account.clone(),
             key: public,
             packages: vec![published],

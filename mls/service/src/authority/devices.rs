@@ -4,10 +4,11 @@ use comity_mls_credential::keys::PublicKey;
 use comity_mls_credential::signed;
 use comity_mls_wire::authority::Device;
 use comity_mls_wire::refusal::Refusal;
-use comity_storage::{RegisterDevice, RevokeDevice, RevokedDevice};
+use comity_storage::{RegisterDevice, RevokeDevice};
 use comity_xmpp::jid::BareJid;
 use uuid::Uuid;
 
+use super::transparency::{self, Told};
 use super::{Authority, internal};
 
 /// Octets of a device's name.
@@ -178,7 +179,8 @@ impl Authority {
             ],
         );
         self.signed_by(account, device, &content, signature).await?;
-        self.revoke_by_operator(account, revoked, now).await
+        let told = Told::revocation(revoked, Some(device), signature.to_vec(), now);
+        self.end(account, revoked, &told).await
     }
 
     /// The operator ends a device. True: it was not revoked before.
@@ -188,17 +190,17 @@ impl Authority {
         revoked: Uuid,
         now: u64,
     ) -> Result<bool, Refusal> {
-        let change = RevokeDevice {
+        let told = Told::revocation(revoked, None, Vec::new(), now);
+        self.end(account, revoked, &told).await
+    }
+
+    async fn end(&self, account: &BareJid, device: Uuid, told: &Told) -> Result<bool, Refusal> {
+        let change = || RevokeDevice {
             account: account.to_string(),
-            id: revoked.into_bytes(),
-            now,
+            id: device.into_bytes(),
+            now: told.time,
         };
-        match self.inner.storage.write(change).await {
-            Ok(RevokedDevice::Revoked) => Ok(true),
-            Ok(RevokedDevice::Already(_)) => Ok(false),
-            Ok(RevokedDevice::Unknown) => Err(Refusal::UnknownDevice),
-            Err(error) => Err(internal(&error)),
-        }
+        transparency::revoked(self.logged(account.as_str(), told, change).await?)
     }
 }
 

@@ -10,13 +10,15 @@ use comity_mls_credential::csr;
 use comity_mls_credential::issue::{self, Validity};
 use comity_mls_credential::keys::PublicKey;
 use comity_mls_credential::leaf::CLOCK_TOLERANCE_S;
-use comity_mls_credential::signed;
+use comity_mls_credential::transparency::Kind;
+use comity_mls_credential::transparency::entry::{batch_root, enrol_content};
 use comity_mls_wire::refusal::Refusal;
 use comity_storage::{IssuedCertificate, RecordCertificates, Recorded};
 use comity_xmpp::jid::BareJid;
 use uuid::Uuid;
 
 use super::ca::Ca;
+use super::transparency::Told;
 use super::{Authority, MAX_BATCH, internal};
 
 const DAY_S: u64 = 24 * 60 * 60;
@@ -73,20 +75,28 @@ impl Authority {
             });
         }
         let (_, device_key) = self.device(account, device).await?;
-        let account_bytes = account.as_str().as_bytes();
-        let mut parts: Vec<&[u8]> = vec![account_bytes, device.as_bytes()];
-        parts.extend(requests.iter().map(|request| &request[..]));
-        if !device_key.verifies(&signed::content(signed::ENROL, &parts), signature) {
-            return Err(Refusal::BadSignature);
-        }
         let batch = {
-            let (account, requests) = (account.clone(), requests.to_vec());
-            self.computed(move || read(&requests, &account, device, &device_key))
+            let (account, requests, key) = (account.clone(), requests.to_vec(), device_key.clone());
+            self.computed(move || read(&requests, &account, device, &key))
                 .await?
         };
+        // The log holds what is signed here: whoever checks the entry can tell that the device
+        // asked for these keys.
+        let told = Told {
+            kind: Kind::Issuance,
+            device,
+            by: Some(device),
+            signature: signature.to_vec(),
+            keys: batch.iter().map(|wanted| wanted.hash).collect(),
+            time: now,
+        };
+        let content = enrol_content(account.as_str(), device.as_bytes(), &batch_root(&told.keys));
+        if !device_key.verifies(&content, signature) {
+            return Err(Refusal::BadSignature);
+        }
         let batch = Arc::new(batch);
         for _ in 0..ATTEMPTS {
-            if let Some(certificates) = self.certify(account, device, &batch, now).await? {
+            if let Some(certificates) = self.certify(account, &told, &batch).await? {
                 return Ok(certificates);
             }
         }
@@ -97,10 +107,10 @@ impl Authority {
     async fn certify(
         &self,
         account: &BareJid,
-        device: Uuid,
+        told: &Told,
         batch: &Arc<Vec<Wanted>>,
-        now: u64,
     ) -> Result<Option<Vec<Bytes>>, Refusal> {
+        let (device, now) = (told.device, told.time);
         let mut held = self.held(device, batch, now).await?;
         let missing: Vec<Wanted> = batch
             .iter()
@@ -113,10 +123,7 @@ impl Authority {
             let made = self
                 .computed(move || issue_all(&ca, &owner, device, &missing, lifetime, now))
                 .await?;
-            if !self
-                .record(account.as_str(), device, made.clone(), now)
-                .await?
-            {
+            if !self.record(account.as_str(), told, &made).await? {
                 return Ok(None);
             }
             held.extend(made.into_iter().map(|one| (one.key_hash, one.certificate)));
@@ -156,26 +163,24 @@ impl Authority {
     async fn record(
         &self,
         account: &str,
-        device: Uuid,
-        certificates: Vec<IssuedCertificate>,
-        now: u64,
+        told: &Told,
+        certificates: &[IssuedCertificate],
     ) -> Result<bool, Refusal> {
         let limit = self.inner.options.certificates_per_day;
-        let change = RecordCertificates {
+        let change = || RecordCertificates {
             account: account.to_owned(),
-            device: device.into_bytes(),
-            certificates,
-            since: now.saturating_sub(DAY_S),
+            device: told.device.into_bytes(),
+            certificates: certificates.to_vec(),
+            since: told.time.saturating_sub(DAY_S),
             limit,
         };
-        match self.inner.storage.write(change).await {
-            Ok(Recorded::Recorded) => Ok(true),
-            Ok(Recorded::KeyUsed) => Ok(false),
-            Ok(Recorded::NoDevice) => Err(Refusal::UnknownDevice),
-            Ok(Recorded::TooMany) => Err(Refusal::LimitReached {
+        match self.logged(account, told, change).await? {
+            Recorded::Recorded => Ok(true),
+            Recorded::KeyUsed => Ok(false),
+            Recorded::NoDevice => Err(Refusal::UnknownDevice),
+            Recorded::TooMany => Err(Refusal::LimitReached {
                 limit: format!("an account is issued at most {limit} certificates a day"),
             }),
-            Err(error) => Err(internal(&error)),
         }
     }
 }

@@ -47,7 +47,8 @@ impl Authority {
             {
                 return self.show(&published.signed, &ca);
             }
-            let statement = self.next(previous.as_ref(), &ca, now);
+            let mut statement = self.next(previous.as_ref(), &ca, now);
+            statement.log_head = self.published_head().await?.map(Der);
             let speaker = ca.speaker().ok_or_else(|| CaError::NothingImported {
                 domain: domain.clone(),
             })?;

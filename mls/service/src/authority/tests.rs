@@ -4,10 +4,12 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use comity_mls_credential::anchors::{Pinned, TlsKey, TlsRoots};
+use comity_mls_credential::certificate::issuer_id;
 use comity_mls_credential::csr;
 use comity_mls_credential::keys::PrivateKey;
 use comity_mls_credential::leaf::{Issuers, Leaf, verify};
 use comity_mls_credential::signed;
+use comity_mls_credential::transparency::entry::batch_root;
 use comity_storage::CreateAccount;
 use comity_xmpp::jid::BareJid;
 use mls_rs_core::identity::IdentityProvider;
@@ -20,6 +22,8 @@ use openssl::x509::{X509, X509Name, X509Req};
 use uuid::Uuid;
 
 use super::*;
+
+mod log;
 
 const NOW: u64 = 1_800_000_000;
 const HOUR: u64 = 3_600;
@@ -198,8 +202,18 @@ impl Client<'_> {
     }
 
     async fn enrol_requests(&self, requests: &[Bytes], now: u64) -> Result<Vec<Bytes>, Refusal> {
-        let mut parts: Vec<&[u8]> = vec![self.account.as_str().as_bytes(), self.device.as_bytes()];
-        parts.extend(requests.iter().map(|request| &request[..]));
+        let keys: Vec<[u8; 32]> = requests
+            .iter()
+            .map(
+                |request| match csr::read(request, &self.account, self.device) {
+                    Ok(key) => issuer_id(&key).unwrap().0,
+                    // It is refused before anybody looks at the signature.
+                    Err(_) => [0; 32],
+                },
+            )
+            .collect();
+        let account = self.account.as_str().as_bytes();
+        let parts: [&[u8]; 3] = [account, self.device.as_bytes(), &batch_root(&keys)];
         let signature = self.sign(signed::ENROL, &parts);
         self.stage
             .authority

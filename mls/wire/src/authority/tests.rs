@@ -43,6 +43,18 @@ fn requests() -> Vec<Request> {
             issuer: [7; 32],
             offset: 131_072,
         },
+        Request::LogHead {
+            domain: "b.example".to_owned(),
+        },
+        Request::LogConsistency {
+            domain: "b.example".to_owned(),
+            first: 1,
+            second: u64::MAX,
+        },
+        Request::LogInclusion {
+            keys: vec![[1; 32], [2; 32]],
+        },
+        Request::LogEntries { from: 0 },
     ]
 }
 
@@ -85,6 +97,20 @@ fn answers_and_notices_round_trip() {
             offset: 131_072,
             part: some(5),
         },
+        Answer::LogHead { head: some(5) },
+        Answer::LogConsistency { proof: some(6) },
+        Answer::LogConsistency {
+            proof: Bytes::new(),
+        },
+        Answer::LogInclusion {
+            head: some(7),
+            keys: vec![([1; 32], Some(some(8))), ([2; 32], None)],
+        },
+        Answer::LogEntries {
+            head: some(9),
+            evidence: some(10),
+            entries: vec![some(11), some(12)],
+        },
     ] {
         assert_eq!(Answer::from_element(&answer.to_element()), Ok(answer));
     }
@@ -126,6 +152,23 @@ fn what_is_missing_or_wrong_is_named() {
     refused(
         &Element::new(NS, "anchors").with_attr("domain", "alice@a.example"),
         "expected a domain",
+    );
+    refused(
+        &Element::new(NS, "log-inclusion"),
+        "at least one child <key/>",
+    );
+    let key = Element::new(NS, "key").with_attr("hash", "ab");
+    refused(
+        &Element::new(NS, "log-inclusion").with_child(key.clone()),
+        "64 lower-case hexadecimal digits",
+    );
+    refused(
+        &Element::new(NS, "log-inclusion").with_children(vec![key; 33]),
+        "64 lower-case",
+    );
+    refused(
+        &Element::new(NS, "log-consistency").with_attr("domain", "b.example"),
+        "attribute first",
     );
     let long = "x".repeat(crate::limits::DEVICE_NAME_BYTES + 1);
     refused(

@@ -8,16 +8,21 @@ use super::{Answer, Device, Notice, Request};
 use crate::limits;
 use crate::read::{
     Attributes as _, Malformed, attr, attr_opt, attr_text, blob, bytes, child, child_bytes,
-    children, expect_iq, name_in, some_children, unknown,
+    child_bytes_opt, children, expect_iq, name_in, some_children, unknown,
 };
 
 impl Request {
     #[must_use]
     pub fn iq_type(&self) -> IqType {
         match self {
-            Self::Challenge | Self::Devices | Self::Anchors { .. } | Self::Crl { .. } => {
-                IqType::Get
-            }
+            Self::Challenge
+            | Self::Devices
+            | Self::Anchors { .. }
+            | Self::Crl { .. }
+            | Self::LogHead { .. }
+            | Self::LogConsistency { .. }
+            | Self::LogInclusion { .. }
+            | Self::LogEntries { .. } => IqType::Get,
             Self::Register { .. }
             | Self::Prove { .. }
             | Self::Enrol { .. }
@@ -79,6 +84,19 @@ impl Request {
                 .with_attr("domain", domain)
                 .put("issuer", issuer)
                 .put("offset", offset),
+            Self::LogHead { domain } => new("log-head").with_attr("domain", domain),
+            Self::LogConsistency {
+                domain,
+                first,
+                second,
+            } => new("log-consistency")
+                .with_attr("domain", domain)
+                .put("first", first)
+                .put("second", second),
+            Self::LogInclusion { keys } => {
+                new("log-inclusion").with_children(keys.iter().map(|key| log_key(key, None)))
+            }
+            Self::LogEntries { from } => new("log-entries").put("from", from),
         }
     }
 
@@ -117,15 +135,43 @@ impl Request {
                 issuer: attr(element, "issuer")?,
                 offset: attr(element, "offset")?,
             },
+            _ => return Self::of_log(element),
+        })
+    }
+
+    fn of_log(element: &Element) -> Result<Self, Malformed> {
+        Ok(match name_in(element, NS) {
+            Some("log-head") => Self::LogHead {
+                domain: domain(element)?,
+            },
+            Some("log-consistency") => Self::LogConsistency {
+                domain: domain(element)?,
+                first: attr(element, "first")?,
+                second: attr(element, "second")?,
+            },
+            Some("log-inclusion") => Self::LogInclusion {
+                keys: some_children(element, "key", limits::LOG_KEYS, |key| attr(key, "hash"))?,
+            },
+            Some("log-entries") => Self::LogEntries {
+                from: attr(element, "from")?,
+            },
             _ => {
                 return Err(unknown(
                     element,
                     NS,
-                    "challenge, register, prove, enrol, devices, revoke, anchors, crl",
+                    "challenge, register, prove, enrol, devices, revoke, anchors, crl, log-head, \
+                     log-consistency, log-inclusion, log-entries",
                 ));
             }
         })
     }
+}
+
+/// A key looked up in a log, and what is known of it.
+fn log_key(key: &[u8; 32], evidence: Option<&[u8]>) -> Element {
+    Element::new(NS, "key")
+        .put("hash", key)
+        .with_children(evidence.map(|evidence| blob(NS, "evidence", evidence)))
 }
 
 /// A domain is an address without localpart and resource; its prepared form is kept.
@@ -163,6 +209,23 @@ impl Answer {
                 .put("size", size)
                 .put("offset", offset)
                 .with_child(blob(NS, "part", part)),
+            Self::LogHead { head } => new("log-head").with_child(blob(NS, "head", head)),
+            Self::LogConsistency { proof } => new("log-consistency")
+                .with_children((!proof.is_empty()).then(|| blob(NS, "proof", proof))),
+            Self::LogInclusion { head, keys } => new("log-inclusion")
+                .with_child(blob(NS, "head", head))
+                .with_children(
+                    keys.iter()
+                        .map(|(key, shown)| log_key(key, shown.as_deref())),
+                ),
+            Self::LogEntries {
+                head,
+                evidence,
+                entries,
+            } => new("log-entries")
+                .with_child(blob(NS, "head", head))
+                .with_child(blob(NS, "evidence", evidence))
+                .with_children(entries.iter().map(|entry| blob(NS, "entry", entry))),
         }
     }
 
@@ -196,11 +259,39 @@ impl Answer {
                 offset: attr(element, "offset")?,
                 part: child_bytes(element, "part", limits::CRL_PART_BYTES)?,
             },
+            _ => return Self::of_log(element),
+        })
+    }
+
+    fn of_log(element: &Element) -> Result<Self, Malformed> {
+        let head = || child_bytes(element, "head", limits::LOG_HEAD_BYTES);
+        let evidence_in =
+            |at: &Element| child_bytes_opt(at, "evidence", limits::LOG_EVIDENCE_BYTES);
+        Ok(match name_in(element, NS) {
+            Some("log-head") => Self::LogHead { head: head()? },
+            Some("log-consistency") => Self::LogConsistency {
+                proof: child_bytes_opt(element, "proof", 32 * limits::LOG_HASHES)?
+                    .unwrap_or_default(),
+            },
+            Some("log-inclusion") => Self::LogInclusion {
+                head: head()?,
+                keys: some_children(element, "key", limits::LOG_KEYS, |key| {
+                    Ok((attr(key, "hash")?, evidence_in(key)?))
+                })?,
+            },
+            Some("log-entries") => Self::LogEntries {
+                head: head()?,
+                evidence: child_bytes(element, "evidence", limits::LOG_EVIDENCE_BYTES)?,
+                entries: children(element, "entry", limits::LOG_ENTRIES, |entry| {
+                    bytes(entry, limits::LOG_ENTRY_BYTES)
+                })?,
+            },
             _ => {
                 return Err(unknown(
                     element,
                     NS,
-                    "challenge, registered, proved, certificates, devices, revoked, anchors, crl",
+                    "challenge, registered, proved, certificates, devices, revoked, anchors, crl, \
+                     log-head, log-consistency, log-inclusion, log-entries",
                 ));
             }
         })

@@ -3,9 +3,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use comity_mls_credential::anchors::{TlsKey, TlsRoots};
+use comity_mls_credential::certificate::issuer_id;
 use comity_mls_credential::crl::Crl;
 use comity_mls_credential::keys::{Algorithm, PrivateKey};
 use comity_mls_credential::leaf::{Leaf, verify};
+use comity_mls_credential::transparency::entry::batch_root;
 use comity_mls_credential::{csr, signed};
 use comity_mls_service::authority::{Options, Trust};
 use comity_storage::Storage;
@@ -125,9 +127,14 @@ impl Client {
         let key = PrivateKey::generate(Algorithm::P256).unwrap();
         let made = csr::create(&key.public().unwrap(), |content| key.sign(content)).unwrap();
         let account = self.account();
+        let hash = issuer_id(&key.public().unwrap()).unwrap().0;
         let signature = self.sign(
             signed::ENROL,
-            &[account.as_bytes(), self.device.as_bytes(), &made],
+            &[
+                account.as_bytes(),
+                self.device.as_bytes(),
+                &batch_root(&[hash]),
+            ],
         );
         let request = Asked::Enrol {
             device: self.device,

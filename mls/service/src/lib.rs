@@ -9,3 +9,8 @@ pub mod error;
 pub mod framing;
 pub mod key_packages;
 pub mod room;
+
+/// The certificates that everybody is held to.
+#[cfg(test)]
+#[path = "../../credential/tests/cases/reader.rs"]
+mod certificates;

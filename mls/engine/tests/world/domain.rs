@@ -159,6 +159,13 @@ impl Domain {
         }
     }
 
+    /// The same key issues below its root too: said with the next statement.
+    pub fn has_issuing(&mut self, key: &PublicKey, validity: Validity) -> Vec<u8> {
+        let certificate = issue::issuing(&self.name, key, &self.root, validity).unwrap();
+        self.said.issuing.push(Der(certificate.clone()));
+        certificate
+    }
+
     /// A domain renews its statement every day.
     pub fn renew(&mut self, now_s: u64) {
         if self.said.issued + DAY > now_s {

@@ -19,7 +19,8 @@ use std::sync::{Arc, Mutex};
 
 use comity_mls_credential::anchors::TlsRoots;
 use comity_mls_credential::crl;
-use comity_mls_credential::keys::Algorithm;
+use comity_mls_credential::issue::Validity;
+use comity_mls_credential::keys::{Algorithm, PublicKey};
 use comity_mls_credential::leaf::{IssuerId, Issuers};
 use comity_mls_credential::provider::Provider;
 use comity_mls_engine::{
@@ -197,6 +198,8 @@ pub struct World {
     pub leaky: u64,
     /// Inputs are taken in a random order of clients.
     pub shuffle: bool,
+    /// Whose anchors were asked for.
+    pub anchors_asked: Vec<String>,
 }
 
 impl World {
@@ -221,6 +224,7 @@ impl World {
             lossy: 0,
             leaky: 0,
             shuffle: false,
+            anchors_asked: Vec::new(),
         };
         for name in domains {
             let domain = Domain::new(name, algorithm, START / 1_000);
@@ -238,6 +242,15 @@ impl World {
             world.domains.insert((*name).to_owned(), domain);
         }
         world
+    }
+
+    /// A domain issues with this key too, and everybody hears of it.
+    pub fn has_issuing(&mut self, domain: &str, key: &PublicKey, validity: Validity) {
+        let found = self.domains.get_mut(domain).unwrap();
+        let certificate = found.has_issuing(key, validity);
+        let id = comity_mls_credential::certificate::issuer_id(key).unwrap();
+        let mut issuers = self.issuers.0.lock().unwrap();
+        issuers.insert((domain.to_owned(), id), certificate.into());
     }
 
     pub fn seed(&mut self, seed: u64) {
@@ -507,6 +520,7 @@ impl World {
     ) -> Result<authority::Answer, Refusal> {
         if let authority::Request::Anchors { domain } = &request {
             let now_s = self.now / 1_000;
+            self.anchors_asked.push(domain.clone());
             let found = self.domains.get_mut(domain);
             let found = found.ok_or_else(|| Refusal::UnreachableDomain {
                 domain: domain.clone(),

@@ -1,5 +1,7 @@
 //! A domain's issuing CA, devices with real certificates, and batches good and bad.
 
+mod cases;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -75,19 +77,37 @@ fn authority() -> Issuer {
 }
 
 async fn world(limits: Limits) -> World {
-    let storage = Storage::open(Path::new(":memory:")).await.unwrap();
     let issuing = authority();
     let anchors = Anchors {
         domain: "a.example",
         id: issuer_id(&issuing.key.public().unwrap()).unwrap(),
         certificate: issuing.certificate.clone().into(),
     };
+    let provider = Provider::new(Arc::new(anchors));
+    world_of(
+        issuing,
+        provider,
+        limits,
+        jid("alice@a.example"),
+        Uuid::from_u128(7),
+    )
+    .await
+}
+
+async fn world_of(
+    issuing: Issuer,
+    provider: Provider,
+    limits: Limits,
+    alice: BareJid,
+    phone: Uuid,
+) -> World {
+    let storage = Storage::open(Path::new(":memory:")).await.unwrap();
     let world = World {
-        directory: Directory::new(storage.clone(), Provider::new(Arc::new(anchors)), limits),
+        directory: Directory::new(storage.clone(), provider, limits),
         storage,
         issuing,
-        alice: jid("alice@a.example"),
-        phone: Uuid::from_u128(7),
+        alice,
+        phone,
         device_key: PrivateKey::generate(Algorithm::Ed25519).unwrap(),
     };
     let account = CreateAccount {

@@ -78,7 +78,7 @@ type Certificate = Arc<[u8]>;
 /// The CAs of all domains, as everybody believes them; those hidden are not known yet.
 #[derive(Default)]
 pub(super) struct Cas {
-    issuers: Mutex<HashMap<(String, IssuerId), Certificate>>,
+    pub(super) issuers: Mutex<HashMap<(String, IssuerId), Certificate>>,
     pub(super) hidden: Mutex<Vec<String>>,
     /// Serial numbers of what was taken back, all by list 7.
     pub(super) revoked: Mutex<Vec<Vec<u8>>>,
@@ -282,6 +282,11 @@ impl World {
 
 impl Domain {
     async fn new(name: &str, cas: &Arc<Cas>) -> Self {
+        Self::of(name, cas, Algorithm::P256).await
+    }
+
+    /// Whose hub's key is of that algorithm.
+    pub(super) async fn of(name: &str, cas: &Arc<Cas>, algorithm: Algorithm) -> Self {
         let root_key = PrivateKey::generate(Algorithm::P256).unwrap();
         let root = issue::root(name, root_key, validity()).unwrap();
         let key = PrivateKey::generate(Algorithm::P256).unwrap();
@@ -292,7 +297,7 @@ impl Domain {
             .unwrap()
             .insert((name.to_owned(), id), Arc::from(certificate.clone()));
         let issuer = Issuer { key, certificate };
-        let hub_key = PrivateKey::generate(Algorithm::P256).unwrap();
+        let hub_key = PrivateKey::generate(algorithm).unwrap();
         let public = hub_key.public().unwrap();
         let certificate = issue::leaf(&jid(name), None, &public, &issuer, validity()).unwrap();
         let around = Arc::new(Around {
@@ -301,7 +306,10 @@ impl Domain {
                 certificate: certificate.into(),
                 public_key: Bytes::copy_from_slice(public.as_mls()),
                 key: hub_key,
-                suites: vec![2],
+                suites: vec![match algorithm {
+                    Algorithm::P256 => 2,
+                    Algorithm::Ed25519 => 1,
+                }],
             }),
             stanzas: Mutex::default(),
         });

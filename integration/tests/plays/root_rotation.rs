@@ -5,7 +5,7 @@ use integration::stage::Stage;
 
 /// The root of a domain as a home believes it.
 fn root_of(stage: &Stage, home: usize, domain: &str) -> String {
-    let peers = stage.homes[home].comity(&["peer", "list"], "").unwrap();
+    let peers = stage.homes[home].comity(&["peer", "roots"], "").unwrap();
     let line = peers.lines().find(|line| line.contains(domain));
     let line = line.unwrap_or_else(|| panic!("{domain} is not known: {peers}"));
     line.split_whitespace().next().unwrap().to_owned()

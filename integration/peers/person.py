@@ -43,6 +43,7 @@ class Person(slixmpp.ClientXMPP):
         # Whoever asks to see our presence may, and shows us theirs (RFC 6121 §3.1).
         self.auto_authorize = True
         self.auto_subscribe = True
+        self.is_ready = False
         self.add_event_handler("session_start", self.start)
         self.add_event_handler("message", self.message)
         self.add_event_handler("failed_all_auth", lambda why: tell("failed", why=str(why)))
@@ -58,7 +59,6 @@ class Person(slixmpp.ClientXMPP):
         await self.get_roster()
         await self.plugin["xep_0115"].update_caps(broadcast=False)
         self.send_presence()
-        tell("ready")
 
     def message(self, message):
         sender = str(message["from"].bare)
@@ -68,6 +68,11 @@ class Person(slixmpp.ClientXMPP):
             tell("message", text=message["body"], **{"from": sender})
 
     def presence(self, presence):
+        # Our own presence comes back once the server has us (RFC 6121 §4.2.2); what comes for us
+        # before that may be kept for the next login.
+        if not self.is_ready and presence["from"] == self.boundjid:
+            self.is_ready = True
+            tell("ready")
         tell("presence", type=presence["type"], **{"from": str(presence["from"].bare)})
 
     def nick(self, message):

@@ -5,7 +5,7 @@
 //! There are two floors to stand on.
 //!
 //! **[`agent::Chat`]** is an engine with a store, a session with the server, and a thread and a task
-//! that drive them. It needs tokio. `examples/bot.rs` is a whole program on it: some sixty lines.
+//! that drive them. It needs tokio. `examples/bot.rs` is a whole program on it: some seventy lines.
 //!
 //! 1. Fill [`agent::Opening`]: the account and its password, a folder for the device's store and the
 //!    passphrase that seals it, a name for the device. Where the DNS does not lead to the server,

@@ -53,10 +53,45 @@ pub struct Session {
     /// When it became ready for messages to the bare address, in the order of all sessions; `None`
     /// while it is not.
     pub(crate) ready_since: Option<u64>,
-    /// While the session is being given what was kept for its account: messages that came since.
-    held: Option<Vec<Arc<Stanza>>>,
+    /// While the session is being given what was kept for its account: what goes on meanwhile.
+    draining: Option<Draining>,
+    /// It was too slow and is about to end.
+    slow: bool,
     /// What its client shows of itself (XEP-0115), and the nodes it wants to hear of.
     pub(crate) interests: Option<(Shown, Interests)>,
+}
+
+/// What goes on while a session is given what was kept for its account.
+#[derive(Default)]
+struct Draining {
+    /// Messages that came since.
+    held: Vec<Arc<Stanza>>,
+    /// Another has been kept since, by somebody who had not yet seen the session, or because too
+    /// many are held.
+    more: bool,
+    /// Too many are held: what comes is kept, until these are with the client.
+    spilled: bool,
+}
+
+impl Draining {
+    fn hold(&mut self, stanza: Arc<Stanza>) -> Result<(), Arc<Stanza>> {
+        self.spilled |= self.held.len() >= HELD;
+        if self.spilled {
+            return Err(stanza);
+        }
+        self.held.push(stanza);
+        Ok(())
+    }
+}
+
+/// What a session is given next that is being given what was kept.
+pub(crate) enum Next {
+    /// What has been kept meanwhile.
+    Kept,
+    /// What was held back, in order.
+    Held(Vec<Arc<Stanza>>),
+    /// Nothing: what comes now goes to it at once.
+    Nothing,
 }
 
 /// What it means that a session has said that it is available.
@@ -112,7 +147,8 @@ impl Sessions {
             carbons: bound.carbons,
             syncing: false,
             ready_since: None,
-            held: None,
+            draining: None,
+            slow: false,
             interests: None,
         };
         let old = account.sessions.insert(resource.clone(), session);
@@ -254,7 +290,7 @@ impl Sessions {
         let draining = account
             .sessions
             .values()
-            .any(|session| session.held.is_some());
+            .any(|session| session.draining.is_some());
         let session = account.sessions.get_mut(resource)?;
         let before = session.presence.replace(presence).map(|_| session.priority);
         session.priority = priority;
@@ -266,7 +302,7 @@ impl Sessions {
             since => since,
         };
         if drain {
-            session.held = Some(Vec::new());
+            session.draining = Some(Draining::default());
         }
         Some(Appeared {
             first: before.is_none(),
@@ -287,16 +323,46 @@ impl Sessions {
         })
     }
 
-    /// Gives a session what was held back from it, in order; gives back what it does not take.
-    pub(crate) fn release(&self, jid: &Jid) -> Vec<Arc<Stanza>> {
+    /// A message has been kept for the account. If a session has become ready for messages since
+    /// that was decided, it is to be given it: by whoever drains already, or by the caller, who
+    /// then gets the session's address.
+    pub(crate) fn kept(&self, account: &BareJid) -> Option<Jid> {
+        let mut accounts = self.lock();
+        let sessions = &mut accounts.get_mut(account)?.sessions;
+        let mut all = sessions.values_mut();
+        if let Some(draining) = all.find_map(|session| session.draining.as_mut()) {
+            draining.more = true;
+            return None;
+        }
+        let ready = sessions
+            .values_mut()
+            .find(|session| session.ready_since.is_some() && !session.is_ending())?;
+        ready.draining = Some(Draining::default());
+        Some(ready.jid.clone())
+    }
+
+    /// What a session is to be given next, after all that was kept when it was last asked.
+    pub(crate) fn next(&self, jid: &Jid) -> Next {
         self.with(jid, |session| {
-            let held = session.held.take().unwrap_or_default();
-            held.into_iter()
-                .filter_map(|stanza| session.outbound.send(stanza).err())
-                .map(|refused| refused.0)
-                .collect()
+            let ending = session.is_ending();
+            let Some(draining) = &mut session.draining else {
+                return Next::Nothing;
+            };
+            if ending {
+                return Next::Held(session.held());
+            }
+            if draining.more && !draining.spilled {
+                draining.more = false;
+                return Next::Kept;
+            }
+            draining.spilled = false;
+            if draining.held.is_empty() {
+                session.draining = None;
+                return Next::Nothing;
+            }
+            Next::Held(std::mem::take(&mut draining.held))
         })
-        .unwrap_or_default()
+        .unwrap_or(Next::Nothing)
     }
 
     /// Puts a stanza into a session's queue; gives it back where there is no such session or its
@@ -309,7 +375,7 @@ impl Sessions {
 
     /// Ends a session that does not read; what it has not got comes back with its end.
     pub(crate) fn drop_slow(&self, jid: &Jid) {
-        self.with(jid, |session| session.drop_slow());
+        self.with(jid, Session::drop_slow);
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<BareJid, Account>> {
@@ -320,14 +386,8 @@ impl Sessions {
 
 impl Session {
     fn take(&mut self, stanza: Arc<Stanza>) -> Result<(), Arc<Stanza>> {
-        match &mut self.held {
-            Some(held) if matches!(stanza.kind, Kind::Message(_)) => {
-                if held.len() >= HELD {
-                    return Err(stanza);
-                }
-                held.push(stanza);
-                Ok(())
-            }
+        match &mut self.draining {
+            Some(draining) if matches!(stanza.kind, Kind::Message(_)) => draining.hold(stanza),
             _ => self.outbound.send(stanza).map_err(|refused| {
                 self.drop_slow();
                 refused.0
@@ -335,7 +395,13 @@ impl Session {
         }
     }
 
-    fn drop_slow(&self) {
+    /// Nothing that it is given now reaches its client.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.slow || self.outbound.is_closed()
+    }
+
+    fn drop_slow(&mut self) {
+        self.slow = true;
         self.outbound.close(StreamError::new(
             StreamCondition::ResourceConstraint,
             "the client reads too slowly: its queue is full",
@@ -344,6 +410,6 @@ impl Session {
 
     /// What was held back from a session that has ended.
     pub(crate) fn held(&mut self) -> Vec<Arc<Stanza>> {
-        self.held.take().unwrap_or_default()
+        self.draining.take().unwrap_or_default().held
     }
 }

@@ -220,7 +220,12 @@ async fn store(
     match receipt::once(home, receipt, change).await {
         Ok(Some(StoredOffline::Stored)) => {
             debug!(%account, "a message is kept until the account is online");
-            Deliveries::none()
+            let mut deliveries = Deliveries::none();
+            if let Some(session) = home.sessions.kept(account) {
+                // It has come online since that was decided.
+                deliveries.afterwards(drain(home.clone(), session));
+            }
+            deliveries
         }
         // XEP-0160 §3 for a full store; the same for an account that does not exist.
         Ok(Some(StoredOffline::Full | StoredOffline::NoAccount)) => {

@@ -10,11 +10,14 @@ use comity_xmpp::jid::Jid;
 use comity_xmpp::ns;
 use comity_xmpp::stanza::Stanza;
 use comity_xmpp::stream::Header;
+use tokio::time::Instant;
 use tracing::{debug, error};
 
 use super::returned;
 use crate::deliver::Deliveries;
 use crate::home::Home;
+use crate::module::Later;
+use crate::sessions::Next;
 use crate::time;
 
 /// Messages read, handed on and forgotten at a time.
@@ -26,76 +29,117 @@ const ALL_PATIENCE: Duration = Duration::from_secs(300);
 
 /// Hands a session what was kept while the account was away. Messages that come meanwhile are held
 /// back by the session's table until this is done (see `Sessions::appear`), so that they stay behind.
-pub(crate) async fn drain(home: Home, session: Jid) -> Deliveries {
-    match tokio::time::timeout(ALL_PATIENCE, hand_over(&home, &session)).await {
-        Ok(Ok(())) => {}
-        Ok(Err(fault)) => error!(%session, %fault, "kept messages cannot be read: they stay kept"),
-        Err(_) => {
-            home.sessions.drop_slow(&session);
-        }
-    }
-    let mut deliveries = Deliveries::none();
-    for stanza in home.sessions.release(&session) {
-        deliveries.extend(returned(&home, &session, Arc::unwrap_or_clone(stanza)).await);
-    }
-    deliveries
-}
-
-async fn hand_over(home: &Home, session: &Jid) -> Result<(), comity_storage::Error> {
-    let account = session.to_bare();
-    let mut after = 0;
-    loop {
-        let batch = home.storage.offline(account.as_str(), after, BATCH).await?;
-        let Some(last) = batch.last() else {
-            return Ok(());
+pub(crate) fn drain(home: Home, session: Jid) -> Later<Deliveries> {
+    Box::pin(async move {
+        let drain = Drain {
+            home: &home,
+            session: &session,
+            until: Instant::now() + ALL_PATIENCE,
         };
-        after = last.id;
-        let mut handed = Vec::with_capacity(batch.len());
-        for message in &batch {
-            if !hand(home, session, message).await {
-                break;
-            }
-            handed.push(message.id);
+        let mut deliveries = drain.run().await;
+        let ended = home.sessions.with(&session, |session| session.is_ending());
+        if ended.unwrap_or(true)
+            && let Some(other) = home.sessions.kept(&session.to_bare())
+        {
+            // What it has not got is for another that is there.
+            deliveries.afterwards(self::drain(home, other));
         }
-        let all = handed.len() == batch.len();
-        if handed.is_empty() {
-            return Ok(());
-        }
-        // Only now: what was handed over and is not acknowledged comes back when the session ends.
-        home.storage
-            .write(DeleteOffline {
-                account: account.as_str().to_owned(),
-                ids: handed,
-            })
-            .await?;
-        if !all {
-            debug!(%session, "the session ended before it had all kept messages");
-            return Ok(());
-        }
-    }
+        deliveries
+    })
 }
 
-async fn hand(home: &Home, session: &Jid, message: &OfflineMessage) -> bool {
-    let Some(mut stanza) = read(&message.stanza) else {
-        error!(
-            id = message.id,
-            "a kept message cannot be read: it is given up"
-        );
-        return true;
-    };
-    delay(&mut stanza, session.domain(), message.received);
-    let Some(outbound) = home
-        .sessions
-        .with(session, |session| session.outbound.clone())
-    else {
-        return false;
-    };
-    let sent = outbound.send_when_free(Arc::new(stanza));
-    match tokio::time::timeout(PATIENCE, sent).await {
-        Ok(sent) => sent.is_ok(),
-        Err(_) => {
-            home.sessions.drop_slow(session);
-            false
+struct Drain<'a> {
+    home: &'a Home,
+    session: &'a Jid,
+    until: Instant,
+}
+
+impl Drain<'_> {
+    /// Gives back what the session did not take of what was held back from it.
+    async fn run(&self) -> Deliveries {
+        let mut deliveries = Deliveries::none();
+        let mut next = Next::Kept;
+        loop {
+            match next {
+                Next::Nothing => return deliveries,
+                Next::Kept => {
+                    if let Err(fault) = self.hand_over().await {
+                        error!(session = %self.session, %fault, "kept messages cannot be read: they stay kept");
+                    }
+                }
+                Next::Held(held) => {
+                    for stanza in held {
+                        if !self.give(Arc::clone(&stanza)).await {
+                            let stanza = Arc::unwrap_or_clone(stanza);
+                            deliveries.extend(returned(self.home, self.session, stanza).await);
+                        }
+                    }
+                }
+            }
+            next = self.home.sessions.next(self.session);
+        }
+    }
+
+    async fn hand_over(&self) -> Result<(), comity_storage::Error> {
+        let account = self.session.to_bare();
+        let storage = &self.home.storage;
+        let mut after = 0;
+        loop {
+            let batch = storage.offline(account.as_str(), after, BATCH).await?;
+            let Some(last) = batch.last() else {
+                return Ok(());
+            };
+            after = last.id;
+            let mut handed = Vec::with_capacity(batch.len());
+            for message in &batch {
+                if !self.hand(message).await {
+                    break;
+                }
+                handed.push(message.id);
+            }
+            let all = handed.len() == batch.len();
+            if !handed.is_empty() {
+                // Only now: what was handed over and is not acknowledged comes back when the
+                // session ends.
+                let account = account.as_str().to_owned();
+                let ids = handed;
+                storage.write(DeleteOffline { account, ids }).await?;
+            }
+            if !all {
+                debug!(session = %self.session, "the session ended before it had all kept messages");
+                return Ok(());
+            }
+        }
+    }
+
+    async fn hand(&self, message: &OfflineMessage) -> bool {
+        let Some(mut stanza) = read(&message.stanza) else {
+            error!(
+                id = message.id,
+                "a kept message cannot be read: it is given up"
+            );
+            return true;
+        };
+        delay(&mut stanza, self.session.domain(), message.received);
+        self.give(Arc::new(stanza)).await
+    }
+
+    /// Waits until the session's queue has room.
+    async fn give(&self, stanza: Arc<Stanza>) -> bool {
+        let sessions = &self.home.sessions;
+        let outbound = sessions.with(self.session, |session| {
+            (!session.is_ending()).then(|| session.outbound.clone())
+        });
+        let Some(outbound) = outbound.flatten() else {
+            return false;
+        };
+        let until = self.until.min(Instant::now() + PATIENCE);
+        match tokio::time::timeout_at(until, outbound.send_when_free(stanza)).await {
+            Ok(sent) => sent.is_ok(),
+            Err(_) => {
+                sessions.drop_slow(self.session);
+                false
+            }
         }
     }
 }

@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
+use comity_xmpp::ns;
+
+use crate::deliver;
 use crate::home::Limits;
-use crate::play::Play;
+use crate::play::{Play, stanza};
 
 const ROMEO: &str = "romeo@a.example";
 const JULIET: &str = "juliet@a.example";
@@ -191,6 +194,57 @@ async fn a_session_that_went_unnoticed() {
         juliet.gets(&kept(n)).await;
     }
     romeo.gets_nothing().await;
+}
+
+/// Whether to keep a message is decided before it is kept; its recipient may come in between.
+#[tokio::test]
+async fn kept_for_somebody_who_has_just_come() {
+    let play = Play::of(&[ROMEO, JULIET]).await;
+    let mut juliet = play.login("juliet@a.example/balcony").await;
+    for n in ["0", "1"] {
+        let message = stanza(&chat("romeo@a.example/orchard", "juliet@a.example", n));
+        let account = JULIET.parse().unwrap();
+        let deliveries = super::store(&play.home, None, &account, message).await;
+        deliver::deliver(&play.home, deliveries).await;
+    }
+    for n in ["0", "1"] {
+        juliet.gets(&kept(n)).await;
+    }
+    juliet.leaves(&[]).await;
+    assert_eq!(play.home.storage.offline_count(JULIET).await.unwrap(), 0);
+}
+
+/// She comes while he writes, at another moment each time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn everything_comes_once_and_in_order_to_somebody_who_comes() {
+    const ALL: usize = 100;
+    const ROUNDS: u64 = 15;
+    let play = Play::of(&[ROMEO, JULIET]).await;
+    let romeo = play.login("romeo@a.example/orchard").await;
+    for round in 0..ROUNDS {
+        let writing = async {
+            for n in 0..ALL {
+                let to = "<message type='chat' to='juliet@a.example'><body>";
+                romeo.send(&format!("{to}{n}</body></message>")).await;
+            }
+        };
+        let reading = async {
+            tokio::time::sleep(Duration::from_micros(round * 1300)).await;
+            let mut juliet = play.bind("juliet@a.example/balcony").await;
+            juliet.send("<presence/>").await;
+            let mut got = Vec::new();
+            while got.len() < ALL
+                && let Some(stanza) = juliet.next(Duration::from_secs(5)).await
+            {
+                let body = stanza.child(ns::CLIENT, "body");
+                got.extend(body.map(|body| body.text().parse::<usize>().unwrap()));
+            }
+            juliet.leaves(&[]).await;
+            got
+        };
+        let (got, ()) = tokio::join!(reading, writing);
+        assert_eq!(got, (0..ALL).collect::<Vec<_>>(), "round {round}");
+    }
 }
 
 #[tokio::test]

@@ -12,6 +12,8 @@ pub struct Accounts {
     pub offline_messages: u32,
     /// Contacts in a roster, and requests awaiting an answer. Default 2,000.
     pub roster_items: u32,
+    /// Addresses it blocks (XEP-0191). Default 1,000; they are held in memory.
+    pub blocked: u32,
     /// Sessions at a time. Default 32.
     pub sessions: u32,
     /// Nodes of its publish-subscribe service (XEP-0163). Default 256: clients use some twenty.
@@ -29,6 +31,7 @@ impl Default for Accounts {
             scram_iterations: 10_000,
             offline_messages: 10_000,
             roster_items: 2_000,
+            blocked: 1_000,
             sessions: 32,
             pubsub_nodes: 256,
             pubsub_items: 1_000,

@@ -35,6 +35,12 @@ pub(crate) fn check(conf: &Conf) -> Result<(), Broken> {
             why,
         });
     }
+    if let Some(why) = conf.external.broken() {
+        return Err(Broken {
+            key: &["external", "services"],
+            why,
+        });
+    }
     counts(conf)?;
     durations(conf)?;
     let lifetime = conf.mls.authority.anchors_lifetime;

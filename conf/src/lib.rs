@@ -9,8 +9,10 @@ mod accounts;
 mod acme;
 mod c2s;
 mod check;
+mod contacts;
 mod duration;
 mod error;
+mod external;
 mod mls;
 mod peer;
 mod s2s;
@@ -28,7 +30,9 @@ pub use acme::{
     Acme, Algorithm as AcmeAlgorithm, Challenge as AcmeChallenge, Update as AcmeUpdate,
 };
 pub use c2s::C2s;
+pub use contacts::Contacts;
 pub use error::Error;
+pub use external::{External, ExternalService, Transport};
 pub use mls::{Algorithm, Authority, KeyPackages, Mls, Rooms, RootKey};
 pub use peer::{Peer, Pin, Policy};
 pub use s2s::{Dialback, Federation, S2s, Target, TargetTls};
@@ -49,6 +53,8 @@ pub struct Conf {
     pub c2s: C2s,
     pub s2s: S2s,
     pub web: Web,
+    pub contacts: Contacts,
+    pub external: External,
     pub tls: Tls,
     pub storage: Storage,
     pub mls: Mls,
@@ -123,6 +129,7 @@ impl Conf {
         let mut paths = vec![&mut self.server.data_dir];
         paths.extend(&mut self.tls.extra_roots);
         paths.extend(self.tls.acme.paths());
+        paths.extend(self.external.paths());
         for certificate in self.tls.certificates.values_mut() {
             paths.extend([&mut certificate.chain, &mut certificate.key]);
         }

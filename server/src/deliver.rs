@@ -12,7 +12,7 @@ use tracing::{debug, error, warn};
 
 use crate::dispatch;
 use crate::home::Home;
-use crate::module::{Later, Origin, message};
+use crate::module::{Later, Origin, blocking, message};
 use crate::route;
 
 /// Stanzas that one stanza may set off: a roster of contacts with their resources, and no loop.
@@ -41,6 +41,8 @@ pub(crate) enum Leaving {
     },
     /// To wherever `to` says.
     Routed(Stanza),
+    /// The same, though the account that it comes from has blocked the address.
+    LastWord(Stanza),
 }
 
 /// What becomes of a stanza whose session is gone by now.
@@ -90,6 +92,12 @@ impl Deliveries {
     /// As [`Self::with`].
     pub fn push(&mut self, stanza: Stanza) {
         self.leaving.push(Leaving::Routed(stanza));
+    }
+
+    /// As [`Self::push`], also to an address that the sender's account has blocked: what tells that
+    /// address that nothing more comes.
+    pub(crate) fn push_last_word(&mut self, stanza: Stanza) {
+        self.leaving.push(Leaving::LastWord(stanza));
     }
 
     /// Adds a stanza for one session, whatever its `to` says; shared, never copied per session.
@@ -171,7 +179,13 @@ pub(crate) async fn deliver_for(home: &Home, origin: &Origin, deliveries: Delive
                 stanza,
                 otherwise,
             } => to_session(home, &session, stanza, otherwise).await,
-            Leaving::Routed(stanza) => by_address(home, stanza, &mut wake).await,
+            Leaving::Routed(stanza) if blocking::withholds(home, &stanza) => {
+                debug!("a stanza to a blocked address is dropped");
+                Deliveries::none()
+            }
+            Leaving::Routed(stanza) | Leaving::LastWord(stanza) => {
+                by_address(home, stanza, &mut wake).await
+            }
         };
         for leaving in more.leaving.into_iter().rev() {
             queue.push_front(leaving);

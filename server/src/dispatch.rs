@@ -4,12 +4,14 @@
 use comity_mls_wire::room;
 use comity_xmpp::jid::{BareJid, Jid};
 use comity_xmpp::ns;
-use comity_xmpp::stanza::{Kind, Stanza};
+use comity_xmpp::stanza::{IqType, Kind, Stanza};
 use tracing::{Instrument, Span, debug, debug_span, warn};
 
 use crate::deliver::{self, Deliveries};
 use crate::home::Home;
-use crate::module::{self, Context, Module, Origin, Request, Target, What, message, presence};
+use crate::module::{
+    self, Context, Module, Origin, Request, Target, What, blocking, message, presence,
+};
 use crate::receipt::Receipt;
 use crate::route::{Hop, is_request, route, unavailable};
 
@@ -59,6 +61,9 @@ pub(crate) async fn decide_at(
         warn!(?origin, to = ?stanza.to, "a peer's stanza for another domain is dropped");
         return Deliveries::none();
     }
+    if let Some(stopped) = blocking::stops(home, &origin, &from, &stanza, &hop) {
+        return stopped;
+    }
     let device = match &origin {
         Origin::Session(session) => home.sessions.device(session),
         Origin::Peer(_) | Origin::Server => None,
@@ -83,6 +88,9 @@ async fn iq(context: Context, from: Jid, mut stanza: Stanza, hop: Hop) -> Delive
     if request && matches!(context.origin, Origin::Session(_)) {
         stamp(&context, &mut stanza);
     }
+    if is_foreign_roster(&stanza, &hop) {
+        return Deliveries::refuse(&stanza, &unavailable());
+    }
     match hop {
         Hop::Bounce(error) => Deliveries::refuse(&stanza, &error),
         Hop::Remote(_) => Deliveries::answer(stanza),
@@ -105,6 +113,16 @@ async fn iq(context: Context, from: Jid, mut stanza: Stanza, hop: Hop) -> Delive
         }
         Hop::Account(to) => ask(context, from, to, stanza, Target::OtherAccount).await,
     }
+}
+
+/// RFC 6121 §2.1.6: an account's server alone tells its clients of their roster. Who sends such a
+/// push to another account means no good.
+fn is_foreign_roster(stanza: &Stanza, hop: &Hop) -> bool {
+    let elsewhere = matches!(hop, Hop::Remote(_) | Hop::Session(_));
+    let is_roster = |child: &comity_xmpp::stanza::Child| &*child.ns == ns::ROSTER;
+    elsewhere
+        && stanza.kind == Kind::Iq(IqType::Set)
+        && stanza.children().first().is_some_and(is_roster)
 }
 
 /// Says in a room request which device its session has proved to be, and takes out what the client

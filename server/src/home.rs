@@ -11,7 +11,9 @@ use comity_xmpp::error::StanzaError;
 use comity_xmpp::stanza::Stanza;
 
 use crate::afterwards::Afterwards;
+use crate::blocklists::Blocklists;
 use crate::fast::Tokens;
+use crate::offers::Offers;
 use crate::outreach::Outreach;
 use crate::requests::Requests;
 use crate::route::Hosts;
@@ -70,6 +72,12 @@ pub struct Shared {
     pub federation: Federation,
     /// Bounds how many other domains an account addresses.
     pub outreach: Outreach,
+    /// Whom our accounts do not want to hear of.
+    pub blocklists: Blocklists,
+    /// What the operator has us offer beside.
+    pub offers: Offers,
+    /// When the server began, in milliseconds since 1970.
+    pub started_ms: u64,
     /// With which clients log in again.
     pub tokens: Tokens,
     /// Who may read the metrics.
@@ -89,6 +97,8 @@ pub struct Limits {
     pub offline_messages: usize,
     /// Items in one roster, and requests that await an answer.
     pub roster_items: usize,
+    /// Addresses that one account blocks.
+    pub blocked: usize,
     /// Addresses that one session may send directed presence to.
     pub directed_presences: usize,
     /// Sessions of one account at a time.
@@ -149,6 +159,7 @@ impl Default for Limits {
         Self {
             offline_messages: 10_000,
             roster_items: 2_000,
+            blocked: 1_000,
             directed_presences: 1_000,
             resources: 32,
             scram_iterations: 10_000,

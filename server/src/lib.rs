@@ -7,6 +7,7 @@
 
 pub mod admin;
 pub mod afterwards;
+pub mod blocklists;
 pub mod check;
 pub mod cli;
 pub mod deliver;
@@ -14,6 +15,7 @@ pub mod dispatch;
 pub mod fast;
 pub mod home;
 pub mod module;
+pub mod offers;
 pub mod outreach;
 pub mod passwords;
 #[cfg(test)]

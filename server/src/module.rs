@@ -16,9 +16,14 @@ use crate::home::Home;
 use crate::receipt::Receipt;
 
 pub mod account;
+pub mod blocking;
 pub(crate) mod caps;
 pub mod carbons;
+pub mod contacts;
 pub mod disco;
+pub mod entity_time;
+pub mod external_services;
+pub mod last_activity;
 pub mod message;
 pub mod mls_as;
 pub mod mls_crl;
@@ -36,8 +41,13 @@ pub mod version;
 /// Every feature of this server. A line here is all it takes to add one.
 pub const MODULES: &[Module] = &[
     account::MODULE,
+    blocking::MODULE,
     carbons::MODULE,
+    contacts::MODULE,
     disco::MODULE,
+    entity_time::MODULE,
+    external_services::MODULE,
+    last_activity::MODULE,
     message::MODULE,
     // Before the one that answers everything else of the namespace.
     mls_log::MODULE,

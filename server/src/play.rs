@@ -21,6 +21,7 @@ use comity_xmpp::xml;
 use crate::afterwards::Afterwards;
 use crate::fast::Tokens;
 use crate::home::{Clock, Federation, Home, Limits, Remote, Shared};
+use crate::offers::Offers;
 use crate::outreach::Outreach;
 use crate::requests::Requests;
 use crate::route::Hosts;
@@ -97,15 +98,20 @@ impl Play {
     }
 
     pub(crate) async fn with(people: &[&str], limits: Limits) -> Self {
-        Self::set_up(people, limits, Vec::new()).await
+        Self::set_up(people, limits, Vec::new(), Offers::default()).await
+    }
+
+    /// Where the operator has these offered.
+    pub(crate) async fn offering(people: &[&str], offers: Offers) -> Self {
+        Self::set_up(people, Limits::default(), Vec::new(), offers).await
     }
 
     /// With accounts for these people, and further authorities of TLS to believe.
     pub(crate) async fn believing(people: &[&str], roots: Vec<PathBuf>) -> Self {
-        Self::set_up(people, Limits::default(), roots).await
+        Self::set_up(people, Limits::default(), roots, Offers::default()).await
     }
 
-    async fn set_up(people: &[&str], limits: Limits, roots: Vec<PathBuf>) -> Self {
+    async fn set_up(people: &[&str], limits: Limits, roots: Vec<PathBuf>, offers: Offers) -> Self {
         let data_dir = std::env::temp_dir().join(format!("comity-{}", comity_net::random::id()));
         std::fs::create_dir(&data_dir).unwrap();
         let mut conf = Conf::default();
@@ -147,6 +153,9 @@ impl Play {
             host_secrets: std::collections::HashMap::new(),
             afterwards: Afterwards::default(),
             outreach: Outreach::default(),
+            offers,
+            started_ms: START_S * 1000,
+            blocklists: crate::blocklists::Blocklists::default(),
         });
         Self {
             home,

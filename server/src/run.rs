@@ -12,6 +12,7 @@ use comity_storage::Storage;
 
 use crate::admin;
 use crate::home::Clock;
+use crate::offers::OffersError;
 use crate::services::ServicesError;
 
 pub(crate) mod acme;
@@ -41,6 +42,8 @@ pub enum RunError {
         path: PathBuf,
         source: comity_storage::Error,
     },
+    #[error(transparent)]
+    Offers(#[from] OffersError),
     #[error(transparent)]
     Services(#[from] ServicesError),
     #[error(transparent)]

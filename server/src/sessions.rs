@@ -38,6 +38,8 @@ pub struct Session {
     pub priority: i8,
     /// Has asked for the roster, and so gets its changes (RFC 6121 §2.2).
     pub interested: bool,
+    /// Has asked for the block list, and so gets its changes (XEP-0191 §3.2).
+    pub(crate) watches_blocks: bool,
     /// Who has been sent directed presence, and is told of its end (RFC 6121 §4.6.3).
     pub directed: HashSet<Jid>,
     /// The device that this session has proved to be.
@@ -140,6 +142,7 @@ impl Sessions {
             presence: None,
             priority: 0,
             interested: false,
+            watches_blocks: false,
             directed: HashSet::new(),
             device: None,
             tls_exporter: bound.tls_exporter,

@@ -13,14 +13,17 @@
 mod accounts;
 mod authority;
 mod blocked;
+mod blocklist;
 mod checkpoint;
 mod fast;
 mod integer;
 pub mod key_packages;
+mod last_activity;
 mod migrate;
 mod offline;
 mod open;
 mod outbox;
+mod private_xml;
 pub mod pubsub;
 mod receipt;
 pub mod rooms;
@@ -44,11 +47,14 @@ pub use authority::{
     RevokedCertificate, RevokedDevice, StoreRevocationList,
 };
 pub use blocked::{BLOCKED_LIMIT, BlockPeer, Blocked, UnblockPeer};
+pub use blocklist::{BlockContacts, ContactsBlocked, UnblockContacts};
 pub use fast::{FastGenerations, FastKey, IssueFastToken, UseFastToken};
+pub use last_activity::{LastActivity, NoteGone};
 pub use offline::{DeleteOffline, OfflineMessage, StoreOffline, StoredOffline, TakeOffline};
 pub use outbox::{
     Delivered, Enqueue, Enqueued, OUTBOX_LIMIT, OutboxRow, Outgoing, Queue, RemoveOutgoing,
 };
+pub use private_xml::{KeepPrivateXml, PrivateXml, PrivateXmlKept};
 pub use receipt::{ForgetQueues, Once, OutboxQueue, Receipt, Receive, RenewOutboxQueue, Settled};
 pub use roster::{
     ChangeSubscription, Contact, ContactSet, RemoveContact, RemovedContact, Roster, SetContact,

@@ -187,3 +187,36 @@ async fn the_server_asks_and_believes_only_who_was_asked() {
     }
     assert!(asking.await.unwrap().is_ok());
 }
+
+/// RFC 6121 §2.1.6: nobody can put a contact into somebody else's list, here or elsewhere.
+#[tokio::test]
+async fn a_roster_push_of_a_client_goes_nowhere() {
+    let play = Play::of(&[ROMEO, JULIET]).await;
+    let mut romeo = play.login("romeo@a.example/orchard").await;
+    let mut juliet = play.login("juliet@a.example/balcony").await;
+    let push = "<query xmlns='jabber:iq:roster'><item jid='eve@b.example'/></query>";
+    for to in [
+        JULIET,
+        "juliet@a.example/balcony",
+        "nurse@b.example",
+        "nurse@b.example/x",
+    ] {
+        romeo
+            .send(&format!("<iq type='set' id='r' to='{to}'>{push}</iq>"))
+            .await;
+        romeo
+            .gets(&format!(
+                "<iq type='error' id='r' from='{to}' to='romeo@a.example/orchard'>{UNAVAILABLE}</iq>"
+            ))
+            .await;
+    }
+    play.arrives(&format!(
+        "<iq type='set' id='r' from='eve@b.example/x' to='juliet@a.example/balcony'>{push}</iq>"
+    ))
+    .await;
+    juliet.gets_nothing().await;
+    play.sent_away(&[&format!(
+        "<iq type='error' id='r' from='juliet@a.example/balcony' to='eve@b.example/x'>\
+         {UNAVAILABLE}</iq>"
+    )]);
+}

@@ -75,7 +75,7 @@ pub(crate) async fn sees(home: &Home, viewer: &BareJid, account: &BareJid) -> bo
 
 /// The presence of each available resource of an account, for one other address; or, if there is
 /// none, that there is none.
-fn current(home: &Home, account: &BareJid, to: &Jid) -> Vec<Stanza> {
+pub(crate) fn current(home: &Home, account: &BareJid, to: &Jid) -> Vec<Stanza> {
     home.sessions
         .available(account)
         .into_iter()
@@ -92,7 +92,7 @@ pub(crate) fn vanished(home: &Home, account: &BareJid, to: &Jid) -> Vec<Stanza> 
         .collect()
 }
 
-fn unavailable(from: impl Into<Jid>, to: impl Into<Jid>) -> Stanza {
+pub(crate) fn unavailable(from: impl Into<Jid>, to: impl Into<Jid>) -> Stanza {
     Stanza::new(Kind::Presence(PresenceType::Unavailable))
         .with_from(from)
         .with_to(to)

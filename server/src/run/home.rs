@@ -9,9 +9,11 @@ use comity_storage::Storage;
 use super::RunError;
 use super::clients::size;
 use crate::afterwards::Afterwards;
+use crate::blocklists::Blocklists;
 use crate::fast::Tokens;
 use crate::home::{Blocked, Clock, Federation, Home, Limits, Remote, Shared};
 use crate::module::account;
+use crate::offers::Offers;
 use crate::outreach::Outreach;
 use crate::requests::Requests;
 use crate::route::Hosts;
@@ -29,6 +31,9 @@ pub(super) async fn home(
     let services = Services::open(conf, domains, &storage, &clock).await?;
     let host_secrets = secrets(&storage, conf, domains).await?;
     let blocked = blocked(&storage, conf).await?;
+    let offers = Offers::of(conf).map_err(RunError::Offers)?;
+    let blocklists = blocklists(&storage, conf).await?;
+    let started_ms = crate::home::millis(clock.wall());
     Ok(Home::new(Shared {
         hosts: Hosts::new(domains.iter().cloned()),
         storage,
@@ -48,6 +53,9 @@ pub(super) async fn home(
         host_secrets,
         afterwards: Afterwards::default(),
         outreach: Outreach::default(),
+        offers,
+        started_ms,
+        blocklists,
     }))
 }
 
@@ -62,6 +70,15 @@ async fn blocked(storage: &Storage, conf: &Conf) -> Result<Blocked, RunError> {
         blocked.set(&peer.domain, true);
     }
     Ok(blocked)
+}
+
+async fn blocklists(storage: &Storage, conf: &Conf) -> Result<Blocklists, RunError> {
+    let found = storage.blocklists().await;
+    let found = found.map_err(|source| RunError::Storage {
+        path: conf.database(),
+        source,
+    })?;
+    Ok(Blocklists::of(found))
 }
 
 async fn secrets(
@@ -81,6 +98,7 @@ fn limits(conf: &Conf) -> Limits {
     Limits {
         offline_messages: size(conf.accounts.offline_messages),
         roster_items: size(conf.accounts.roster_items),
+        blocked: size(conf.accounts.blocked),
         resources: size(conf.accounts.sessions),
         scram_iterations: conf.accounts.scram_iterations,
         pubsub_nodes: size(conf.accounts.pubsub_nodes),

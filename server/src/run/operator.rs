@@ -60,6 +60,7 @@ pub(super) fn state(conf: &Conf, domains: &[String], home: &Home, streams: &Arc<
         withdrawn: Arc::new(move |account| {
             let home = lists.clone();
             Box::pin(async move {
+                home.blocklists.forget(&account);
                 let told = mls_crl::publish(&home, &account).await;
                 deliver::deliver(&home, told).await;
             })

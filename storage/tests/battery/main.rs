@@ -2,8 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
+mod account_data;
 mod accounts;
 mod blocked;
+mod blocklist;
 mod durability;
 mod fast;
 mod offline;

@@ -13,7 +13,7 @@ use tracing::error;
 use super::{addressed, current, subscribers};
 use crate::deliver::{self, Deliveries};
 use crate::home::Home;
-use crate::module::{caps, message, pubsub};
+use crate::module::{caps, last_activity, message, pubsub};
 use crate::sessions::Session;
 
 /// RFC 6121 §4.2, §4.4: the session is available, with this priority.
@@ -147,6 +147,9 @@ async fn farewell(
         return Deliveries::none();
     }
     let account = session.to_bare();
+    if was_available {
+        last_activity::left(home, &account, &presence).await;
+    }
     let contacts = home
         .storage
         .roster(account.as_str())

@@ -136,10 +136,14 @@ async fn to_all(
             return Deliveries::none();
         }
     };
+    let lists = &home.blocklists;
     let pattern = message(account, account.clone().into(), content);
     let mut deliveries = Deliveries::none();
     for to in recipients {
         let stanza = pattern.clone().with_to(to.clone());
+        if lists.blocks(account, &to) || lists.blocks(&to.to_bare(), account.as_jid()) {
+            continue;
+        }
         if to.resource().is_some() && home.hosts.serves(to.domain()) {
             deliveries.push_local(to, Arc::new(stanza));
         } else {

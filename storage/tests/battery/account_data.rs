@@ -43,7 +43,7 @@ async fn elements_are_kept_by_name_within_a_quota() {
     // 10 bytes each; what is replaced makes room.
     let longer = element("a", "<a>12345678901234567</a>");
     assert_eq!(
-        keep(&storage, &[longer.clone()]).await,
+        keep(&storage, std::slice::from_ref(&longer)).await,
         PrivateXmlKept::Kept
     );
     assert_eq!(

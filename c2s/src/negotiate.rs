@@ -100,6 +100,15 @@ pub enum Command {
     Close(StreamError),
 }
 
+/// How a client authenticates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Manner {
+    /// The mechanism it has used last.
+    pub mechanism: &'static str,
+    /// It asks for its session together with that (XEP-0388, with XEP-0386 or XEP-0198).
+    pub inline: bool,
+}
+
 /// What a client asks for together with its session (XEP-0386).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BindOptions {
@@ -213,10 +222,13 @@ impl Negotiate {
         }
     }
 
-    /// The mechanism that the client has used last: for logs.
+    /// How the client authenticates: for logs.
     #[must_use]
-    pub fn mechanism(&self) -> &'static str {
-        self.mechanism
+    pub fn manner(&self) -> Manner {
+        Manner {
+            mechanism: self.mechanism,
+            inline: self.extended.is_some(),
+        }
     }
 
     /// The parts of a stream that is bound; None before [`Event::Done`].

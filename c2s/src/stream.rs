@@ -196,8 +196,8 @@ where
                 return Err(error.map_or(NoSession::Left, NoSession::Stream));
             }
             question => {
-                let mechanism = pump.machine().mechanism();
-                if let Some(answer) = answer(question, mechanism, secured, &mut way, shared).await {
+                let manner = pump.machine().manner();
+                if let Some(answer) = answer(question, manner, secured, &mut way, shared).await {
                     pump.command(answer);
                 }
             }
@@ -208,11 +208,12 @@ where
 /// What the machine asks of the server; None, where it asks nothing.
 async fn answer(
     question: negotiate::Event,
-    mechanism: &'static str,
+    manner: negotiate::Manner,
     secured: Option<Secured>,
     way: &mut Option<Way>,
     shared: &Arc<Shared>,
 ) -> Option<negotiate::Command> {
+    let negotiate::Manner { mechanism, inline } = manner;
     Some(match question {
         negotiate::Event::Credentials(account) => {
             let credentials = shared.server.credentials(&account).await;
@@ -235,7 +236,7 @@ async fn answer(
             resource,
             options,
         } => {
-            tracing::info!(%account, mechanism, "authenticated");
+            tracing::info!(%account, mechanism, inline, "authenticated");
             let (outbound, receiver) = Outbound::new(shared.options.queue);
             let bound = Bound {
                 account,
@@ -254,7 +255,7 @@ async fn answer(
             negotiate::Command::Bound(answer)
         }
         negotiate::Event::Resume { account, id, h } => {
-            tracing::info!(%account, mechanism, "authenticated");
+            tracing::info!(%account, mechanism, inline, "authenticated");
             let found = come_back(&account, &id, h, secured, shared).await;
             let (found, answer) = found.map_or_else(|answer| (None, answer), come_back_answer);
             *way = found.map(Way::Back);
@@ -342,6 +343,7 @@ async fn come_back(
     }
     let exporter = secured.and_then(|secured| secured.exporter);
     shared.server.resumed(&waiting.kept.jid, exporter).await;
+    tracing::debug!(session = %waiting.kept.jid, "a client has come back to its session");
     Ok(Box::new(waiting))
 }
 

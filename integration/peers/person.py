@@ -124,10 +124,10 @@ class Person(slixmpp.ClientXMPP):
         self.disconnect()
 
 
-def main():
+def main(kind=Person):
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
-    jid, password, host, port, ca = sys.argv[1:]
-    person = Person(jid, password, ca)
+    jid, password, host, port, ca, *more = sys.argv[1:]
+    person = kind(jid, password, ca, *more)
     person.connect(host=host, port=int(port))
     loop = asyncio.get_event_loop()
     listening = loop.create_task(person.listen())
@@ -135,4 +135,5 @@ def main():
     listening.cancel()
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -21,6 +21,8 @@ pub struct Comity {
     pub server: String,
     /// Further addresses of `c2s.listen`, quoted.
     pub c2s: String,
+    /// Addresses of `c2s.listen_tls`, quoted.
+    pub c2s_tls: String,
     /// Further lines of `[s2s]`.
     pub s2s: String,
     /// Further sections.
@@ -45,7 +47,7 @@ impl Comity {
         format!(
             "[server]\ndomains = [{domain:?}]\ndata_dir = {data:?}\n\
              log = \"info,comity_s2s=debug,comity_net=debug\"\n{server}\n\n\
-             [c2s]\nlisten = [\"{v4}:5222\", {c2s}]\nlisten_tls = []\n\n\
+             [c2s]\nlisten = [\"{v4}:5222\", {c2s}]\nlisten_tls = [{c2s_tls}]\n\n\
              [s2s]\nlisten = [\"{v4}:5269\", \"[{v6}]:5269\"]\n\
              listen_tls = [\"{v4}:5270\", \"[{v6}]:5270\"]\n\
              retry_first = \"200ms\"\nretry_most = \"2s\"\n{s2s}\n\n\
@@ -55,6 +57,7 @@ impl Comity {
             data = folder.join("data"),
             server = self.server,
             c2s = self.c2s,
+            c2s_tls = self.c2s_tls,
             s2s = self.s2s,
             authority = self.authority,
             chain = self.certificate.chain,

@@ -18,6 +18,8 @@ pub struct Options {
     pub also: Vec<String>,
     pub address: IpAddr,
     pub c2s_port: u16,
+    /// Where TLS comes first (XEP-0368); None, where nobody asks for it.
+    pub c2s_tls_port: Option<u16>,
     pub s2s_port: u16,
     pub web_port: u16,
     /// Other domains: where their server listens, and the CA of their certificate.
@@ -46,6 +48,7 @@ impl Options {
             also: Vec::new(),
             address: address.into(),
             c2s_port: 5222,
+            c2s_tls_port: Some(5223),
             s2s_port: 5269,
             web_port: 5443,
             peers: Vec::new(),
@@ -122,6 +125,12 @@ impl Home {
     }
 
     #[must_use]
+    pub fn c2s_tls(&self) -> Option<SocketAddr> {
+        let port = self.options.c2s_tls_port?;
+        Some((self.options.address, port).into())
+    }
+
+    #[must_use]
     pub fn s2s(&self) -> SocketAddr {
         (self.options.address, self.options.s2s_port).into()
     }
@@ -174,9 +183,11 @@ impl Home {
             .iter()
             .map(|p| format!("{:?} = \"{}\"\n", p.domain, p.address))
             .collect();
+        let tls: Vec<String> = self.c2s_tls().iter().map(SocketAddr::to_string).collect();
         let text = format!(
-            "[server]\ndomains = {domains:?}\ndata_dir = {:?}\n\n\
-             [c2s]\nlisten = [\"{}\"]\nlisten_tls = []\n\n\
+            "[server]\ndomains = {domains:?}\ndata_dir = {:?}\n\
+             log = \"info,comity_c2s=debug\"\n\n\
+             [c2s]\nlisten = [\"{}\"]\nlisten_tls = {tls:?}\n\n\
              [s2s]\nlisten = [\"{}\"]\nlisten_tls = []\n{s2s}\n\
              [web]\nlisten = [\"{}\"]\n\n\
              [s2s.targets]\n{targets}\n\

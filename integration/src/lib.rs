@@ -43,6 +43,20 @@ pub fn binary(name: &str) -> PathBuf {
     path
 }
 
+/// Where `integration/lib.sh` keeps what it installs for the plays.
+#[must_use]
+pub fn cache() -> PathBuf {
+    let home = || PathBuf::from(std::env::var_os("HOME").unwrap_or_default());
+    let cache = std::env::var_os("COMITY_CACHE").map(PathBuf::from);
+    cache.unwrap_or_else(|| home().join(".cache/comity"))
+}
+
+/// A Python with the client libraries that plays drive.
+#[must_use]
+pub fn python() -> PathBuf {
+    cache().join("venv/bin/python")
+}
+
 /// A loopback address for the `n`-th home of this process. Tests run as processes of their own, so
 /// the process id tells them apart.
 #[must_use]

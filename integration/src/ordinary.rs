@@ -4,7 +4,7 @@
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -30,8 +30,23 @@ impl Ordinary {
     /// # Panics
     /// When that fails.
     pub async fn login(jid: &str, password: &str, server: SocketAddr, authority: &Path) -> Self {
-        let mut process = Command::new(python())
-            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/peers/person.py"))
+        Self::login_by("person.py", jid, password, server, authority).await
+    }
+
+    /// The same by another program of `peers/` that does all that `person.py` does, and more.
+    ///
+    /// # Panics
+    /// When that fails.
+    pub async fn login_by(
+        program: &str,
+        jid: &str,
+        password: &str,
+        server: SocketAddr,
+        authority: &Path,
+    ) -> Self {
+        let peers = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers");
+        let mut process = Command::new(crate::python())
+            .arg(peers.join(program))
             .args([jid, password])
             .args([server.ip().to_string(), server.port().to_string()])
             .arg(authority)
@@ -168,14 +183,6 @@ fn fits(happening: &Value, wanted: &Value) -> bool {
     wanted
         .iter()
         .all(|(key, value)| happening.get(key) == Some(value))
-}
-
-fn python() -> PathBuf {
-    let cache = std::env::var_os("COMITY_CACHE").map_or_else(
-        || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cache/comity"),
-        PathBuf::from,
-    );
-    cache.join("venv/bin/python")
 }
 
 impl Drop for Ordinary {

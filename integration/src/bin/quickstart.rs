@@ -72,6 +72,7 @@ fn home(domain: &str, folder: &Path) -> Outcome<Home> {
     let address = Ipv4Addr::LOCALHOST;
     let options = Options {
         c2s_port: free_port()?,
+        c2s_tls_port: None,
         s2s_port: free_port()?,
         web_port: free_port()?,
         ..Options::new(domain, address)

@@ -16,13 +16,21 @@ impl Prosody {
     /// # Errors
     /// Why it does not start.
     pub fn start(options: Options, folder: &Path) -> io::Result<Self> {
+        Self::start_with(options, folder, "")
+    }
+
+    /// The same, with further lines for its configuration: components.
+    ///
+    /// # Errors
+    /// Why it does not start.
+    pub fn start_with(options: Options, folder: &Path, more: &str) -> io::Result<Self> {
         std::fs::create_dir_all(folder.join("data"))?;
         let mut this = Self {
             options,
             folder: folder.to_owned(),
             process: None,
         };
-        std::fs::write(this.configuration(), this.text())?;
+        std::fs::write(this.configuration(), this.text() + more)?;
         Peer::start(&mut this)?;
         Ok(this)
     }

@@ -76,6 +76,7 @@ pub(crate) fn with(
         folder: domain.to_owned(),
         server: String::new(),
         c2s: String::new(),
+        c2s_tls: String::new(),
         s2s: String::new(),
         extra: String::new(),
     }

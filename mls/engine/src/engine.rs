@@ -307,17 +307,7 @@ impl Engine {
     }
 
     fn on_timeout(&mut self, now: u64) -> Result<(), Error> {
-        for (outgoing, attempt) in self.requests.due(now) {
-            if attempt == 3 {
-                self.warn(
-                    None,
-                    Warning::Silent {
-                        what: what_is_asked(&outgoing.request),
-                    },
-                );
-            }
-            self.staged_requests.push(outgoing);
-        }
+        self.ask_again(now);
         let due: Vec<Timer> = self
             .timers
             .iter()
@@ -339,6 +329,28 @@ impl Engine {
             }
         }
         Ok(())
+    }
+
+    /// What was not answered, in time or at all.
+    fn ask_again(&mut self, now: u64) {
+        for (outgoing, attempt) in self.requests.due(now) {
+            if attempt == 3 {
+                self.warn(
+                    None,
+                    Warning::Silent {
+                        what: what_is_asked(&outgoing.request),
+                    },
+                );
+            }
+            let pending = self.requests.asked(outgoing.id);
+            if matches!(pending, Some(Purpose::Register | Purpose::Prove)) {
+                // A challenge is good for one answer, and that may have arrived.
+                self.requests.take(outgoing.id);
+                self.ask_challenge(now);
+            } else {
+                self.staged_requests.push(outgoing);
+            }
+        }
     }
 
     /// Keeps the earlier of two deadlines.

@@ -103,6 +103,11 @@ impl Requests {
         outgoing
     }
 
+    /// What a request under way is for.
+    pub(crate) fn asked(&self, id: RequestId) -> Option<&Purpose> {
+        self.sent.get(&id).map(|pending| &pending.purpose)
+    }
+
     pub(crate) fn take(&mut self, id: RequestId) -> Option<Pending> {
         self.sent.remove(&id)
     }

@@ -406,6 +406,34 @@ fn answers_nobody_asked_for_are_dropped() {
     assert_eq!(store.rows(), before);
 }
 
+/// A clock that was set, or a server that takes its time, makes no second answer to one challenge:
+/// the server would refuse it, and with it the session.
+#[test]
+fn a_challenge_is_answered_once_and_another_asked_for() {
+    use comity_mls_engine::{Answer, Request};
+    use comity_mls_wire::authority;
+    let scene = scene(&[]);
+    let (mut engine, _) = scene.world.twin(scene.bob);
+    engine.session_started(None, 0).unwrap();
+    for n in 0..3 {
+        let asked = engine.poll_request().unwrap();
+        let challenge = Request::Authority(authority::Request::Challenge);
+        assert_eq!(asked.request, challenge);
+        let now = n * 60_000;
+        let nonce = Ok(Answer::Authority(authority::Answer::Challenge {
+            nonce: vec![7; 32].into(),
+        }));
+        engine.answer(asked.id, nonce, now).unwrap();
+        let proof = engine.poll_request().unwrap().request;
+        assert!(matches!(
+            proof,
+            Request::Authority(authority::Request::Prove { .. })
+        ));
+        assert!(engine.poll_request().is_none());
+        engine.timeout(now + 60_000).unwrap();
+    }
+}
+
 #[test]
 fn anchors_of_another_domain_or_signed_by_nobody_are_not_pinned() {
     let mut world = World::new(&["a.example", "b.example"]);

@@ -1,10 +1,12 @@
 //! What has waited too long for another domain goes back to its sender.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use comity_storage::{ForgetQueues, OutboxRow, RemoveOutgoing};
+use comity_storage::{ForgetQueues, OutboxRow, RemoveOutgoing, StoreOffline, StoredOffline};
 use comity_xmpp::error::{ErrorType, StanzaCondition, StanzaError};
-use comity_xmpp::stanza::Stanza;
+use comity_xmpp::jid::BareJid;
+use comity_xmpp::stanza::{Kind, Stanza};
 use tracing::{error, info};
 
 use super::{Later, Module, Tick, message};
@@ -62,7 +64,7 @@ async fn bounces(home: &Home) -> Result<Deliveries, comity_storage::Error> {
     );
     for row in &expired {
         if let Some(stanza) = message::read(&row.stanza) {
-            deliveries.extend(bounce(home, row, &stanza));
+            deliveries.extend(bounce(home, row, &stanza).await?);
         }
     }
     let ids = expired.iter().map(|row| row.id).collect();
@@ -85,7 +87,7 @@ pub(crate) async fn discard(home: &Home, domain: &str) -> Result<u64, comity_sto
         let mut deliveries = Deliveries::none();
         for row in &rows {
             if let Some(stanza) = message::read(&row.stanza) {
-                deliveries.extend(bounce(home, row, &stanza));
+                deliveries.extend(bounce(home, row, &stanza).await?);
             }
         }
         let ids = rows.iter().map(|row| row.id).collect();
@@ -94,13 +96,16 @@ pub(crate) async fn discard(home: &Home, domain: &str) -> Result<u64, comity_sto
     }
 }
 
-fn bounce(home: &Home, row: &OutboxRow, stanza: &Stanza) -> Deliveries {
-    let ours = stanza
-        .from
-        .as_ref()
-        .is_some_and(|from| home.hosts.serves(from.domain()));
-    if !ours {
-        return Deliveries::none();
+async fn bounce(
+    home: &Home,
+    row: &OutboxRow,
+    stanza: &Stanza,
+) -> Result<Deliveries, comity_storage::Error> {
+    let Some(from) = &stanza.from else {
+        return Ok(Deliveries::none());
+    };
+    if !home.hosts.serves(from.domain()) {
+        return Ok(Deliveries::none());
     }
     // RFC 6120 §8.3.3.16.
     let error =
@@ -108,5 +113,43 @@ fn bounce(home: &Home, row: &OutboxRow, stanza: &Stanza) -> Deliveries {
             "{} could not be reached in time: send it again",
             row.destination
         ));
-    Deliveries::refuse(stanza, &error)
+    let is_there = from.is_bare() || home.sessions.with(from, |_| ()).is_some();
+    match stanza.error_reply(&error) {
+        Some(back) if is_there || !matches!(stanza.kind, Kind::Message(_)) => {
+            Ok(Deliveries::none().with(back))
+        }
+        Some(back) => for_account(home, &from.to_bare(), back).await,
+        None => Ok(Deliveries::none()),
+    }
+}
+
+/// After days the session that said it is gone. RFC 6121 §8.5.3.2.1 would have the error ignored;
+/// it is for whichever of the account's sessions are there, and else kept as messages are, or
+/// nobody would learn what did not arrive.
+async fn for_account(
+    home: &Home,
+    account: &BareJid,
+    mut back: Stanza,
+) -> Result<Deliveries, comity_storage::Error> {
+    back.to = Some(account.clone().into());
+    let mut deliveries = Deliveries::none();
+    let mut sessions = home.sessions.available(account);
+    sessions.retain(|session| session.priority >= 0);
+    if sessions.is_empty() {
+        let kept = StoreOffline {
+            account: account.as_str().to_owned(),
+            stanza: back.to_bytes(None).to_vec(),
+            received: home.now_ms(),
+            limit: home.limits.offline_messages,
+        };
+        if home.storage.write(kept).await? != StoredOffline::Stored {
+            info!(%account, "an account was not told what did not arrive: no room");
+        }
+        return Ok(deliveries);
+    }
+    let back = Arc::new(back);
+    for session in sessions {
+        deliveries.push_kept(session.jid, Arc::clone(&back));
+    }
+    Ok(deliveries)
 }

@@ -354,3 +354,34 @@ async fn what_waited_too_long_comes_back() {
         .await;
     play.queued("b.example", &[]).await;
 }
+
+/// Days later people are there by other sessions, or not there.
+#[tokio::test]
+async fn what_waited_too_long_comes_back_to_whoever_is_there_or_comes() {
+    let play = Play::of(&[ROMEO, JULIET]).await;
+    let lost = "<message id='m' type='chat' to='nurse@b.example'><body>x</body></message>";
+    let back = |whom: &str, since: &str| {
+        format!(
+            "<message id='m' type='error' from='nurse@b.example' to='{whom}'>\
+             <error type='wait'><remote-server-timeout \
+             xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error>{since}</message>"
+        )
+    };
+    for who in ["romeo@a.example/orchard", "juliet@a.example/balcony"] {
+        let person = play.login(who).await;
+        person.send(lost).await;
+        person.leaves(&[]).await;
+    }
+    let mut romeo = play.login("romeo@a.example/street").await;
+    play.clock.forward(Duration::from_secs(4 * 24 * 3600));
+    let expire = crate::module::outbox::MODULE.tick.unwrap().run;
+    crate::deliver::deliver(&play.home, expire(play.home.clone()).await).await;
+    romeo.gets(&back(ROMEO, "")).await;
+    let mut juliet = play.bind("juliet@a.example/tomb").await;
+    juliet.send("<presence/>").await;
+    juliet
+        .gets("<presence from='juliet@a.example/tomb' to='juliet@a.example'/>")
+        .await;
+    let since = "<delay xmlns='urn:xmpp:delay' from='a.example' stamp='2027-01-19T08:00:00.000Z'/>";
+    juliet.gets(&back(JULIET, since)).await;
+}

@@ -5,6 +5,7 @@
 //! no other has, so that every home listens on the standard ports.
 
 pub mod certificates;
+pub mod clock;
 pub mod comity;
 pub mod dns;
 pub mod home;

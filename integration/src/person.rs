@@ -254,6 +254,26 @@ impl Person {
         .await
     }
 
+    /// What has come of the room's log and was not asked for, in the order in which it came: what
+    /// others say as `name: text`, who came as `+name` and who went as `-name`.
+    pub fn overheard(&mut self, room: &BareJid) -> Vec<String> {
+        while let Ok(update) = self.updates.try_recv() {
+            self.earlier.push(update);
+        }
+        let own = self.account().clone();
+        let (here, other) = std::mem::take(&mut self.earlier)
+            .into_iter()
+            .partition::<Vec<_>, _>(|update| {
+                matches!(update, Update::Engine(Event::Item { room: at, .. }) if at == room)
+            });
+        self.earlier = other;
+        let items = here.iter().filter_map(|update| match update {
+            Update::Engine(Event::Item { item, .. }) => Some(item),
+            _ => None,
+        });
+        items.filter_map(|item| line(item, &own, room)).collect()
+    }
+
     pub async fn update(&mut self, room: &BareJid) -> Outcome {
         let (at, own) = (room.clone(), self.account().to_string());
         self.verb(move |engine, now| engine.update(&at, now))
@@ -391,5 +411,24 @@ impl Person {
         self.post(room, &format!("you said: {body}"))
             .await
             .map(drop)
+    }
+}
+
+fn line(item: &Item, own: &BareJid, room: &BareJid) -> Option<String> {
+    let name = |account: &str| account.split('@').next().unwrap_or_default().to_owned();
+    match &item.what {
+        What::Message(message) if message.sender.account != own.as_str() => {
+            let sender = BareJid::parse(&message.sender.account).ok()?;
+            let text = Content::open(&message.content, &sender, room)
+                .ok()?
+                .body()?;
+            Some(format!("{}: {text}", name(sender.as_str())))
+        }
+        What::Added(change) => Some(format!("+{}", name(&change.who.account))),
+        What::Removed(change) => Some(format!("-{}", name(&change.who.account))),
+        What::Unreadable(unreadable) => {
+            Some(format!("? {}: {}", unreadable.sender, unreadable.why))
+        }
+        _ => None,
     }
 }

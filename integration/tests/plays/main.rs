@@ -20,3 +20,4 @@ mod revocation;
 mod root_rotation;
 mod screen;
 mod two_domains;
+mod week;

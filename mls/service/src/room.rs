@@ -2,7 +2,7 @@
 //!
 //! A request to a room goes through [`hub`]: it loads the room, lets one of [`create`], [`commit`],
 //! [`propose`] and [`send`] decide on memory, carries out the one change that came of it, and only
-//! then lets memory advance. [`order`] says whose turn it is, [`public_tree`] follows the group,
+//! then lets memory advance. [`external`] is the commit of one who comes by itself. [`order`] says whose turn it is, [`public_tree`] follows the group,
 //! [`context`] and [`policy`] judge by what the room has agreed on, [`log`] makes the entry and
 //! [`fanout`] what each domain gets of it.
 //!
@@ -13,6 +13,7 @@ pub mod commit;
 pub mod context;
 pub mod copy;
 pub mod create;
+pub mod external;
 pub mod fanout;
 pub mod hub;
 pub mod limits;
@@ -34,11 +35,14 @@ mod tests;
 
 use comity_mls_wire::authenticated::{AuthenticatedData, AuthenticatedDataError};
 
-/// What a member says beside its handshake. The hub alone gives grounds, and who is in the room
-/// does not come back to it.
-fn authenticated(data: &[u8]) -> Result<AuthenticatedData, AuthenticatedDataError> {
+/// What is said beside a handshake. The hub alone gives grounds, and only who comes back to the room
+/// proves that it was there.
+fn authenticated(
+    data: &[u8],
+    comes_back: bool,
+) -> Result<AuthenticatedData, AuthenticatedDataError> {
     let read = AuthenticatedData::from_bytes(data)?;
-    if read.ground.is_some() || read.rejoin.is_some() {
+    if read.ground.is_some() || (read.rejoin.is_some() && !comes_back) {
         return Err(AuthenticatedDataError::Malformed(
             "it holds the ground of a removal or the proof of a rejoin, out of place".to_owned(),
         ));

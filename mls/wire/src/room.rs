@@ -111,6 +111,8 @@ pub enum Answer {
         tree: Bytes,
         epoch: u64,
         seq: u64,
+        /// Pending SelfRemoves, which an external commit has to carry (PublicMessages).
+        proposals: Vec<Bytes>,
     },
     Entries(Vec<Entry>),
     Acknowledged,

@@ -147,6 +147,10 @@ impl Asked {
         if let Some(entry) = &reply.entry {
             tell(&self.home, entry);
         }
+        if reply.sweep {
+            let (home, room) = (self.home.clone(), self.room.as_str().to_owned());
+            deliveries.afterwards(async move { sweep::sweep(&home, &[room]).await });
+        }
         deliveries
     }
 }

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use comity_mls_wire::authenticated::AuthenticatedData;
-use comity_mls_wire::policy::Policy;
+use comity_mls_wire::policy::{Policy, Sender};
 use comity_mls_wire::refusal::Refusal;
-use comity_mls_wire::room::{Bundle, Entry, EntryKind, Joiner, Member, Welcome};
+use comity_mls_wire::room::{Bundle, Change, Entry, EntryKind, Joiner, Member, Welcome};
 use comity_storage::rooms::{self as rows_of, Append, At, Begin, PendingChange};
 use mls_rs::group::proposal::Proposal;
 use mls_rs::{MlsMessage, MlsMessageDescription, WireFormat};
@@ -18,7 +18,7 @@ use super::newcomers::{self, Coming};
 use super::policy::{self, Deed};
 use super::public_tree::{Committed, Fault, PublicTree};
 use super::state::{Pending, Room, State, domains};
-use super::{context, order, rows};
+use super::{context, external, order, rows};
 use crate::error::Refused;
 use crate::framing::{self, Content, Framing};
 
@@ -29,10 +29,13 @@ pub fn commit(
     sender: &Member,
     bundle: &Bundle,
 ) -> Result<Decided, Refused> {
+    if external::is_one(&bundle.commit) {
+        return external::commit(deciding, room, sender, bundle);
+    }
     let state = &room.state;
     let leaf = order::admit(state, sender, bundle.epoch)?;
     check_sizes(deciding, bundle)?;
-    let (message, data) = read(state, leaf, bundle)?;
+    let (message, data) = read(state, framing::Sender::Member(leaf), bundle)?;
     if state.leaving(leaf) {
         return Err(Refusal::NotAllowed {
             rule: "a proposal to remove this device is pending: another member commits it"
@@ -45,11 +48,11 @@ pub fn commit(
     if committed.committer != leaf {
         return Err(invalid_commit("another leaf has signed it").into());
     }
-    let next = follow(deciding, room, committed, leaf, bundle)?;
+    let next = follow(deciding, room, committed, sender, bundle)?;
     decide(deciding, state, sender, bundle, next)
 }
 
-fn check_sizes(deciding: &Deciding<'_>, bundle: &Bundle) -> Result<(), Refusal> {
+pub(super) fn check_sizes(deciding: &Deciding<'_>, bundle: &Bundle) -> Result<(), Refusal> {
     let most = deciding.limits.commit_bytes;
     if bundle.commit.len() > most {
         return Err(Refusal::LimitReached {
@@ -59,10 +62,10 @@ fn check_sizes(deciding: &Deciding<'_>, bundle: &Bundle) -> Result<(), Refusal> 
     Ok(())
 }
 
-/// The commit as a message of this group, epoch and leaf.
-fn read(
+/// The commit as a message of this group, epoch and sender.
+pub(super) fn read(
     state: &State,
-    leaf: u32,
+    by: framing::Sender,
     bundle: &Bundle,
 ) -> Result<(MlsMessage, AuthenticatedData), Refusal> {
     let framing = Framing::read(&bundle.commit).map_err(|e| invalid_commit(e.to_string()))?;
@@ -90,16 +93,11 @@ fn read(
             bundle.epoch
         )));
     }
-    match sender {
-        framing::Sender::Member(found) if found == leaf => {}
-        framing::Sender::NewMemberCommit => {
-            return Err(Refusal::NotAllowed {
-                rule: "this server takes no external commits: a member adds the device".to_owned(),
-            });
-        }
-        _ => return Err(invalid_commit("its sender is not the device that sends it")),
+    if sender != by {
+        return Err(invalid_commit("its sender is not the device that sends it"));
     }
-    let data = super::authenticated(authenticated_data)
+    let comes_back = by == framing::Sender::NewMemberCommit;
+    let data = super::authenticated(authenticated_data, comes_back)
         .map_err(|error| invalid_commit(error.to_string()))?;
     let message = MlsMessage::from_bytes(&bundle.commit)
         .map_err(|error| invalid_commit(error.to_string()))?;
@@ -113,6 +111,31 @@ fn check_policy(
     message: &MlsMessage,
     data: &AuthenticatedData,
 ) -> Result<(), Refused> {
+    let by = Sender::Member(&sender.account);
+    let by_value = proposals(deciding, state, by, message)?;
+    // Those proposed by reference were let in when they were proposed, in this same epoch.
+    let coming: Vec<Coming<'_>> = by_value
+        .iter()
+        .filter_map(|deed| match deed {
+            Deed::Add { member, key } => Some(Coming {
+                member,
+                key,
+                sender: Some(&sender.account),
+            }),
+            _ => None,
+        })
+        .collect();
+    newcomers::admit(state, tree, &coming, data, deciding.now / 1000)
+        .map_err(|denied| denied.refused(invalid_commit))
+}
+
+/// Judges what a commit carries, and gives what it carries by value.
+pub(super) fn proposals(
+    deciding: &Deciding<'_>,
+    state: &State,
+    by: Sender<'_>,
+    message: &MlsMessage,
+) -> Result<Vec<Deed>, Refused> {
     let by_value: Vec<Deed> = message
         .proposals_by_value()
         .into_iter()
@@ -131,7 +154,6 @@ fn check_policy(
         return Err(invalid_commit(why).into());
     }
     // Only the hub refuses this: members apply whatever was accepted.
-    let by = comity_mls_wire::policy::Sender::Member(&sender.account);
     let missing: Vec<u64> = left
         .iter()
         .filter(|pending| state.policy.must_include(by, &pending.item()))
@@ -141,42 +163,24 @@ fn check_policy(
         return Err(Refusal::MissingProposals { seqs: missing }.into());
     }
     let has_path = message.commit_path_leaf_node().is_some();
-    policy::check_commit(
-        state,
-        sender,
-        &by_value,
-        &referred,
-        has_path,
-        deciding.limits.leaves,
-    )?;
-    // Those proposed by reference were let in when they were proposed, in this same epoch.
-    let coming: Vec<Coming<'_>> = by_value
-        .iter()
-        .filter_map(|deed| match deed {
-            Deed::Add { member, key } => Some(Coming {
-                member,
-                key,
-                sender: Some(&sender.account),
-            }),
-            _ => None,
-        })
-        .collect();
-    newcomers::admit(state, tree, &coming, data, deciding.now / 1000)
-        .map_err(|denied| denied.refused(invalid_commit))
+    let most = deciding.limits.leaves;
+    policy::check_commit(state, by, &by_value, &referred, has_path, most)?;
+    Ok(by_value)
 }
 
 /// The room's group in its next epoch, with all that belongs to it checked.
-struct Next {
+pub(super) struct Next {
     tree: PublicTree,
     members: BTreeMap<u32, Member>,
     policy: Policy,
 }
 
-fn follow(
+/// Checks what came of a commit of `sender`, and what it brings along.
+pub(super) fn follow(
     deciding: &Deciding<'_>,
     room: &Room,
     committed: Committed,
-    leaf: u32,
+    sender: &Member,
     bundle: &Bundle,
 ) -> Result<Next, Refused> {
     if committed.reinit {
@@ -186,12 +190,15 @@ fn follow(
         .into());
     }
     let Committed {
-        mut tree, applied, ..
+        mut tree,
+        applied,
+        committer: leaf,
+        ..
     } = committed;
     let before = room.tree.context();
     let policy = context::check(tree.context(), Some(before), deciding.hub)?;
     let members = tree.members().map_err(invalid)?;
-    if members.get(&leaf) != room.state.members.get(&leaf) {
+    if members.get(&leaf) != Some(sender) {
         return Err(invalid_commit("the committer's leaf names another device").into());
     }
     check_unique(&members)?;
@@ -312,14 +319,14 @@ pub(super) fn refuse_inner_tree(group_info: &MlsMessage) -> Result<(), &'static 
     }
 }
 
-fn decide(
+pub(super) fn decide(
     deciding: &Deciding<'_>,
     state: &State,
     sender: &Member,
     bundle: &Bundle,
     next: Next,
 ) -> Result<Decided, Refused> {
-    let Moves { went, came } = Moves::between(&state.members, &next.members);
+    let moves = Moves::between(&state.members, &next.members);
     let draft = Draft {
         kind: EntryKind::Commit,
         epoch: bundle.epoch,
@@ -327,8 +334,9 @@ fn decide(
         device: Some(sender.device),
         payload: &bundle.commit,
         now: deciding.now,
-        changes: fanout::changes(went.values(), came.values()),
+        changes: moves.changes(),
     };
+    let Moves { went, came } = moves;
     let entry = End::of(state).append(&state.room, deciding.hub, draft)?;
     let begin = Begin {
         group_id: state.group_id.to_vec(),
@@ -388,6 +396,17 @@ struct Moves {
 }
 
 impl Moves {
+    /// Devices that went and came. One that has only another leaf now reads on where it was.
+    fn changes(&self) -> Vec<Change> {
+        let only = |of: &BTreeMap<u32, Member>, other: &BTreeMap<u32, Member>| {
+            let mut of: Vec<Member> = of.values().cloned().collect();
+            of.retain(|member| !other.values().any(|there| there == member));
+            of
+        };
+        let (went, came) = (&self.went, &self.came);
+        fanout::changes(&only(went, came), &only(came, went))
+    }
+
     fn between(before: &BTreeMap<u32, Member>, after: &BTreeMap<u32, Member>) -> Self {
         let only = |of: &BTreeMap<u32, Member>, other: &BTreeMap<u32, Member>| {
             of.iter()
@@ -434,10 +453,10 @@ pub(super) fn leaves(members: &BTreeMap<u32, Member>) -> Vec<rows_of::Leaf> {
         .collect()
 }
 
-fn invalid(fault: Fault) -> Refused {
+pub(super) fn invalid(fault: Fault) -> Refused {
     fault.refused(invalid_commit)
 }
 
-fn invalid_commit(why: impl Into<String>) -> Refusal {
+pub(super) fn invalid_commit(why: impl Into<String>) -> Refusal {
     Refusal::InvalidCommit { why: why.into() }
 }

@@ -7,6 +7,7 @@
 mod answers;
 mod cache;
 mod domains;
+mod outside;
 mod sweep;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,12 +26,12 @@ use comity_xmpp::jid::BareJid;
 use mls_rs_core::crypto::CipherSuite;
 use tokio::sync::OwnedMutexGuard;
 
-use super::fanout::{self, Plan};
+use super::fanout::Plan;
 use super::limits::Limits;
 use super::public_tree::Observer;
 use super::rates::{Kind, Rates};
-use super::state::Room;
-use super::{commit, create, propose, removal, rows, send};
+use super::state::{Room, State};
+use super::{commit, create, external, propose, removal, rows, send};
 use crate::authority::Authority;
 use crate::error::{Refused, internal};
 use cache::Cache;
@@ -163,6 +164,8 @@ pub struct Reply {
     pub entry: Option<Entry>,
     /// Other domains with new rows in the outbox.
     pub wake: Vec<String>,
+    /// What the hub had proposed may be void: [`Hub::sweep`] proposes it anew.
+    pub sweep: bool,
 }
 
 /// The rooms ordered here.
@@ -290,6 +293,7 @@ impl<P: Pool> Hub<P> {
                         answer: Answer::Accepted(decided.accepted),
                         entry: Some(decided.entry),
                         wake: destinations(&decided.append),
+                        sweep: comes_by_itself(&request),
                     });
                 }
                 // Another process has lengthened the log: what was read has passed.
@@ -351,30 +355,22 @@ impl<P: Pool> Hub<P> {
         }))
     }
 
-    async fn group_info(&self, room: &BareJid, sender: &Member) -> Result<Answer, Refusal> {
-        let room = self.for_member(room, sender).await?;
-        let tree = Arc::clone(&room.tree);
-        let tree = self
-            .pool
-            .run(move || tree.tree())
-            .await
-            .ok_or_else(|| internal("the pool is gone", "exporting a tree"))?
-            .map_err(|error| internal(error, "exporting a tree"))?;
-        fanout::check_stanza(tree.len() + room.state.group_info.len())?;
-        Ok(Answer::GroupInfo {
-            group_info: Bytes::copy_from_slice(&room.state.group_info),
-            tree: tree.into(),
-            epoch: room.state.epoch,
-            seq: room.state.seq,
-        })
-    }
-
     /// The room, for one of its members; nobody else learns that there is one.
     async fn for_member(&self, room: &BareJid, sender: &Member) -> Result<Room, Refusal> {
+        self.for_whom(room, sender, |state| state.leaf_of(sender).is_some())
+            .await
+    }
+
+    async fn for_whom(
+        &self,
+        room: &BareJid,
+        sender: &Member,
+        may: impl FnOnce(&State) -> bool,
+    ) -> Result<Room, Refusal> {
         let mut slot = self.cache.lock(room).await;
         let found = self.load(&mut slot, room).await?;
         let found = found
-            .filter(|room| room.state.leaf_of(sender).is_some())
+            .filter(|room| may(&room.state))
             .ok_or(Refusal::NoRoom)?;
         removal::check_sender(&self.shared.observer, &found, sender)?;
         Ok(found)
@@ -439,7 +435,13 @@ fn told(answer: Answer) -> Reply {
         answer,
         entry: None,
         wake: Vec::new(),
+        sweep: false,
     }
+}
+
+/// An external commit carries no removals of the hub's (RFC 9420 §12.2).
+fn comes_by_itself(request: &Request) -> bool {
+    matches!(request, Request::Commit(bundle) if external::is_one(&bundle.commit))
 }
 
 fn destinations(append: &Append) -> Vec<String> {

@@ -10,6 +10,12 @@ use super::state::State;
 /// The database decides the same once more, by comparing epoch and seq when the entry is written.
 pub fn admit(state: &State, sender: &Member, epoch: u64) -> Result<u32, Refusal> {
     let leaf = state.leaf_of(sender).ok_or(Refusal::NoRoom)?;
+    in_time(state, epoch)?;
+    Ok(leaf)
+}
+
+/// Is it the turn of what was made in `epoch`?
+pub fn in_time(state: &State, epoch: u64) -> Result<(), Refusal> {
     if epoch < state.epoch {
         return Err(Refusal::StaleEpoch {
             epoch: state.epoch,
@@ -24,7 +30,7 @@ pub fn admit(state: &State, sender: &Member, epoch: u64) -> Result<u32, Refusal>
             ),
         });
     }
-    Ok(leaf)
+    Ok(())
 }
 
 #[cfg(test)]

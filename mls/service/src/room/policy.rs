@@ -98,16 +98,15 @@ impl Pending {
     }
 }
 
-/// Judges a member's commit: its own proposals, and the pending ones it refers to.
+/// Judges a commit: its own proposals, and the pending ones it refers to.
 pub fn check_commit(
     state: &State,
-    committer: &Member,
+    by: Sender<'_>,
     by_value: &[Deed],
     by_reference: &[&Pending],
     has_path: bool,
     leaves_limit: usize,
 ) -> Result<(), Refusal> {
-    let by = Sender::Member(&committer.account);
     let items: Vec<Item<'_>> = by_value
         .iter()
         .map(|deed| Item {
@@ -124,10 +123,15 @@ pub fn check_commit(
     let removes = deeds()
         .filter(|deed| matches!(deed, Deed::Remove { .. } | Deed::SelfRemove))
         .count();
-    let leaves_after = (state.members.len() + adds).saturating_sub(removes);
+    let comes = usize::from(matches!(by, Sender::Joiner(_)));
+    let leaves_after = (state.members.len() + adds + comes).saturating_sub(removes);
+    let account_is_in = match by {
+        Sender::Joiner(account) => state.has_account(account),
+        Sender::Member(_) | Sender::Hub => true,
+    };
     state.policy.check_commit(&Commit {
         committer: by,
-        account_is_in: true,
+        account_is_in,
         proposals: &items,
         has_path,
         leaves_after,

@@ -146,7 +146,7 @@ fn check_deed(
     deed: &Deed,
     described: &ProposalMessageDescription,
 ) -> Result<(), Refused> {
-    let data = &super::authenticated(&described.authenticated_data)
+    let data = &super::authenticated(&described.authenticated_data, false)
         .map_err(|error| invalid_message(error.to_string()))?;
     if !data.endorsements.is_empty() && !matches!(deed, Deed::Add { .. }) {
         return Err(invalid_message("it endorses a device and adds none").into());

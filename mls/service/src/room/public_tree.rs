@@ -224,6 +224,12 @@ impl PublicTree {
         Ok(Leaf::read(der)?)
     }
 
+    /// The identity of a leaf.
+    pub fn identity(&self, leaf: u32) -> Result<SigningIdentity, Fault> {
+        let member = self.group.roster().member_with_index(leaf)?;
+        Ok(member.signing_identity)
+    }
+
     /// The hub's own proposal to remove a leaf, not taken in yet.
     pub fn remove_as_hub(
         &self,

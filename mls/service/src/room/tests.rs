@@ -4,6 +4,7 @@
 mod certificates;
 mod create;
 mod domains;
+mod external;
 mod members;
 mod newcomers;
 mod order;

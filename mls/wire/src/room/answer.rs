@@ -6,7 +6,7 @@ use comity_xmpp::ns::MLS_ROOM as NS;
 use super::{Accepted, Answer, Entry, Hub, Info, Member};
 use crate::limits;
 use crate::read::{
-    Attributes as _, Malformed, attr, blob, child_bytes, child_opt, children, name_in,
+    Attributes as _, Malformed, attr, blob, bytes, child_bytes, child_opt, children, name_in,
     some_children, unknown,
 };
 
@@ -26,11 +26,13 @@ impl Answer {
                 tree,
                 epoch,
                 seq,
+                proposals,
             } => new("group-info")
                 .put("epoch", epoch)
                 .put("seq", seq)
                 .with_child(blob(NS, "message", group_info))
-                .with_child(blob(NS, "tree", tree)),
+                .with_child(blob(NS, "tree", tree))
+                .with_children(proposals.iter().map(|one| blob(NS, "proposal", one))),
             Self::Entries(entries) => {
                 new("entries").with_children(entries.iter().map(Entry::to_element))
             }
@@ -53,6 +55,9 @@ impl Answer {
                 tree: child_bytes(element, "tree", limits::OBJECT_BYTES)?,
                 epoch: attr(element, "epoch")?,
                 seq: attr(element, "seq")?,
+                proposals: children(element, "proposal", limits::PROPOSALS, |proposal| {
+                    bytes(proposal, limits::OBJECT_BYTES)
+                })?,
             },
             Some("entries") => Self::Entries(children(
                 element,

@@ -205,6 +205,7 @@ fn answers_round_trip() {
             tree: some(4),
             epoch: 8,
             seq: 13,
+            proposals: vec![some(5), some(6)],
         },
         Answer::Entries(vec![entry()]),
         Answer::Entries(Vec::new()),

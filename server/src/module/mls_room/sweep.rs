@@ -55,7 +55,7 @@ pub(crate) async fn revoked(home: &Home, domain: &str) -> Deliveries {
     }
 }
 
-async fn sweep(home: &Home, rooms: &[String]) -> Deliveries {
+pub(super) async fn sweep(home: &Home, rooms: &[String]) -> Deliveries {
     let mut deliveries = Deliveries::none();
     for room in rooms {
         let Ok(address) = rows::address(room) else {

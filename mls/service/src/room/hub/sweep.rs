@@ -46,6 +46,7 @@ impl<P: Pool> Hub<P> {
                         answer: Answer::Accepted(decided.accepted),
                         entry: Some(decided.entry),
                         wake: destinations(&decided.append),
+                        sweep: false,
                     });
                 }
                 // Another process has lengthened the log: it is read anew.

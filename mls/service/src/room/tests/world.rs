@@ -143,6 +143,15 @@ pub(super) struct Domain {
     issuer: Issuer,
 }
 
+/// What one who comes by itself is given.
+#[derive(Clone)]
+pub(super) struct Outside {
+    pub(super) group_info: Bytes,
+    pub(super) tree: Bytes,
+    pub(super) epoch: u64,
+    pub(super) proposals: Vec<Bytes>,
+}
+
 pub(super) struct World {
     pub(super) cas: Arc<Cas>,
     pub(super) a: Domain,
@@ -255,6 +264,11 @@ impl World {
         let accepted = self.accept(by, Request::Commit(bundle)).await;
         by.group().apply_pending_commit().unwrap();
         accepted
+    }
+
+    /// Lets a device come by itself.
+    pub(super) async fn commit_external(&self, by: &Device, bundle: Bundle) -> Accepted {
+        self.accept(by, Request::Commit(bundle)).await
     }
 
     /// What waits in a's outbox for b, from row `after` on: row id and stanza.
@@ -492,6 +506,62 @@ impl Device {
             builder.build().unwrap()
         };
         bundle(epoch, &output, &packages)
+    }
+
+    /// GroupInfo, tree and pending departures, as the hub gives them to this device.
+    pub(super) async fn outside(&self, world: &World) -> Outside {
+        match world.ask(self, Request::GroupInfo).await.unwrap().answer {
+            Answer::GroupInfo {
+                group_info,
+                tree,
+                epoch,
+                proposals,
+                ..
+            } => Outside {
+                group_info,
+                tree,
+                epoch,
+                proposals,
+            },
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// A commit by which this device comes by itself; its group is the one after it.
+    pub(super) fn external(
+        &mut self,
+        outside: &Outside,
+        remove: Option<u32>,
+        data: Vec<u8>,
+    ) -> Bundle {
+        let tree = ExportedTree::from_bytes(&outside.tree)
+            .unwrap()
+            .into_owned();
+        let mut builder = self
+            .client
+            .external_commit_builder()
+            .unwrap()
+            .with_tree_data(tree)
+            .with_authenticated_data(data);
+        if let Some(leaf) = remove {
+            builder = builder.with_removal(leaf);
+        }
+        for proposal in &outside.proposals {
+            let message = MlsMessage::from_bytes(proposal).unwrap();
+            builder = builder.with_received_custom_proposal(message);
+        }
+        let info = MlsMessage::from_bytes(&outside.group_info).unwrap();
+        let (group, commit) = builder.build(info).unwrap();
+        let group_info = group.group_info_message_allowing_ext_commit(false).unwrap();
+        self.group = Some(group);
+        Bundle {
+            key: key(),
+            epoch: outside.epoch,
+            commit: commit.to_bytes().unwrap().into(),
+            welcome: None,
+            joiners: Vec::new(),
+            group_info: group_info.to_bytes().unwrap().into(),
+        }
     }
 
     /// What a leaf says for another device of its account.

@@ -39,5 +39,8 @@ pub const DEPARTURE: &str = "comity departure v1";
 /// By a leaf of one who may remove it: all devices of an account are put out of the group. Parts:
 /// group_id, account, time (u64, seconds).
 pub const BAN: &str = "comity ban v1";
+/// Under the rejoin secret of an epoch, by HMAC-SHA-256: who comes back held that epoch. Parts: the new
+/// leaf's signature key, group_id, epoch (u64).
+pub const REJOIN: &str = "comity rejoin v1";
 /// By an issuing CA: the head of the domain's transparency log. Parts: the head as it is encoded.
 pub const LOG_HEAD: &str = "comity log head v1";

@@ -109,7 +109,7 @@ impl Engine {
             self.drain_early(&room, now)?;
         }
         for (room, record) in self.all_rooms()? {
-            if matches!(record.stage, Stage::Preparing | Stage::Active) {
+            if record.stage == Stage::Preparing || record.stage.follows() {
                 self.touched.insert(room);
             }
         }

@@ -8,6 +8,7 @@ use crate::engine::{Engine, Timer};
 use crate::error::Error;
 use crate::event::{Refused, Warning};
 use crate::outgoing::{Answer, Answered};
+use crate::rejoin::Served;
 use crate::requests::{Pending, Purpose, transient};
 use crate::session::{Session, UPKEEP_EVERY_MS};
 
@@ -84,6 +85,25 @@ impl Engine {
             (Purpose::Hub(room), Answer::Room(room::Answer::Hub(hub))) => {
                 self.on_hub(&room, &hub, now)
             }
+            (
+                Purpose::GroupInfo(room),
+                Answer::Room(room::Answer::GroupInfo {
+                    group_info,
+                    tree,
+                    epoch,
+                    seq,
+                    proposals,
+                }),
+            ) => {
+                let served = Served {
+                    group_info,
+                    tree,
+                    epoch,
+                    seq,
+                    proposals,
+                };
+                self.on_group_info(&room, &served, now)
+            }
             (Purpose::InFlight(room, key), Answer::Room(room::Answer::Accepted(accepted))) => {
                 self.on_accepted(&room, key, &accepted, now)
             }
@@ -139,6 +159,9 @@ impl Engine {
             Purpose::Crl(_, issuer) => drop(self.crl_parts.remove(&issuer)),
             Purpose::Anchors(domain) => self.on_anchors_refused(&domain, refusal, now),
             Purpose::Hub(room) => return self.on_creation_refused(&room, refusal),
+            Purpose::GroupInfo(room) => {
+                return self.on_group_info_refused(&room, refusal, now);
+            }
             Purpose::Claim { room, account } => {
                 return self.on_claim_refused(&room, &account, refusal);
             }

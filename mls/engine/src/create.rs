@@ -131,6 +131,7 @@ impl Engine {
             direct_with: record.direct_with.clone(),
         };
         self.mls.save(&mut group, true)?;
+        self.remember_rejoin(address, &group)?;
         record.stage = Stage::Creating;
         record.group_id = group_id.to_vec();
         record.leaf = Some(key);

@@ -3,13 +3,13 @@
 use comity_mls_wire::room::Entry;
 use comity_xmpp::jid::BareJid;
 use mls_rs::group::proposal::Proposal;
-use mls_rs::group::{CommitEffect, CommitMessageDescription, NewEpoch, Sender};
+use mls_rs::group::{CommitEffect, CommitMessageDescription, Member, NewEpoch, Sender};
 use mls_rs::mls_rules::ProposalInfo;
 use uuid::Uuid;
 
 use crate::engine::{Engine, Timer};
 use crate::error::Error;
-use crate::event::{Because, Change, Device, Event, HubRemoval, Warning, What};
+use crate::event::{Because, Change, Device, Event, HubRemoval, Rejoined, Warning, What};
 use crate::follow::device;
 use crate::mls::Group;
 use crate::noted::Noted;
@@ -79,8 +79,14 @@ impl Engine {
         self.forget_noted(room)?;
         match &description.effect {
             CommitEffect::NewEpoch(new) => {
-                let whats = changes(new, description, &group, &noted);
-                let by = committer(new, description, &group);
+                let comer = group.member_at_index(description.committer);
+                let proven = self.is_proven(room, description, comer.as_ref())?;
+                let whats = changes(new, description, comer.as_ref(), &noted, proven);
+                let by = committer(new, description, comer.as_ref());
+                if let (true, Some(by)) = (description.is_external, &by) {
+                    // It counts its messages anew.
+                    self.forget_counter(room, by);
+                }
                 if by
                     .as_ref()
                     .is_some_and(|by| by.account != entry.sender.as_str())
@@ -99,6 +105,7 @@ impl Engine {
                 self.see_changes(room, &whats, now)?;
                 self.check_new_logged(&group, new, description, now)?;
                 self.mls.save(&mut group, true)?;
+                self.remember_rejoin(room, &group)?;
                 self.keep_group(room, group);
                 self.note(room, entry.seq, entry.time, whats)
             }
@@ -149,6 +156,7 @@ impl Engine {
         self.forget_group(room);
         self.mls.forget(&record.group_id);
         self.forget_noted(room)?;
+        self.forget_resync(room)?;
         self.flags.remove(room);
         for leaf in [record.leaf.take(), record.next_leaf.take()] {
             // A last resort's key may be in other rooms.
@@ -166,16 +174,16 @@ impl Engine {
     }
 }
 
-fn committer(
+/// `comer` is the committer's leaf once the commit is applied.
+pub(crate) fn committer(
     new: &NewEpoch,
     description: &CommitMessageDescription,
-    group: &Group,
+    comer: Option<&Member>,
 ) -> Option<Device> {
-    let member = if description.is_external {
-        group.member_at_index(description.committer)
-    } else {
-        new.prior_state().member_at_index(description.committer)
-    };
+    if description.is_external {
+        return device(&comer?.signing_identity);
+    }
+    let member = new.prior_state().member_at_index(description.committer);
     device(&member?.signing_identity)
 }
 
@@ -187,14 +195,16 @@ fn sender(new: &NewEpoch, sender: Sender) -> Option<Device> {
     device(&new.prior_state().member_at_index(index)?.signing_identity)
 }
 
-fn changes(
+pub(crate) fn changes(
     new: &NewEpoch,
     description: &CommitMessageDescription,
-    group: &Group,
+    comer: Option<&Member>,
     noted: &[Noted],
+    proven: bool,
 ) -> Vec<What> {
-    let by = committer(new, description, group);
+    let by = committer(new, description, comer);
     let mut whats = Vec::new();
+    let mut back = false;
     for info in new.applied_proposals() {
         let change = |who: Option<Device>, by: Option<Device>| who.map(|who| Change { who, by });
         let what = match &info.proposal {
@@ -204,6 +214,11 @@ fn changes(
             Proposal::Remove(remove) => {
                 let gone = new.prior_state().member_at_index(remove.to_remove());
                 let gone = gone.and_then(|member| device(&member.signing_identity));
+                if description.is_external && info.is_by_value() {
+                    // Its own old leaf: it comes back, and has not been away for anybody.
+                    back = gone.is_some() && gone == by;
+                    continue;
+                }
                 if let Sender::External(_) = info.sender {
                     let because = because(info, noted).unwrap_or(Because::Unproven);
                     let by_hub = |who| What::RemovedByHub(HubRemoval { who, because });
@@ -220,7 +235,9 @@ fn changes(
         };
         whats.extend(what);
     }
-    if description.is_external {
+    if back {
+        whats.extend(by.map(|who| What::Rejoined(Rejoined { who, proven })));
+    } else if description.is_external {
         let who = by.clone();
         whats.extend(who.map(|who| What::Added(Change { who, by })));
     } else if whats.is_empty() {

@@ -109,6 +109,19 @@ pub enum Event {
         what: Refused,
         why: String,
     },
+    /// This device cannot follow the room from the entry `seq` on, and comes back by itself. What is
+    /// said meanwhile it cannot read; what the person says waits.
+    RoomResyncing {
+        room: BareJid,
+        seq: u64,
+        why: String,
+    },
+    /// This device is back. `missed` messages were said meanwhile; each stands in the history as one
+    /// that cannot be read.
+    RoomResynced {
+        room: BareJid,
+        missed: u64,
+    },
     /// The room cannot go on here: the accepted entry `seq` cannot be applied.
     RoomStopped {
         room: BareJid,
@@ -145,6 +158,8 @@ pub enum Refused {
     Proposals,
     Message(MessageId),
     Lookup,
+    /// To come back to a room, for now.
+    Resync,
 }
 
 /// One line of a room's history.
@@ -173,6 +188,8 @@ pub enum What {
     Unreadable(Unreadable) = 7,
     /// The hub proposed it and a member committed it.
     RemovedByHub(HubRemoval) = 8,
+    /// A device had lost the group and took its own place again.
+    Rejoined(Rejoined) = 9,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, MlsSize, MlsEncode, MlsDecode)]
@@ -219,6 +236,13 @@ impl From<&Member> for Device {
 pub struct Change {
     pub who: Device,
     pub by: Option<Device>,
+}
+
+/// A device that came back, and whether it proved to this one that it held an earlier epoch.
+#[derive(Clone, Debug, PartialEq, Eq, MlsSize, MlsEncode, MlsDecode)]
+pub struct Rejoined {
+    pub who: Device,
+    pub proven: bool,
 }
 
 /// Whom the hub removed, and why.

@@ -43,7 +43,11 @@ impl Engine {
                 Ok(())
             }
             Stage::Creating => self.send_in_flight(room, now).map(drop),
-            Stage::Active => self.step(room, record, now),
+            Stage::Active => match self.is_damaged(room, &record)? {
+                true => self.lose_state(room, record, now),
+                false => self.step(room, record, now),
+            },
+            Stage::Resyncing => self.resync_step(room, &record, now),
             Stage::Awaiting | Stage::Left | Stage::Stopped => Ok(()),
         }
     }

@@ -8,7 +8,7 @@ use comity_mls_wire::policy::{Handshakes, Policy};
 use comity_mls_wire::room::{Entry, Payload};
 use mls_rs::error::MlsError;
 use mls_rs::extension::built_in::ExternalSendersExt;
-use mls_rs::group::{CommitEffect, CommitSecrets, ReceivedMessage};
+use mls_rs::group::{CommitEffect, CommitSecrets, GroupContext, ReceivedMessage};
 use mls_rs::{CipherSuiteProvider as _, MlsMessage, WireFormat};
 use mls_rs_core::crypto::{CipherSuite, SignaturePublicKey};
 use mls_rs_core::identity::SigningIdentity;
@@ -36,7 +36,7 @@ pub(crate) enum Step {
 
 /// A decrypted message: the group after it, its sender, its content.
 type Opened = (Group, SigningIdentity, Vec<u8>);
-type HubKey = (CipherSuite, SignaturePublicKey);
+pub(crate) type HubKey = (CipherSuite, SignaturePublicKey);
 
 impl Engine {
     pub(crate) fn take_message(
@@ -117,6 +117,9 @@ impl Engine {
         {
             self.forget_in_flight(room);
         }
+        if matches!(entry.payload, Payload::Purged(_)) {
+            return self.lose(record, entry, "the server no longer holds it", now);
+        }
         let message = match self.parse_handshake(record, entry)? {
             Ok(message) => message,
             Err(why) => return self.stop(record, entry, &why),
@@ -132,7 +135,7 @@ impl Engine {
             Ok(_) => self.stop(record, entry, "it is no proposal"),
             Err(error) => match unknown_issuer(&error) {
                 Some(domain) => Ok(Step::Blocked(domain)),
-                None => self.stop(record, entry, &error.to_string()),
+                None => self.lose(record, entry, &error.to_string(), now),
             },
         }
     }
@@ -160,6 +163,9 @@ impl Engine {
             self.new_epoch(record, entry, group, &description, now)?;
             return Ok(Step::Done);
         }
+        if matches!(entry.payload, Payload::Purged(_)) {
+            return self.lose(record, entry, "the server no longer holds it", now);
+        }
         let message = match self.parse_handshake(record, entry)? {
             Ok(message) => message,
             Err(why) => return self.stop(record, entry, &why),
@@ -176,8 +182,9 @@ impl Engine {
         let hub = hub_key(&group);
         match follow(&mut group, message) {
             Ok(ReceivedMessage::Commit(description)) => {
+                let comer = group.member_at_index(description.committer);
                 if let CommitEffect::NewEpoch(new) = &description.effect
-                    && let Err(why) = check_commit(new, &description, &group, &self.noted(room)?)
+                    && let Err(why) = check_commit(new, &description, comer, &self.noted(room)?)
                 {
                     return self.stop(record, entry, &why);
                 }
@@ -196,7 +203,7 @@ impl Engine {
             Ok(_) => self.stop(record, entry, "it is no commit"),
             Err(error) => match unknown_issuer(&error) {
                 Some(domain) => Ok(Step::Blocked(domain)),
-                None => self.stop(record, entry, &error.to_string()),
+                None => self.lose(record, entry, &error.to_string(), now),
             },
         }
     }
@@ -230,9 +237,14 @@ impl Engine {
         Ok(Ok(message))
     }
 
-    /// RFC 9750 §5.3: an accepted entry that cannot be applied here stops the room here; the others
-    /// have applied it.
-    fn stop(&mut self, record: &mut Record, entry: &Entry, why: &str) -> Result<Step, Error> {
+    /// An accepted entry that breaks the room's rules, or that nobody can follow: the room stops here
+    /// and the person is told.
+    pub(crate) fn stop(
+        &mut self,
+        record: &mut Record,
+        entry: &Entry,
+        why: &str,
+    ) -> Result<Step, Error> {
         record.stage = Stage::Stopped;
         self.forget_in_flight(&entry.room);
         self.forget_group(&entry.room);
@@ -246,7 +258,7 @@ impl Engine {
 
     /// The hub signs the head at each commit, with the key the epoch before names. A wrong one
     /// makes no commit inapplicable, but the person learns of it.
-    fn check_head(&mut self, hub: Option<&HubKey>, entry: &Entry) {
+    pub(crate) fn check_head(&mut self, hub: Option<&HubKey>, entry: &Entry) {
         let room = &entry.room;
         let Some(signature) = &entry.signature else {
             return self.warn(Some(room), Warning::HeadUnsigned { seq: entry.seq });
@@ -271,10 +283,14 @@ impl Engine {
 
 /// The key that signs the heads of the log, as the group names it now.
 fn hub_key(group: &Group) -> Option<HubKey> {
-    let senders = group.context().extensions.get_as::<ExternalSendersExt>();
+    hub_key_of(group.context())
+}
+
+pub(crate) fn hub_key_of(context: &GroupContext) -> Option<HubKey> {
+    let senders = context.extensions.get_as::<ExternalSendersExt>();
     let senders = senders.ok().flatten()?;
     let hub = senders.allowed_senders().first()?;
-    Some((group.cipher_suite(), hub.signature_key.clone()))
+    Some((context.cipher_suite(), hub.signature_key.clone()))
 }
 
 /// The entry is what this request became.
@@ -284,7 +300,7 @@ pub(crate) fn carries(entry: &Entry, in_flight: &InFlight) -> bool {
         && matches!(&entry.payload, Payload::Held(payload) if same(payload))
 }
 
-fn parse(payload: &[u8], record: &Record) -> Result<MlsMessage, &'static str> {
+pub(crate) fn parse(payload: &[u8], record: &Record) -> Result<MlsMessage, &'static str> {
     if payload.len() > MAX_PAYLOAD {
         return Err("it is too large");
     }

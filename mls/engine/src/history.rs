@@ -41,6 +41,8 @@ pub enum RoomState {
     /// The person asked to leave; the others still have to commit it.
     Leaving,
     Left,
+    /// The group is lost here, and this device is coming back, see [`Event::RoomResyncing`].
+    Resyncing,
     /// It cannot go on here, see [`Event::RoomStopped`].
     Stopped,
 }
@@ -62,6 +64,7 @@ impl Engine {
                     Stage::Active => RoomState::Active,
                     Stage::Left => RoomState::Left,
                     Stage::Stopped => RoomState::Stopped,
+                    Stage::Resyncing => RoomState::Resyncing,
                 },
                 epoch: record.epoch,
                 seq: record.seq,

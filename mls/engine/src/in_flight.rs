@@ -31,6 +31,11 @@ impl Engine {
     }
 
     pub(crate) fn forget_in_flight(&mut self, room: &BareJid) {
+        if let (Ok(Some(in_flight)), Ok(Some(record))) = (self.in_flight(room), self.record(room))
+            && let Body::Rejoin(body) = in_flight.body
+        {
+            self.mls.forget_attempt(&record.group_id, body.attempt);
+        }
         self.rows.delete(Space::InFlight, room.as_str().as_bytes());
         self.requests
             .drop_matching(|purpose| matches!(purpose, Purpose::InFlight(r, _) if r == room));
@@ -124,6 +129,9 @@ impl Engine {
             return self.await_or_give_up(room, record, refusal);
         }
         self.forget_in_flight(room);
+        if let Body::Rejoin(_) = &in_flight.body {
+            return self.on_rejoin_refused(room, record, refusal, now);
+        }
         match refusal {
             Refusal::StaleEpoch { epoch, seq } => {
                 if *seq <= record.seq && *epoch <= record.epoch {
@@ -161,7 +169,7 @@ impl Engine {
         now: u64,
     ) -> Result<(), Error> {
         match &in_flight.body {
-            Body::Create(_) => {}
+            Body::Create(_) | Body::Rejoin(_) => {}
             Body::Commit(body) => match body.plan {
                 Some(number) => {
                     let what = self.drop_plan(room, number)?;

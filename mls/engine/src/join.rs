@@ -8,7 +8,7 @@ use comity_xmpp::jid::BareJid;
 use mls_rs::MlsMessage;
 use mls_rs::error::MlsError;
 use mls_rs::extension::built_in::ExternalSendersExt;
-use mls_rs::group::ExportedTree;
+use mls_rs::group::{ExportedTree, GroupContext};
 use mls_rs_codec::MlsDecode as _;
 use uuid::Uuid;
 
@@ -32,7 +32,7 @@ const MAX_REFERENCES: usize = 1_000;
 /// Senders of one room that are counted.
 const MAX_COUNTERS: usize = 100_000;
 
-enum Unjoinable {
+pub(crate) enum Unjoinable {
     Awaits(String),
     /// It can never be used: the server may drop it.
     Because(String),
@@ -137,7 +137,10 @@ impl Engine {
         let client = self.mls.client(&certified, 0)?;
         // Without a time: a member whose KeyPackage has expired since must not keep us out.
         let (group, info) = client.join_group(Some(tree), &message, None)?;
-        check_group(&group, welcome, self.mls.provider())?;
+        if group.current_epoch() != welcome.epoch {
+            return Err(because("it leads to another epoch than it says"));
+        }
+        check_context(group.context(), &welcome.room, self.mls.provider())?;
         let by = group
             .member_at_index(info.sender)
             .and_then(|member| device(&member.signing_identity));
@@ -192,6 +195,8 @@ impl Engine {
         self.blocked.remove(room);
         self.forget_counters(room)?;
         self.forget_noted(room)?;
+        self.forget_resync(room)?;
+        self.remember_rejoin(room, &group)?;
         self.remember_head(room, &record);
         self.write_record(room, &record)?;
         let by = by.unwrap_or_else(|| nobody(&welcome.sender));
@@ -216,7 +221,13 @@ impl Engine {
     }
 
     /// What members said while this device was out is not lost, it was never ours to read.
-    fn forget_counters(&self, room: &BareJid) -> Result<(), Error> {
+    /// A device counts its messages anew.
+    pub(crate) fn forget_counter(&self, room: &BareJid, who: &Device) {
+        self.rows
+            .delete(Space::Counter, &crate::messages::counter_key(room, who));
+    }
+
+    pub(crate) fn forget_counters(&self, room: &BareJid) -> Result<(), Error> {
         let prefix = rows::of_room(room.as_str());
         for (key, _) in self
             .rows
@@ -237,10 +248,14 @@ impl Engine {
     }
 }
 
-/// A group this engine can live in, and the one the Welcome's envelope speaks of.
-fn check_group(group: &Group, welcome: &Welcome, provider: &Provider) -> Result<(), Unjoinable> {
+/// A group this engine can live in, and this room's.
+pub(crate) fn check_context(
+    context: &GroupContext,
+    room: &BareJid,
+    provider: &Provider,
+) -> Result<(), Unjoinable> {
     use comity_mls_wire::policy::PolicyError;
-    let policy = match Policy::of(&group.context().extensions) {
+    let policy = match Policy::of(&context.extensions) {
         Ok(policy) => policy,
         Err(error @ PolicyError::UnknownVersion { .. }) => {
             return Err(Unjoinable::Upgrade(error.to_string()));
@@ -251,10 +266,7 @@ fn check_group(group: &Group, welcome: &Welcome, provider: &Provider) -> Result<
         let why = "its handshakes are private, which this version cannot follow";
         return Err(Unjoinable::Upgrade(why.to_owned()));
     }
-    if group.current_epoch() != welcome.epoch {
-        return Err(because("it leads to another epoch than it says"));
-    }
-    let senders = group.context().extensions.get_as::<ExternalSendersExt>();
+    let senders = context.extensions.get_as::<ExternalSendersExt>();
     let hub = match &senders {
         Ok(Some(senders)) => match senders.allowed_senders() {
             [hub] => hub,
@@ -263,7 +275,7 @@ fn check_group(group: &Group, welcome: &Welcome, provider: &Provider) -> Result<
         _ => return Err(because("the room names no hub")),
     };
     match provider.hub(hub) {
-        Ok(leaf) if leaf.account.as_str() == welcome.room.domain() => Ok(()),
+        Ok(leaf) if leaf.account.as_str() == room.domain() => Ok(()),
         Ok(_) => Err(because("the room's external sender is not its own domain")),
         Err(comity_mls_credential::leaf::CredentialError::UnknownIssuer { domain, .. }) => {
             Err(Unjoinable::Awaits(domain))

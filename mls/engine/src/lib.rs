@@ -27,6 +27,9 @@
 //! - **The log decides.** A commit of one's own is applied when its entry arrives in the room's log,
 //!   in order, and at no other moment. If another's commit came first, the change is made anew for
 //!   the new epoch; a message is encrypted anew under its old id.
+//! - **Who cannot follow comes back.** Where the group is lost here, by a commit that cannot be applied,
+//!   an entry that is gone or a store that is damaged, the log is followed as anyone can, and the
+//!   device takes its own place again by an external commit, with back-off and a daily cap.
 //! - **Nothing received is believed** before it is checked: hash chain and signed heads of the log,
 //!   certificates under the pinned anchors of their domain, KeyPackages against the account and
 //!   device asked for, the room's policy by the same code the hub uses, counters and log positions
@@ -53,8 +56,7 @@
 //! for rows hold secrets. It checks that notices come from its own server or from the room they
 //! name, before it hands them over.
 //!
-//! Not here yet: resync by external commit, room reset and successors of a group, private handshakes,
-//! messages outside the log.
+//! Not here yet: room reset and successors of a group, private handshakes, messages outside the log.
 
 mod anchoring;
 mod answers;
@@ -86,10 +88,14 @@ mod outgoing;
 mod own_devices;
 mod people;
 mod plan;
+mod proof;
+mod public;
 mod publish;
 mod random;
 mod receive;
+mod rejoin;
 mod requests;
+mod resync;
 mod revocations;
 mod revoked;
 mod room;
@@ -111,7 +117,7 @@ pub use engine::{Engine, Options};
 pub use error::Error;
 pub use event::{
     Because, Change, Device, Event, HubRemoval, InvitedDevice, Item, Message, Name, Refused,
-    Unreadable, Warning, What,
+    Rejoined, Unreadable, Warning, What,
 };
 pub use history::{MAX_HISTORY, RoomInfo, RoomState};
 pub use identity::MAX_DEVICE_NAME;

@@ -140,10 +140,7 @@ impl Engine {
 
     /// Counts the sender's messages; false for one that was there before.
     fn count(&mut self, entry: &Entry, framed: &Framed, sender: &Device) -> Result<bool, Error> {
-        let mut key = rows::of_room(entry.room.as_str());
-        key.extend_from_slice(sender.account.as_bytes());
-        key.push(0);
-        key.extend_from_slice(&sender.device);
+        let key = counter_key(&entry.room, sender);
         let seen: Option<u64> = self.rows.read(Space::Counter, &key)?;
         if let Some(seen) = seen {
             if framed.counter <= seen {
@@ -199,4 +196,13 @@ impl Engine {
         self.note(&entry.room, entry.seq, entry.time, what)?;
         Ok(Ok(()))
     }
+}
+
+/// Where the last counter of a sender is kept.
+pub(crate) fn counter_key(room: &BareJid, sender: &Device) -> Vec<u8> {
+    let mut key = rows::of_room(room.as_str());
+    key.extend_from_slice(sender.account.as_bytes());
+    key.push(0);
+    key.extend_from_slice(&sender.device);
+    key
 }

@@ -11,6 +11,8 @@ use mls_rs::client_builder::{
     WithKeyPackageRepo, WithMlsRules,
 };
 use mls_rs::error::MlsError;
+use mls_rs::external_client::builder::{self as external, ExternalBaseConfig as Base};
+use mls_rs::external_client::{ExternalClient, ExternalGroup, ExternalSnapshot};
 use mls_rs::group::proposal::ProposalType;
 use mls_rs::group::{ExportedTree, ReceivedMessage};
 use mls_rs::{Client, MlsMessage};
@@ -39,6 +41,13 @@ pub(crate) type Config = WithMlsRules<
     >,
 >;
 pub(crate) type Group = mls_rs::Group<Config>;
+type PublicConfig =
+    external::WithMlsRules<Rules, WithCrypto<external::WithIdentityProvider<Provider, Base>>>;
+type WithCrypto<C> = external::WithCryptoProvider<Crypto, C>;
+/// A group as anyone sees it who reads its handshakes: without secrets.
+pub(crate) type PublicGroup = ExternalGroup<PublicConfig>;
+/// An attempt to come to a group by an external commit.
+type Attempt = Option<[u8; 16]>;
 
 /// A signature key that a certificate speaks for.
 #[derive(Clone, Debug, PartialEq, Eq, MlsSize, MlsEncode, MlsDecode)]
@@ -91,9 +100,9 @@ impl Mls {
             .ok_or_else(|| Error::Mls(format!("cipher suite {suite:?} is not in use here")))
     }
 
-    fn builder(&self) -> mls_rs::client_builder::ClientBuilder<Config> {
+    fn builder(&self, attempt: Attempt) -> mls_rs::client_builder::ClientBuilder<Config> {
         Client::builder()
-            .group_state_storage(Groups(self.rows.clone()))
+            .group_state_storage(Groups(self.rows.clone(), attempt))
             .key_package_repo(KeyPackages(self.rows.clone()))
             .identity_provider(self.provider.clone())
             .crypto_provider(self.crypto.clone())
@@ -104,7 +113,7 @@ impl Mls {
 
     /// A client that only loads groups, which know their signer.
     fn loader(&self) -> Client<Config> {
-        self.builder().build()
+        self.builder(None).build()
     }
 
     /// A client that speaks as that certified key; what it makes lives for `lifetime_s`.
@@ -113,8 +122,17 @@ impl Mls {
         certified: &Certified,
         lifetime_s: u64,
     ) -> Result<Client<Config>, Error> {
+        self.client_for(certified, lifetime_s, None)
+    }
+
+    fn client_for(
+        &self,
+        certified: &Certified,
+        lifetime_s: u64,
+        attempt: Attempt,
+    ) -> Result<Client<Config>, Error> {
         Ok(self
-            .builder()
+            .builder(attempt)
             .key_package_lifetime(Duration::from_secs(lifetime_s))
             .signing_identity(
                 self.identity(certified)?,
@@ -156,6 +174,86 @@ impl Mls {
         self.rows.delete(Space::Group, group_id);
         self.rows.delete(Space::Tree, group_id);
     }
+
+    /// Whoever comes to a group as that certified key by an external commit: what it writes lies
+    /// beside what is there, under the attempt.
+    pub(crate) fn comer(
+        &self,
+        certified: &Certified,
+        attempt: [u8; 16],
+    ) -> Result<Client<Config>, Error> {
+        self.client_for(certified, 0, Some(attempt))
+    }
+
+    /// Writes the group of an attempt.
+    pub(crate) fn save_attempt(&self, group: &mut Group, attempt: [u8; 16]) -> Result<(), Error> {
+        group.write_to_storage_without_ratchet_tree()?;
+        let tree = group.export_tree().to_bytes()?;
+        let key = place(group.group_id(), Some(attempt));
+        self.rows.put(Space::Tree, &key, tree);
+        Ok(())
+    }
+
+    /// The attempt was accepted: its group takes the place of what was there.
+    pub(crate) fn adopt(&self, group_id: &[u8], attempt: [u8; 16]) -> Result<Group, Error> {
+        let key = place(group_id, Some(attempt));
+        for space in [Space::Group, Space::Tree] {
+            let row = self.rows.get(space, &key)?;
+            let row = row.ok_or(Error::Corrupt {
+                space: space.name(),
+            })?;
+            self.rows.put(space, group_id, row);
+        }
+        self.forget_attempt(group_id, attempt);
+        self.load(group_id)
+    }
+
+    pub(crate) fn forget_attempt(&self, group_id: &[u8], attempt: [u8; 16]) {
+        self.forget(&place(group_id, Some(attempt)));
+    }
+
+    fn observer(&self) -> ExternalClient<PublicConfig> {
+        ExternalClient::builder()
+            .crypto_provider(self.crypto.clone())
+            .identity_provider(self.provider.clone())
+            .mls_rules(Rules)
+            .extension_type(crate::rules::POLICY)
+            .custom_proposal_types([ProposalType::SELF_REMOVE])
+            .build()
+    }
+
+    /// Begins to follow a group as anyone can, from the epoch that this member holds.
+    pub(crate) fn observe(&self, group: &Group) -> Result<PublicGroup, Error> {
+        let info = group.group_info_message_allowing_ext_commit(false)?;
+        let tree = ExportedTree::from_bytes(&group.export_tree().to_bytes()?)?.into_owned();
+        let mut public = self.observe_served(info, tree)?;
+        for proposal in group.get_cached_proposals() {
+            public.insert_proposal(proposal);
+        }
+        Ok(public)
+    }
+
+    /// The group as a GroupInfo and a tree show it, all in it checked.
+    pub(crate) fn observe_served(
+        &self,
+        info: MlsMessage,
+        tree: ExportedTree<'static>,
+    ) -> Result<PublicGroup, MlsError> {
+        // Without a time: a member whose KeyPackage has expired since must not keep us out.
+        self.observer().observe_group(info, Some(tree), None)
+    }
+
+    pub(crate) fn load_public(&self, snapshot: &[u8]) -> Result<PublicGroup, Error> {
+        let snapshot = ExternalSnapshot::from_bytes(snapshot)?;
+        Ok(self.observer().load_group(snapshot)?)
+    }
+}
+
+/// Where the rows of a group lie; an attempt's beside those of the group it comes back to.
+fn place(group_id: &[u8], attempt: Attempt) -> Vec<u8> {
+    let mut key = group_id.to_vec();
+    key.extend_from_slice(attempt.as_ref().map_or(&[], |attempt| &attempt[..]));
+    key
 }
 
 /// An X.509 credential of exactly one certificate; issuers come from the anchors.
@@ -182,13 +280,14 @@ pub(crate) fn follow(group: &mut Group, message: MlsMessage) -> Result<ReceivedM
 /// Group state in the transaction under way. Of past epochs nothing is kept: the log's order makes
 /// their secrets useless to us, and what is erased cannot be stolen.
 #[derive(Clone)]
-pub(crate) struct Groups(Rows);
+pub(crate) struct Groups(Rows, Attempt);
 
 impl GroupStateStorage for Groups {
     type Error = Error;
 
     fn state(&self, group_id: &[u8]) -> Result<Option<Zeroizing<Vec<u8>>>, Error> {
-        Ok(self.0.get(Space::Group, group_id)?.map(Zeroizing::new))
+        let key = place(group_id, self.1);
+        Ok(self.0.get(Space::Group, &key)?.map(Zeroizing::new))
     }
 
     fn epoch(&self, _: &[u8], _: u64) -> Result<Option<Zeroizing<Vec<u8>>>, Error> {
@@ -201,7 +300,8 @@ impl GroupStateStorage for Groups {
         _inserts: Vec<EpochRecord>,
         _updates: Vec<EpochRecord>,
     ) -> Result<(), Error> {
-        self.0.put(Space::Group, &state.id, state.data.to_vec());
+        let key = place(&state.id, self.1);
+        self.0.put(Space::Group, &key, state.data.to_vec());
         Ok(())
     }
 

@@ -9,12 +9,11 @@ use comity_mls_credential::provider::certificate;
 use comity_mls_wire::authenticated::{AuthenticatedData, Endorsement};
 use comity_xmpp::jid::BareJid;
 use mls_rs::group::proposal::Proposal;
-use mls_rs::group::{CommitMessageDescription, NewEpoch, Roster, Sender};
+use mls_rs::group::{CommitMessageDescription, Member, NewEpoch, Roster, Sender};
 use mls_rs::mls_rules::ProposalInfo;
 use mls_rs_core::crypto::CipherSuite;
 use mls_rs_core::identity::SigningIdentity;
 
-use crate::mls::Group;
 use crate::noted::Noted;
 
 /// The leaves of a group in one epoch, as far as this rule looks at them.
@@ -94,11 +93,12 @@ pub(crate) fn said(data: &[u8]) -> AuthenticatedData {
 }
 
 /// Do all leaves that a commit brings come by right? `noted` is what was found of the proposals it
-/// refers to; they were judged when they came, in the same epoch.
+/// refers to; they were judged when they came, in the same epoch. `comer` is the leaf of the committer
+/// once the commit is applied.
 pub(crate) fn check_commit(
     new: &NewEpoch,
     description: &CommitMessageDescription,
-    group: &Group,
+    comer: Option<Member>,
     noted: &[Noted],
 ) -> Result<(), String> {
     let context = new.prior_state().context();
@@ -109,9 +109,7 @@ pub(crate) fn check_commit(
     };
     let data = said(&description.authenticated_data);
     if description.is_external {
-        let member = group
-            .member_at_index(description.committer)
-            .ok_or("the committer has no leaf")?;
+        let member = comer.ok_or("the committer has no leaf")?;
         leaves.admit(&member.signing_identity, None, &data)?;
     }
     for info in new.applied_proposals() {

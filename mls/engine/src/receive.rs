@@ -34,7 +34,7 @@ impl Engine {
         if record.stage == Stage::Creating {
             return self.on_own_creation(&room, &record, &entry, now);
         }
-        if record.stage != Stage::Active || entry.seq <= record.seq {
+        if !record.stage.follows() || entry.seq <= record.seq {
             return Ok(());
         }
         if !self.hold(entry) {
@@ -101,7 +101,7 @@ impl Engine {
             while early.front().is_some_and(|entry| entry.seq <= record.seq) {
                 early.pop_front();
             }
-            if record.stage != Stage::Active {
+            if !record.stage.follows() {
                 early.clear();
             }
             match early.front() {
@@ -154,7 +154,12 @@ impl Engine {
             return Ok(Step::Dropped);
         }
         let step = match entry.kind {
+            _ if record.stage == Stage::Resyncing => self.take_public(&mut record, entry, now)?,
             EntryKind::Notice => Step::Done,
+            _ if self.is_damaged(room, &record)? => {
+                let why = "what this device had stored of the group cannot be read";
+                self.lose(&mut record, entry, why, now)?
+            }
             EntryKind::Application => self.take_message(&mut record, entry, now)?,
             EntryKind::Proposal => self.take_proposal(&mut record, entry, now)?,
             EntryKind::Commit => self.take_commit(&mut record, entry, now)?,
@@ -215,7 +220,7 @@ impl Engine {
     pub(crate) fn on_syncing(&mut self, rooms: Vec<(BareJid, u64)>, now: u64) -> Result<(), Error> {
         for (room, seq) in rooms.into_iter().take(crate::memory::MAX_ROOMS) {
             if let Some(record) = self.record(&room)?
-                && record.stage == Stage::Active
+                && record.stage.follows()
                 && seq > record.seq
             {
                 self.expect_seq(&room, seq, 10_000, now);

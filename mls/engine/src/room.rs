@@ -20,8 +20,18 @@ pub(crate) enum Stage {
     Active = 4,
     /// Out of the room. The history stays.
     Left = 5,
-    /// An accepted entry could not be applied.
+    /// An accepted entry cannot be applied here, and coming back does not help.
     Stopped = 6,
+    /// The group's secrets are lost here: the log is followed as anyone can, until this device has
+    /// come back by an external commit.
+    Resyncing = 7,
+}
+
+impl Stage {
+    /// The room's log is of use here.
+    pub(crate) fn follows(self) -> bool {
+        matches!(self, Self::Active | Self::Resyncing)
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, MlsSize, MlsEncode, MlsDecode)]
@@ -104,6 +114,7 @@ pub(crate) enum Body {
     Commit(CommitBody) = 2,
     Propose(ProposeBody) = 3,
     Send(SendBody) = 4,
+    Rejoin(RejoinBody) = 5,
 }
 
 #[derive(Clone, Debug, PartialEq, MlsSize, MlsEncode, MlsDecode)]
@@ -158,6 +169,19 @@ pub(crate) struct SendBody {
     pub(crate) number: u64,
 }
 
+/// An external commit by which this device comes to the room. The group after it is kept under the
+/// attempt until the log has the commit.
+#[derive(Clone, Debug, PartialEq, MlsSize, MlsEncode, MlsDecode)]
+pub(crate) struct RejoinBody {
+    pub(crate) epoch: u64,
+    #[mls_codec(with = "mls_rs_codec::byte_vec")]
+    pub(crate) commit: Vec<u8>,
+    #[mls_codec(with = "mls_rs_codec::byte_vec")]
+    pub(crate) group_info: Vec<u8>,
+    pub(crate) attempt: [u8; 16],
+    pub(crate) leaf: Certified,
+}
+
 impl InFlight {
     pub(crate) fn new(key: Uuid, body: Body) -> Self {
         Self {
@@ -192,6 +216,14 @@ impl InFlight {
                     .collect::<Option<_>>()?,
                 group_info: body.group_info.clone().into(),
             }),
+            Body::Rejoin(body) => room::Request::Commit(room::Bundle {
+                key,
+                epoch: body.epoch,
+                commit: body.commit.clone().into(),
+                welcome: None,
+                joiners: Vec::new(),
+                group_info: body.group_info.clone().into(),
+            }),
             Body::Propose(body) => room::Request::Propose {
                 key,
                 proposal: body.proposal.clone().into(),
@@ -209,6 +241,7 @@ impl InFlight {
         match &self.body {
             Body::Create(body) => &body.group_info,
             Body::Commit(body) => &body.commit,
+            Body::Rejoin(body) => &body.commit,
             Body::Propose(body) => &body.proposal,
             Body::Send(body) => &body.message,
         }
@@ -217,7 +250,7 @@ impl InFlight {
     pub(crate) fn kind(&self) -> room::EntryKind {
         match self.body {
             Body::Create(_) => room::EntryKind::Notice,
-            Body::Commit(_) => room::EntryKind::Commit,
+            Body::Commit(_) | Body::Rejoin(_) => room::EntryKind::Commit,
             Body::Propose(_) => room::EntryKind::Proposal,
             Body::Send(_) => room::EntryKind::Application,
         }

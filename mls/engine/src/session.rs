@@ -166,7 +166,7 @@ impl Engine {
         let cursors = self
             .all_rooms()?
             .into_iter()
-            .filter(|(_, record)| record.stage == Stage::Active)
+            .filter(|(_, record)| record.stage.follows())
             .map(|(room, record)| (room, record.seq))
             .collect();
         self.ask(
@@ -182,7 +182,7 @@ impl Engine {
     pub(crate) fn sync_if_behind(&mut self, now: u64) -> Result<(), Error> {
         for (room, record) in self.all_rooms()? {
             let waits = self.blocked.contains_key(&room);
-            if record.stage == Stage::Active && !waits && self.is_behind(&room, &record) {
+            if record.stage.follows() && !waits && self.is_behind(&room, &record) {
                 return self.sync(now);
             }
         }

@@ -32,6 +32,10 @@ pub enum Space {
     Proposal,
     /// Room, number → a message waiting to be encrypted and accepted.
     Outbox,
+    /// Room → how this device comes back to a room it cannot follow.
+    Resync,
+    /// Room, epoch → the secret by which one proves later that one was there.
+    Rejoin,
     /// Room, seq → the head of the log there, for comparison with what other members saw.
     Head,
     /// Room, account, device → the last message counter seen.
@@ -68,6 +72,8 @@ impl Space {
             Self::Plan => "plan",
             Self::Proposal => "proposal",
             Self::Outbox => "outbox",
+            Self::Resync => "resync",
+            Self::Rejoin => "rejoin",
             Self::Head => "head",
             Self::Counter => "counter",
             Self::History => "history",

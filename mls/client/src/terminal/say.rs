@@ -55,6 +55,15 @@ pub fn event(event: &Event) -> Option<String> {
                 .unwrap_or_default();
             format!("{room}{} refused: {why}", refused(what))
         }
+        Event::RoomResyncing { room, seq, why } => {
+            format!("{room} cannot be followed from entry {seq} on, and is come back to: {why}")
+        }
+        Event::RoomResynced { room, missed: 0 } => {
+            format!("{room}: this device is back, and missed nothing that was said")
+        }
+        Event::RoomResynced { room, missed } => {
+            format!("{room}: this device is back; {missed} messages meanwhile cannot be read")
+        }
         Event::RoomStopped { room, seq, why } => {
             format!("{room} cannot go on here, at entry {seq}: {why}")
         }
@@ -92,6 +101,7 @@ fn refused(what: &Refused) -> String {
         Refused::Proposals => "the pending proposals were".to_owned(),
         Refused::Message(id) => format!("your message {} was", id.0),
         Refused::Lookup => "the lookup was".to_owned(),
+        Refused::Resync => "coming back was".to_owned(),
         other => format!("{other:?} was"),
     }
 }
@@ -109,6 +119,11 @@ pub fn item(room: &BareJid, item: &Item) -> String {
             "* {} was removed by the hub, {}",
             name(&removal.who),
             because(&removal.because)
+        ),
+        What::Rejoined(rejoined) => format!(
+            "* {} came back, {}",
+            name(&rejoined.who),
+            proven(rejoined.proven)
         ),
         What::Updated(device) => format!("* {} renewed its keys", name(device)),
         What::Named(named) => format!("* {} calls the room “{}”", name(&named.by), named.name),
@@ -167,6 +182,11 @@ pub fn item_json(room: &BareJid, item: &Item) -> Value {
             "by": null,
             "because": because(&removal.because),
         }),
+        What::Rejoined(rejoined) => json!({
+            "type": "rejoined",
+            "who": device_json(&rejoined.who),
+            "proven": rejoined.proven,
+        }),
         What::Updated(device) => json!({"type": "updated", "who": device_json(device)}),
         What::Named(named) => {
             json!({"type": "named", "name": named.name, "by": device_json(&named.by)})
@@ -180,6 +200,14 @@ pub fn item_json(room: &BareJid, item: &Item) -> Value {
         object.extend(detail);
     }
     object
+}
+
+/// What somebody who came back has shown.
+fn proven(proven: bool) -> &'static str {
+    match proven {
+        true => "and proved that it was here before",
+        false => "and did not prove that it was here before",
+    }
 }
 
 /// Why the hub removed somebody.

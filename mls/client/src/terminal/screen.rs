@@ -137,6 +137,7 @@ impl Screen {
                 RoomState::Leaving => " [leaving]",
                 RoomState::Left => " [left]",
                 RoomState::Stopped => " [stopped]",
+                RoomState::Resyncing => " [coming back]",
                 _ => "",
             };
         }
@@ -229,6 +230,8 @@ impl Screen {
             | Event::RoomCreated { room }
             | Event::RoomLeft { room, .. }
             | Event::Inviting { room, .. }
+            | Event::RoomResyncing { room, .. }
+            | Event::RoomResynced { room, .. }
             | Event::RoomStopped { room, .. } => Some(room),
             Event::Warning { room, .. } => room.as_ref(),
             _ => None,
@@ -236,7 +239,11 @@ impl Screen {
         let Some(words) = say::event(event) else {
             return Ok(());
         };
-        let alert = words.starts_with("WARNING") || matches!(event, Event::RoomStopped { .. });
+        let alert = words.starts_with("WARNING")
+            || matches!(
+                event,
+                Event::RoomStopped { .. } | Event::RoomResyncing { .. }
+            );
         let tone = if alert { Tone::Alert } else { Tone::Change };
         if let Some(room) = room {
             let line = Line::new(tone, &format!("! {}", here(room, &words)));

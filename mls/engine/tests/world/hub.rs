@@ -45,6 +45,8 @@ pub struct Room {
     pub commits: u64,
     pub stale: u64,
     next_welcome: u128,
+    /// Of the epoch; a test may spoil it.
+    pub group_info: Bytes,
 }
 
 pub fn create(
@@ -80,6 +82,7 @@ pub fn create(
         commits: 0,
         stale: 0,
         next_welcome: 1,
+        group_info: create.group_info.clone(),
     };
     room.readers.insert(creator.clone(), (0, None));
     let sender = (&creator.account, Some(creator.device));
@@ -150,6 +153,9 @@ impl Room {
         now: u64,
     ) -> Result<Answer, Refusal> {
         use room::Request;
+        if request == Request::GroupInfo {
+            return self.group_info(from);
+        }
         let key = match &request {
             Request::Create(create) => create.key,
             Request::Commit(bundle) => bundle.key,
@@ -160,8 +166,7 @@ impl Room {
         if let Some(answer) = self.answers.get(&known) {
             return answer.clone();
         }
-        let reader = self.readers.get(from);
-        if reader.is_none_or(|(_, until)| until.is_some()) {
+        if !self.members().contains(from) {
             return Err(Refusal::NoRoom);
         }
         let answer = match request {
@@ -173,6 +178,23 @@ impl Room {
         };
         self.answers.insert(known, answer.clone());
         answer
+    }
+
+    fn group_info(&self, from: &Member) -> Result<Answer, Refusal> {
+        if !self.members().contains(from) {
+            return Err(Refusal::NoRoom);
+        }
+        let payload = |seq: &u64| match &self.log[usize::try_from(*seq - 1).unwrap()].payload {
+            Payload::Held(payload) => payload.clone(),
+            Payload::Purged(_) => panic!("purged"),
+        };
+        Ok(Answer::GroupInfo {
+            group_info: self.group_info.clone(),
+            tree: self.group.export_tree().unwrap().into(),
+            epoch: self.epoch(),
+            seq: self.log.len() as u64,
+            proposals: self.pending.iter().map(payload).collect(),
+        })
     }
 
     fn stale(&mut self) -> Refusal {
@@ -238,6 +260,7 @@ impl Room {
         assert_eq!(info.group_context().epoch, bundle.epoch + 1);
         assert_eq!(info.group_context(), next.group_context());
         self.group = next;
+        self.group_info = bundle.group_info.clone();
         self.pending.clear();
         self.commits += 1;
         let accepted = self.append(

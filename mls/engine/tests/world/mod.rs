@@ -9,6 +9,7 @@
 )]
 
 pub(crate) mod domain;
+pub mod garble;
 pub mod hub;
 pub(crate) mod log;
 pub mod raw;
@@ -70,6 +71,17 @@ impl FaultyStore {
         }
     }
 
+    /// A row of that kind is not what was written.
+    pub fn damage(&mut self, space: Space) {
+        let rows = self.inner.scan(space, b"", None, usize::MAX).unwrap();
+        let changes = rows.into_iter().map(|(key, mut value)| {
+            value.truncate(value.len() / 2);
+            ((space, key), Some(value))
+        });
+        let changes = changes.collect();
+        self.inner.commit(Transaction { changes }).unwrap();
+    }
+
     /// Every row, for comparison.
     pub fn rows(&self) -> Vec<(&'static str, Row)> {
         let spaces = [
@@ -85,6 +97,8 @@ impl FaultyStore {
             Space::Plan,
             Space::Proposal,
             Space::Outbox,
+            Space::Resync,
+            Space::Rejoin,
             Space::Head,
             Space::Counter,
             Space::History,
@@ -382,6 +396,12 @@ impl World {
         )
         .unwrap();
         self.connect(client);
+    }
+
+    /// The program is started from a copy of its store that was made before.
+    pub fn restore(&mut self, client: usize, store: FaultyStore) {
+        self.clients[client].store = store;
+        self.restart(client);
     }
 
     pub fn disconnect(&mut self, client: usize) {

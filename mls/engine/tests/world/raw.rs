@@ -2,7 +2,8 @@
 
 use comity_mls_credential::endorsement;
 use comity_mls_credential::keys::{Algorithm, PrivateKey};
-use comity_mls_credential::provider::Provider;
+use comity_mls_credential::leaf::Leaf;
+use comity_mls_credential::provider::{Provider, certificate};
 use comity_mls_credential::signed;
 use comity_mls_credential::transparency::entry::{batch_root, enrol_content};
 use comity_mls_wire::authenticated::{Endorsement, SignedRequest};
@@ -13,7 +14,7 @@ use comity_xmpp::jid::BareJid;
 use mls_rs::client_builder::{
     BaseConfig, PaddingMode, WithCryptoProvider, WithIdentityProvider, WithMlsRules,
 };
-use mls_rs::group::{ExportedTree, ReceivedMessage};
+use mls_rs::group::{ExportedTree, Node, ReceivedMessage};
 use mls_rs::identity::x509::CertificateChain;
 use mls_rs::identity::{Credential, SigningIdentity};
 use mls_rs::mls_rules::{CommitOptions, DefaultMlsRules, EncryptionOptions};
@@ -26,13 +27,14 @@ use mls_rs_crypto_openssl::OpensslCryptoProvider;
 use uuid::Uuid;
 
 use super::domain::Device;
+use super::garble::{Garbling, Spoilt};
 use super::{World, jid};
 
 const SUITE: CipherSuite = CipherSuite::P256_AES128;
 
 type Config = WithMlsRules<
     DefaultMlsRules,
-    WithIdentityProvider<Provider, WithCryptoProvider<OpensslCryptoProvider, BaseConfig>>,
+    WithIdentityProvider<Provider, WithCryptoProvider<Garbling, BaseConfig>>,
 >;
 
 pub struct Raw {
@@ -45,6 +47,7 @@ pub struct Raw {
     made_s: u64,
     /// The last entry it has taken in.
     seq: u64,
+    spoilt: Spoilt,
 }
 
 impl World {
@@ -72,8 +75,9 @@ impl World {
         let certificate = domain.certify(&member.account, member.device, &public, now_s);
         let chain = CertificateChain::from(vec![certificate.to_vec()]);
         let identity = SigningIdentity::new(Credential::X509(chain), public.to_mls());
-        let crypto = OpensslCryptoProvider::with_enabled_cipher_suites(vec![SUITE]);
-        let secret = crypto
+        let spoilt = Spoilt::default();
+        let crypto = Garbling::new(vec![SUITE], spoilt.clone());
+        let secret = OpensslCryptoProvider::with_enabled_cipher_suites(vec![SUITE])
             .cipher_suite_provider(SUITE)
             .unwrap()
             .import_der_private_signing_key(&key.to_pkcs8().unwrap())
@@ -115,6 +119,7 @@ impl World {
             group: None,
             made_s: now_s,
             seq: 0,
+            spoilt,
         }
     }
 
@@ -172,6 +177,22 @@ fn rand() -> [u8; 16] {
 impl Raw {
     pub fn group(&mut self) -> &mut Group<Config> {
         self.group.as_mut().unwrap()
+    }
+
+    /// From now on its commits are garbage to these members, and as they should be to others.
+    pub fn spoil(&mut self, victims: &[&str]) {
+        let tree = self.group().export_tree();
+        let keys = tree.nodes().iter().flatten().filter_map(|node| match node {
+            Node::Leaf(leaf) => {
+                let der = certificate(&leaf.signing_identity.credential).unwrap();
+                let account = Leaf::read(der).unwrap().account;
+                let meant = victims.contains(&account.as_str());
+                meant.then(|| leaf.public_key.as_ref().to_vec())
+            }
+            Node::Parent(_) => None,
+        });
+        let keys = keys.collect();
+        *self.spoilt.0.lock().unwrap() = keys;
     }
 
     /// A commit that adds these, and says that beside it.

@@ -137,6 +137,7 @@ fn counts(conf: &Conf) -> Result<(), Broken> {
         ),
         (&["accounts", "sessions"], accounts.sessions, &some),
         (&["accounts", "pubsub_items"], accounts.pubsub_items, &some),
+        (&["archive", "messages"], conf.archive.messages, &some),
         (&["c2s", "connections"], c2s.connections, &some),
         (
             &["c2s", "connections_per_address"],

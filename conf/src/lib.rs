@@ -7,6 +7,7 @@
 
 mod accounts;
 mod acme;
+mod archive;
 mod c2s;
 mod check;
 mod contacts;
@@ -29,6 +30,7 @@ pub use accounts::Accounts;
 pub use acme::{
     Acme, Algorithm as AcmeAlgorithm, Challenge as AcmeChallenge, Update as AcmeUpdate,
 };
+pub use archive::{Archive, ArchivePolicy};
 pub use c2s::C2s;
 pub use contacts::Contacts;
 pub use error::Error;
@@ -50,6 +52,7 @@ pub const REFERENCE: &str = include_str!("../homeserver.toml");
 pub struct Conf {
     pub server: Server,
     pub accounts: Accounts,
+    pub archive: Archive,
     pub c2s: C2s,
     pub s2s: S2s,
     pub web: Web,

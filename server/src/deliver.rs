@@ -235,18 +235,8 @@ async fn by_address(home: &Home, stanza: Stanza, wake: &mut BTreeSet<String>) ->
     if home.hosts.serves(to.domain()) {
         return dispatch::decide(home, Origin::Server, stanza).await;
     }
-    if let Some(error) = unreachable(home, &stanza, to.domain()) {
-        return Deliveries::refuse(&stanza, &error);
-    }
-    if let Some(from) = &stanza.from
-        && from
-            .local()
-            .is_some_and(|local| !local.starts_with(route::ROOM_MARK))
-        && let Err(error) = home
-            .outreach
-            .address(&from.to_bare(), to.domain(), home.now_ms())
-    {
-        return unsent(&stanza, &error);
+    if let Err(refused) = may_leave(home, &stanza, to.domain()) {
+        return refused;
     }
     if route::keeps(stanza.kind) {
         return enqueue(home, to.domain(), stanza).await;
@@ -262,6 +252,24 @@ async fn by_address(home: &Home, stanza: Stanza, wake: &mut BTreeSet<String>) ->
             unsent(&stanza, &why)
         }
     }
+}
+
+/// May this be sent to that domain? If not, this is what its sender is told.
+pub(crate) fn may_leave(home: &Home, stanza: &Stanza, domain: &str) -> Result<(), Deliveries> {
+    if let Some(error) = unreachable(home, stanza, domain) {
+        return Err(Deliveries::refuse(stanza, &error));
+    }
+    if let Some(from) = &stanza.from
+        && from
+            .local()
+            .is_some_and(|local| !local.starts_with(route::ROOM_MARK))
+        && let Err(error) = home
+            .outreach
+            .address(&from.to_bare(), domain, home.now_ms())
+    {
+        return Err(unsent(stanza, &error));
+    }
+    Ok(())
 }
 
 /// Why no stream can carry this.
@@ -290,13 +298,15 @@ async fn enqueue(home: &Home, domain: &str, stanza: Stanza) -> Deliveries {
             deliveries.wake(domain);
             deliveries
         }
-        Ok(Enqueued::Full) => Deliveries::refuse(
-            &stanza,
-            &StanzaError::new(ErrorType::Wait, StanzaCondition::ResourceConstraint)
-                .with_text(format!("too much waits for {domain} already")),
-        ),
+        Ok(Enqueued::Full) => Deliveries::refuse(&stanza, &too_much(domain)),
         Err(fault) => failed(&stanza, &fault),
     }
+}
+
+/// A domain's queue is full.
+pub(crate) fn too_much(domain: &str) -> StanzaError {
+    StanzaError::new(ErrorType::Wait, StanzaCondition::ResourceConstraint)
+        .with_text(format!("too much waits for {domain} already"))
 }
 
 /// The sender of what could not be sent is told; but who says goodbye, or has the server look

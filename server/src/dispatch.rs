@@ -9,9 +9,8 @@ use tracing::{Instrument, Span, debug, debug_span, warn};
 
 use crate::deliver::{self, Deliveries};
 use crate::home::Home;
-use crate::module::{
-    self, Context, Module, Origin, Request, Target, What, blocking, message, presence,
-};
+use crate::module::message::{self, Decision};
+use crate::module::{self, Context, Module, Origin, Request, Target, What, blocking, presence};
 use crate::receipt::Receipt;
 use crate::route::{Hop, is_request, route, unavailable};
 
@@ -38,31 +37,33 @@ pub(crate) fn span(stanza: &Stanza) -> Span {
 
 /// What follows from one stanza; nothing has been sent when this returns.
 pub(crate) async fn decide(home: &Home, origin: Origin, stanza: Stanza) -> Deliveries {
-    decide_at(home, origin, None, stanza).await
+    let decision = decide_at(home, origin, None, stanza).await;
+    decision.carry_out(home).await
 }
 
-/// As [`decide`], for a stanza with a place in its domain's queue.
+/// As [`decide`], for a stanza with a place in its domain's queue; what is to be kept of a message
+/// is not yet.
 pub(crate) async fn decide_at(
     home: &Home,
     origin: Origin,
     receipt: Option<Receipt>,
     stanza: Stanza,
-) -> Deliveries {
+) -> Decision {
     let Some(from) = stanza.from.clone() else {
         warn!(?origin, "a stanza without a sender is dropped");
-        return Deliveries::none();
+        return Deliveries::none().into();
     };
     let hop = route(&from, &stanza, &home.hosts);
     if let Hop::Bounce(error) = &hop {
-        return Deliveries::refuse(&stanza, error);
+        return Deliveries::refuse(&stanza, error).into();
     }
     if matches!((&origin, &hop), (Origin::Peer(_), Hop::Remote(_))) {
         // Streams give only what is addressed to us; nobody relays through us.
         warn!(?origin, to = ?stanza.to, "a peer's stanza for another domain is dropped");
-        return Deliveries::none();
+        return Deliveries::none().into();
     }
     if let Some(stopped) = blocking::stops(home, &origin, &from, &stanza, &hop) {
-        return stopped;
+        return stopped.into();
     }
     let device = match &origin {
         Origin::Session(session) => home.sessions.device(session),
@@ -76,9 +77,11 @@ pub(crate) async fn decide_at(
         receipt,
     };
     match stanza.kind {
-        Kind::Iq(_) => iq(context, from, stanza, hop).await,
-        Kind::Message(kind) => message::take(context, from, stanza, kind, hop).await,
-        Kind::Presence(kind) => presence::take(context, from, stanza, kind, hop).await,
+        Kind::Iq(_) => iq(context, from, stanza, hop).await.into(),
+        Kind::Message(kind) => message::decide(context, from, stanza, kind, hop).await,
+        Kind::Presence(kind) => presence::take(context, from, stanza, kind, hop)
+            .await
+            .into(),
     }
 }
 

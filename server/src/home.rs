@@ -13,6 +13,7 @@ use comity_xmpp::stanza::Stanza;
 use crate::afterwards::Afterwards;
 use crate::blocklists::Blocklists;
 use crate::fast::Tokens;
+use crate::module::archive::Preferences;
 use crate::offers::Offers;
 use crate::outreach::Outreach;
 use crate::requests::Requests;
@@ -69,6 +70,8 @@ pub struct Shared {
     pub remote: Arc<dyn Remote>,
     pub clock: Arc<dyn Clock>,
     pub limits: Limits,
+    /// Whose messages are kept, and for how long.
+    pub archive: Preferences,
     pub federation: Federation,
     /// Bounds how many other domains an account addresses.
     pub outreach: Outreach,

@@ -16,6 +16,7 @@ use crate::home::Home;
 use crate::receipt::Receipt;
 
 pub mod account;
+pub mod archive;
 pub mod blocking;
 pub(crate) mod caps;
 pub mod carbons;
@@ -41,6 +42,7 @@ pub mod version;
 /// Every feature of this server. A line here is all it takes to add one.
 pub const MODULES: &[Module] = &[
     account::MODULE,
+    archive::MODULE,
     blocking::MODULE,
     carbons::MODULE,
     contacts::MODULE,

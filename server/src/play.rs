@@ -21,6 +21,7 @@ use comity_xmpp::xml;
 use crate::afterwards::Afterwards;
 use crate::fast::Tokens;
 use crate::home::{Clock, Federation, Home, Limits, Remote, Shared};
+use crate::module::archive::{Keeping, Preferences};
 use crate::offers::Offers;
 use crate::outreach::Outreach;
 use crate::requests::Requests;
@@ -146,6 +147,7 @@ impl Play {
             remote: away.clone(),
             clock,
             limits,
+            archive: Preferences::new(Keeping::default()),
             federation: Federation::default(),
             tokens: Tokens::of(&[7; 32], Duration::from_secs(21 * 24 * 3600)),
             metrics_from: Vec::new(),
@@ -364,6 +366,7 @@ fn show(element: &Element, text: &mut String) {
     for child in &element.children {
         match child {
             Node::Element(child) if child.is(ns::STANZAS, "text") => {}
+            Node::Element(child) if child.is(ns::SID, "stanza-id") => {}
             Node::Element(child) => show(child, text),
             Node::Text(content) => text.push_str(content),
         }

@@ -6,14 +6,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use comity_s2s::link::{Place, Received};
-use comity_storage::{Error, Once, Receive, Settled, Write};
-use comity_xmpp::stanza::Kind;
+use comity_storage::{
+    AcceptMessage, AcceptedMessage, Error, Once, Receive, ReceiveMessages, Settled, Write,
+};
+use comity_xmpp::jid::Jid;
+use comity_xmpp::stanza::{Kind, Stanza};
 use tracing::{Instrument, debug, error};
 
 use crate::deliver::{self, Deliveries};
 use crate::dispatch;
 use crate::home::Home;
 use crate::module::Origin;
+use crate::module::message::{Decision, Then};
+use crate::route::ROOM_MARK;
 
 /// The place of a stanza that is being handled, and what has become of it.
 #[derive(Clone, Debug)]
@@ -120,7 +125,7 @@ struct Intake<'a> {
     /// Up to where the queue is held, with what is pending.
     held: Option<i64>,
     /// Stanzas whose places are kept together, before anything of them leaves.
-    pending: Vec<(Receipt, Deliveries)>,
+    pending: Vec<(Receipt, Decision)>,
     taken: usize,
 }
 
@@ -138,21 +143,24 @@ impl Intake<'_> {
             self.taken += 1;
             return Some(());
         }
-        // What a message is decided upon does not change with the messages before it; all else
-        // waits until they have left.
-        if receipt.is_none() || !matches!(stanza.kind, Kind::Message(_)) {
+        // What an account's message is decided upon does not change with the messages before it;
+        // all else waits until they have left.
+        if receipt.is_none() || !is_for_an_account(&stanza) {
             self.keep_pending().await?;
         }
         let span = dispatch::span(&stanza);
         let deciding = dispatch::decide_at(self.home, self.origin.clone(), receipt.clone(), stanza);
-        let deliveries = deciding.instrument(span).await;
+        let decision = deciding.instrument(span).await;
         match receipt {
-            None => self.leave(deliveries).await,
+            None => {
+                let deliveries = decision.carry_out(self.home).await;
+                self.leave(deliveries).await;
+            }
             Some(receipt) => match receipt.fate() {
-                Fate::Open => self.pending.push((receipt, deliveries)),
-                // A queue is held up to a number: those before are kept with it.
+                Fate::Open => self.pending.push((receipt, decision)),
+                // Nothing is pending before such a one.
                 Fate::Kept => {
-                    self.leave_pending().await;
+                    let deliveries = decision.carry_out(self.home).await;
                     self.leave(deliveries).await;
                 }
                 Fate::Again => self.taken += 1,
@@ -181,29 +189,81 @@ impl Intake<'_> {
         Some(place.number <= held)
     }
 
+    /// Keeps what is pending, and the place of the last of it, in one; then lets it leave.
     async fn keep_pending(&mut self) -> Option<()> {
-        let Some((last, _)) = self.pending.last() else {
+        let mut places = Vec::with_capacity(self.pending.len());
+        let mut messages = Vec::new();
+        let mut last = None;
+        for (receipt, decision) in std::mem::take(&mut self.pending) {
+            last = Some(receipt.place);
+            places.push(match decision {
+                Decision::Settled(deliveries) => Next::Leave(deliveries),
+                Decision::Accept(acceptance) => {
+                    messages.push(acceptance.change);
+                    Next::Settle(Box::new(acceptance.then))
+                }
+            });
+        }
+        let Some(last) = last else {
             return Some(());
         };
-        let kept = self.home.storage.write(Receive(last.place.clone())).await;
-        if let Err(fault) = kept {
-            error!(%fault, "what a peer has sent cannot be noted: it has to send it again");
-            return None;
-        }
-        self.leave_pending().await;
-        Some(())
-    }
-
-    async fn leave_pending(&mut self) {
-        for (_, deliveries) in std::mem::take(&mut self.pending) {
+        let outcomes = match keep(self.home, last, messages).await {
+            Ok(outcomes) => outcomes,
+            Err(fault) => {
+                error!(%fault, "what a peer has sent cannot be kept: it has to send it again");
+                return None;
+            }
+        };
+        let Some(outcomes) = outcomes else {
+            // Another stream of this peer has brought it meanwhile.
+            self.taken += places.len();
+            return Some(());
+        };
+        let mut outcomes = outcomes.iter();
+        for next in places {
+            let deliveries = match next {
+                Next::Leave(deliveries) => deliveries,
+                Next::Settle(then) => match outcomes.next() {
+                    Some(outcome) => then.settle(self.home, Ok(outcome)),
+                    None => Deliveries::none(),
+                },
+            };
             self.leave(deliveries).await;
         }
+        Some(())
     }
 
     async fn leave(&mut self, deliveries: Deliveries) {
         deliver::deliver_for(self.home, &self.origin, deliveries).await;
         self.taken += 1;
     }
+}
+
+/// What follows once pending stanzas are kept.
+enum Next {
+    Leave(Deliveries),
+    Settle(Box<Then>),
+}
+
+/// For each message what has become of it; `None`: all of it had been kept before.
+async fn keep(
+    home: &Home,
+    receipt: comity_storage::Receipt,
+    messages: Vec<AcceptMessage>,
+) -> Result<Option<Vec<AcceptedMessage>>, Error> {
+    if messages.is_empty() {
+        let number = receipt.number;
+        let before = home.storage.write(Receive(receipt)).await?;
+        return Ok((before < number).then(Vec::new));
+    }
+    let change = ReceiveMessages { receipt, messages };
+    home.storage.write(change).await
+}
+
+/// Only then is nothing kept while it is decided upon.
+fn is_for_an_account(stanza: &Stanza) -> bool {
+    let to = stanza.to.as_ref().and_then(Jid::local);
+    matches!(stanza.kind, Kind::Message(_)) && to.is_some_and(|local| !local.starts_with(ROOM_MARK))
 }
 
 #[cfg(test)]

@@ -10,7 +10,9 @@
 //! Knows no protocol: addresses are strings, payloads are bytes, times are handed in (milliseconds
 //! since 1970 unless a name says otherwise). Nothing outside this crate may assume a single writer.
 
+mod accept;
 mod accounts;
+mod archive;
 mod authority;
 mod blocked;
 mod blocklist;
@@ -37,9 +39,14 @@ use std::sync::Arc;
 use sqlx::pool::PoolConnection;
 use sqlx::{Sqlite, SqlitePool};
 
+pub use accept::{AcceptMessage, AcceptedMessage, ReceiveMessages};
 pub use accounts::{
     Account, CreateAccount, Created, DeleteAccount, EnableAccount, HostSecret, KeptScramKeys,
     ScramHash, SetScramKeys,
+};
+pub use archive::{
+    Archive, ArchiveFilter, ArchivePage, ArchivePolicy, ArchivePreferences, ArchiveRow, Archived,
+    Paging, PurgeArchive, SetArchivePreferences, TrimArchive, UnknownUid,
 };
 pub use authority::{
     Device, IssuedCertificate, PinAnchors, PinnedAnchors, PublishAnchors, PublishedAnchors,

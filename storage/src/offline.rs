@@ -88,33 +88,42 @@ impl Write for StoreOffline {
         changes: &[&Self],
         connection: &mut SqliteConnection,
     ) -> Result<Vec<StoredOffline>, sqlx::Error> {
-        let mut waiting = lengths(connection, changes).await?;
-        let mut outcomes = Vec::with_capacity(changes.len());
-        let mut accepted = Vec::with_capacity(changes.len());
-        for change in changes {
-            outcomes.push(match waiting.get_mut(change.account.as_str()) {
-                None => StoredOffline::NoAccount,
-                Some(length) if *length >= change.limit => StoredOffline::Full,
-                Some(length) => {
-                    *length += 1;
-                    accepted.push(*change);
-                    StoredOffline::Stored
-                }
-            });
-        }
-        for accepted in accepted.chunks(ROWS_OF_A_STATEMENT) {
-            QueryBuilder::<Sqlite>::new("INSERT INTO offline (account, stanza, received) ")
-                .push_values(accepted, |mut row, message| {
-                    row.push_bind(&message.account)
-                        .push_bind(&message.stanza)
-                        .push_bind(signed(message.received));
-                })
-                .build()
-                .execute(&mut *connection)
-                .await?;
-        }
-        Ok(outcomes)
+        insert(connection, changes.iter().copied()).await
     }
+}
+
+/// Keeps messages inside another noun's change, in order; for each, what has become of it.
+pub(crate) async fn insert<'a>(
+    connection: &mut SqliteConnection,
+    messages: impl IntoIterator<Item = &'a StoreOffline>,
+) -> Result<Vec<StoredOffline>, sqlx::Error> {
+    let messages: Vec<&'a StoreOffline> = messages.into_iter().collect();
+    let mut waiting = lengths(connection, &messages).await?;
+    let mut outcomes = Vec::with_capacity(messages.len());
+    let mut accepted = Vec::with_capacity(messages.len());
+    for message in messages {
+        outcomes.push(match waiting.get_mut(message.account.as_str()) {
+            None => StoredOffline::NoAccount,
+            Some(length) if *length >= message.limit => StoredOffline::Full,
+            Some(length) => {
+                *length += 1;
+                accepted.push(message);
+                StoredOffline::Stored
+            }
+        });
+    }
+    for accepted in accepted.chunks(ROWS_OF_A_STATEMENT) {
+        QueryBuilder::<Sqlite>::new("INSERT INTO offline (account, stanza, received) ")
+            .push_values(accepted, |mut row, message| {
+                row.push_bind(&message.account)
+                    .push_bind(&message.stanza)
+                    .push_bind(signed(message.received));
+            })
+            .build()
+            .execute(&mut *connection)
+            .await?;
+    }
+    Ok(outcomes)
 }
 
 /// How much waits already, for the accounts that exist.

@@ -131,7 +131,11 @@ where
     }
 }
 
-async fn before(receipt: &Receipt, connection: &mut SqliteConnection) -> Result<i64, sqlx::Error> {
+/// Up to which number the queue of this place is held.
+pub(crate) async fn before(
+    receipt: &Receipt,
+    connection: &mut SqliteConnection,
+) -> Result<i64, sqlx::Error> {
     let found = sqlx::query_scalar(
         "SELECT number FROM inbound_queues WHERE ours = ? AND peer = ? AND queue = ?",
     )
@@ -143,7 +147,10 @@ async fn before(receipt: &Receipt, connection: &mut SqliteConnection) -> Result<
     Ok(found.unwrap_or(0))
 }
 
-async fn keep(receipt: &Receipt, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+pub(crate) async fn keep(
+    receipt: &Receipt,
+    connection: &mut SqliteConnection,
+) -> Result<(), sqlx::Error> {
     sqlx::query(
         "INSERT INTO inbound_queues (ours, peer, queue, number, heard) VALUES (?, ?, ?, ?, ?)
          ON CONFLICT (ours, peer) DO UPDATE

@@ -15,8 +15,6 @@ use crate::deliver::Deliveries;
 use crate::home::Home;
 
 const CARBONS: &str = ns::CARBONS;
-/// XEP-0334.
-const HINTS: &str = "urn:xmpp:hints";
 
 pub const MODULE: Module = Module {
     name: "carbons",
@@ -101,7 +99,7 @@ fn is_eligible(stanza: &Stanza) -> bool {
         _ => false,
     };
     let copied = stanza.has(CARBONS, "sent") || stanza.has(CARBONS, "received");
-    conversation && !copied && !stanza.has(CARBONS, "private") && !stanza.has(HINTS, "no-copy")
+    conversation && !copied && !stanza.has(CARBONS, "private") && !stanza.has(ns::HINTS, "no-copy")
 }
 
 /// A copy says what another client knows already: it is not worth keeping.

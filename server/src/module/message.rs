@@ -1,30 +1,33 @@
 //! Messages: delivered by the rules of RFC 6121 §8.5, or kept until the account is online
 //! (XEP-0160).
 
+mod accept;
+mod id;
 mod offline;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
 
-use comity_storage::{StoreOffline, StoredOffline};
+use comity_storage::{AcceptMessage, Archive, StoreOffline};
 use comity_xmpp::jid::{BareJid, Jid};
 use comity_xmpp::ns;
 use comity_xmpp::stanza::{Kind, MessageType, Stanza};
 use tracing::debug;
 
+pub(crate) use accept::{Acceptance, Decision, Then};
 pub(crate) use offline::{drain, read};
 
+use accept::{Sides, Versions, envelope};
+
+use super::archive::rules;
 use super::{Context, Entity, Module, Target, carbons, pubsub};
 use crate::deliver::{self, Deliveries};
 use crate::dispatch;
 use crate::home::Home;
-use crate::receipt::{self, Receipt};
 use crate::route::{self, Hop, Verdict, unavailable};
 use crate::sessions::Available;
 
-/// What a sender says of keeping a message (XEP-0334).
-const HINTS: &str = "urn:xmpp:hints";
 /// XEP-0085.
 const CHAT_STATES: &str = "http://jabber.org/protocol/chatstates";
 
@@ -36,51 +39,211 @@ pub const MODULE: Module = Module {
 };
 
 /// What becomes of a message.
-pub(crate) async fn take(
+pub(crate) async fn decide(
     context: Context,
     from: Jid,
-    stanza: Stanza,
+    mut stanza: Stanza,
     kind: MessageType,
     hop: Hop,
-) -> Deliveries {
+) -> Decision {
     let home = &context.home;
-    let copies = match context.session() {
-        Some(session) => carbons::sent(home, session, &stanza),
-        None => Deliveries::none(),
-    };
-    let mut deliveries = by_hop(&context, from, stanza, kind, hop).await;
-    deliveries.extend(copies);
-    deliveries
-}
-
-async fn by_hop(
-    context: &Context,
-    from: Jid,
-    stanza: Stanza,
-    kind: MessageType,
-    hop: Hop,
-) -> Deliveries {
-    let home = &context.home;
-    match hop {
-        Hop::Bounce(error) => Deliveries::refuse(&stanza, &error),
-        Hop::Remote(_) => Deliveries::none().with(stanza),
-        Hop::Domain(to) => for_module(context, &from, &to, stanza, kind, Target::Domain).await,
-        Hop::Room(to) => for_module(context, &from, &to, stanza, kind, Target::Room).await,
+    let sender = context.session();
+    if let Some(session) = sender {
+        id::take_away(&mut stanza, &session.to_bare());
+    }
+    let (account, verdict) = match hop {
         Hop::Account(account) => {
             if account == from.to_bare()
                 && let Some(settled) = pubsub::answered(home, &account, &stanza).await
             {
-                return settled;
+                return settled.into();
             }
             let verdict = route::at_bare(kind, &ready(home, &account));
-            carry_out(home, context.receipt.as_ref(), &account, stanza, verdict).await
+            (account, verdict)
         }
         Hop::Session(to) => {
             let bound = home.sessions.with(&to, |_| ()).is_some();
             let account = to.to_bare();
             let verdict = route::at_full(kind, &to, bound, &ready(home, &account));
-            carry_out(home, context.receipt.as_ref(), &account, stanza, verdict).await
+            (account, verdict)
         }
+        Hop::Remote(domain) if sender.is_some() => {
+            return to_other_domain(home, sender, stanza, &domain).await;
+        }
+        other => {
+            let copies = sent(home, sender, &stanza);
+            let mut deliveries = elsewhere(&context, &from, stanza, kind, other).await;
+            deliveries.extend(copies);
+            return deliveries.into();
+        }
+    };
+    at_account(home, sender, &account, stanza, verdict).await
+}
+
+/// Copies for the sender's other clients (XEP-0280).
+fn sent(home: &Home, sender: Option<&Jid>, stanza: &Stanza) -> Deliveries {
+    sender.map_or_else(Deliveries::none, |session| {
+        carbons::sent(home, session, stanza)
+    })
+}
+
+/// A message that no account of ours is sent.
+async fn elsewhere(
+    context: &Context,
+    from: &Jid,
+    stanza: Stanza,
+    kind: MessageType,
+    hop: Hop,
+) -> Deliveries {
+    match hop {
+        Hop::Bounce(error) => Deliveries::refuse(&stanza, &error),
+        Hop::Remote(_) => Deliveries::none().with(stanza),
+        Hop::Domain(to) => for_module(context, from, &to, stanza, kind, Target::Domain).await,
+        Hop::Room(to) => for_module(context, from, &to, stanza, kind, Target::Room).await,
+        Hop::Account(_) | Hop::Session(_) => Deliveries::none(),
+    }
+}
+
+/// From a session of ours to another domain: kept for both ways in one.
+async fn to_other_domain(
+    home: &Home,
+    sender: Option<&Jid>,
+    stanza: Stanza,
+    domain: &str,
+) -> Decision {
+    if let Err(refused) = deliver::may_leave(home, &stanza, domain) {
+        let mut deliveries = refused;
+        deliveries.extend(sent(home, sender, &stanza));
+        return deliveries.into();
+    }
+    let outgoing = deliver::outgoing(home, domain, &stanza);
+    let envelope = envelope(&stanza);
+    let sides = Sides {
+        sender: sender.map(Jid::to_bare),
+        recipient: None,
+    };
+    let versions = match sides.versions(home, stanza).await {
+        Ok(versions) => versions,
+        Err(fault) => return deliver::failed(&envelope, &fault).into(),
+    };
+    let mut accepted = Deliveries::none();
+    accepted.wake(domain);
+    Decision::Accept(Box::new(Acceptance {
+        change: AcceptMessage {
+            archive: versions.archive,
+            offline: None,
+            outgoing: Some(outgoing),
+        },
+        then: Then {
+            envelope,
+            accepted,
+            waits_for: None,
+            copies: sent(home, sender, &versions.of_sender),
+        },
+    }))
+}
+
+/// At an account of ours, which may not exist.
+async fn at_account(
+    home: &Home,
+    sender: Option<&Jid>,
+    account: &BareJid,
+    mut stanza: Stanza,
+    verdict: Verdict,
+) -> Decision {
+    id::take_away(&mut stanza, account);
+    let envelope = envelope(&stanza);
+    if matches!(verdict, Verdict::Ignore | Verdict::Refuse) {
+        let mut deliveries = match verdict {
+            Verdict::Refuse => Deliveries::refuse(&envelope, &unavailable()),
+            _ => Deliveries::none(),
+        };
+        deliveries.extend(sent(home, sender, &stanza));
+        return deliveries.into();
+    }
+    let sides = Sides {
+        sender: sender.map(Jid::to_bare),
+        recipient: Some(account),
+    };
+    let versions = match sides.versions(home, stanza).await {
+        Ok(versions) => versions,
+        Err(fault) => return deliver::failed(&envelope, &fault).into(),
+    };
+    let Versions {
+        of_sender,
+        of_recipient,
+        archive,
+    } = versions;
+    let copies = sent(home, sender, &of_sender);
+    accept(home, account, of_recipient, archive, verdict).with_copies(envelope, copies)
+}
+
+/// What is left to be said of a message that is delivered or kept.
+struct Accepted {
+    account: BareJid,
+    change: AcceptMessage,
+    deliveries: Deliveries,
+}
+
+fn accept(
+    home: &Home,
+    account: &BareJid,
+    stanza: Stanza,
+    archive: Vec<Archive>,
+    verdict: Verdict,
+) -> Accepted {
+    let mut change = AcceptMessage {
+        archive,
+        ..AcceptMessage::default()
+    };
+    let mut deliveries = Deliveries::none();
+    match verdict {
+        Verdict::Deliver(sessions) => {
+            let stanza = Arc::new(stanza);
+            let copies = carbons::received(home, account, &sessions, &stanza);
+            for session in sessions {
+                deliveries.push_kept(session, Arc::clone(&stanza));
+            }
+            deliveries.extend(copies);
+        }
+        Verdict::Store if worth_keeping(&stanza) => {
+            debug!(%account, "a message is kept until the account is online");
+            change.offline = Some(StoreOffline {
+                account: account.as_str().to_owned(),
+                stanza: stanza.to_bytes(None).to_vec(),
+                received: home.now_ms(),
+                limit: home.limits.offline_messages,
+            });
+        }
+        Verdict::Store | Verdict::Ignore | Verdict::Refuse => {}
+    }
+    Accepted {
+        account: account.clone(),
+        change,
+        deliveries,
+    }
+}
+
+impl Accepted {
+    fn with_copies(self, envelope: Stanza, copies: Deliveries) -> Decision {
+        let AcceptMessage {
+            archive, offline, ..
+        } = &self.change;
+        if archive.is_empty() && offline.is_none() {
+            let mut deliveries = self.deliveries;
+            deliveries.extend(copies);
+            return deliveries.into();
+        }
+        let waits_for = offline.is_some().then_some(self.account);
+        Decision::Accept(Box::new(Acceptance {
+            change: self.change,
+            then: Then {
+                envelope,
+                accepted: self.deliveries,
+                waits_for,
+                copies,
+            },
+        }))
     }
 }
 
@@ -131,6 +294,7 @@ async fn again(home: &Home, account: &BareJid, stanza: Stanza, others: &[Availab
     if !matches!(kind, MessageType::Normal | MessageType::Chat)
         || is_of_a_room(&stanza)
         || carbons::is_copy(&stanza)
+        || stanza.has(ns::MAM, "result")
     {
         return Deliveries::none();
     }
@@ -139,7 +303,11 @@ async fn again(home: &Home, account: &BareJid, stanza: Stanza, others: &[Availab
         .map(|other| (other.jid.clone(), other.priority))
         .collect();
     let verdict = route::at_bare(kind, &others);
-    carry_out(home, None, account, stanza, verdict).await
+    let envelope = envelope(&stanza);
+    // It has been archived long ago.
+    let accepted = accept(home, account, stanza, Vec::new(), verdict);
+    let decision = accepted.with_copies(envelope, Deliveries::none());
+    decision.carry_out(home).await
 }
 
 /// The log keeps what rooms send; a device asks for it when it is back.
@@ -180,75 +348,19 @@ fn ready(home: &Home, account: &BareJid) -> Vec<(Jid, i8)> {
         .collect()
 }
 
-async fn carry_out(
-    home: &Home,
-    receipt: Option<&Receipt>,
-    account: &BareJid,
-    stanza: Stanza,
-    verdict: Verdict,
-) -> Deliveries {
-    match verdict {
-        Verdict::Deliver(sessions) => {
-            let stanza = Arc::new(stanza);
-            let mut deliveries = Deliveries::none();
-            let copies = carbons::received(home, account, &sessions, &stanza);
-            for session in sessions {
-                deliveries.push_kept(session, Arc::clone(&stanza));
-            }
-            deliveries.extend(copies);
-            deliveries
-        }
-        Verdict::Store if !worth_keeping(&stanza) => Deliveries::none(),
-        Verdict::Store => store(home, receipt, account, stanza).await,
-        Verdict::Ignore => Deliveries::none(),
-        Verdict::Refuse => Deliveries::refuse(&stanza, &unavailable()),
-    }
-}
-
-async fn store(
-    home: &Home,
-    receipt: Option<&Receipt>,
-    account: &BareJid,
-    stanza: Stanza,
-) -> Deliveries {
-    let change = StoreOffline {
-        account: account.as_str().to_owned(),
-        stanza: stanza.to_bytes(None).to_vec(),
-        received: home.now_ms(),
-        limit: home.limits.offline_messages,
-    };
-    match receipt::once(home, receipt, change).await {
-        Ok(Some(StoredOffline::Stored)) => {
-            debug!(%account, "a message is kept until the account is online");
-            let mut deliveries = Deliveries::none();
-            if let Some(session) = home.sessions.kept(account) {
-                // It has come online since that was decided.
-                deliveries.afterwards(drain(home.clone(), session));
-            }
-            deliveries
-        }
-        // XEP-0160 §3 for a full store; the same for an account that does not exist.
-        Ok(Some(StoredOffline::Full | StoredOffline::NoAccount)) => {
-            Deliveries::refuse(&stanza, &unavailable())
-        }
-        Ok(None) => Deliveries::none(),
-        Err(fault) => deliver::failed(&stanza, &fault),
-    }
-}
-
 /// XEP-0160 §3: somebody who stopped typing an hour ago is no news. XEP-0334 §4: the sender asks
-/// not to keep it.
+/// not to keep it, or to keep it; what is not to be kept for ever may wait here.
 fn worth_keeping(stanza: &Stanza) -> bool {
-    let children = stanza.children();
-    let unwanted = children.iter().any(|child| {
-        &*child.ns == HINTS && matches!(&*child.name, "no-store" | "no-permanent-store")
-    });
-    let mut content = children
+    if rules::hint(stanza, "no-store") {
+        return false;
+    }
+    let mut content = stanza
+        .children()
         .iter()
-        .filter(|child| &*child.name != "thread" && &*child.ns != HINTS)
+        .filter(|child| &*child.name != "thread" && &*child.ns != ns::HINTS)
         .peekable();
     let only_state = content.peek().is_some() && content.all(|child| &*child.ns == CHAT_STATES);
-    !unwanted && !only_state
+    !only_state || rules::hint(stanza, "store")
 }
 
 #[cfg(test)]
@@ -272,8 +384,8 @@ mod worth {
         check(&[(ns::CLIENT, "body"), (CHAT_STATES, "active")], true);
         check(&[(CHAT_STATES, "composing")], false);
         check(&[(CHAT_STATES, "gone"), (ns::CLIENT, "thread")], false);
-        check(&[(ns::CLIENT, "body"), (HINTS, "no-store")], false);
-        check(&[(ns::CLIENT, "body"), (HINTS, "store")], true);
+        check(&[(ns::CLIENT, "body"), (ns::HINTS, "no-store")], false);
+        check(&[(ns::CLIENT, "body"), (ns::HINTS, "store")], true);
         check(&[("urn:example", "anything")], true);
         check(&[], true);
     }

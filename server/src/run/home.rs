@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use comity_conf::{Conf, Federation as Policy};
-use comity_storage::Storage;
+use comity_storage::{ArchivePolicy, Storage};
 
 use super::RunError;
 use super::clients::size;
@@ -13,6 +13,7 @@ use crate::blocklists::Blocklists;
 use crate::fast::Tokens;
 use crate::home::{Blocked, Clock, Federation, Home, Limits, Remote, Shared};
 use crate::module::account;
+use crate::module::archive::{Keeping, Preferences};
 use crate::offers::Offers;
 use crate::outreach::Outreach;
 use crate::requests::Requests;
@@ -43,6 +44,7 @@ pub(super) async fn home(
         remote,
         clock,
         limits: limits(conf),
+        archive: Preferences::new(keeping(conf)),
         federation: Federation {
             blocked,
             ..federation(conf)
@@ -106,6 +108,19 @@ fn limits(conf: &Conf) -> Limits {
         pubsub_bytes: conf.accounts.pubsub_bytes,
         outbox_expiry_ms: u64::try_from(conf.s2s.outbox_expiry.as_millis()).unwrap_or(u64::MAX),
         ..Limits::default()
+    }
+}
+
+fn keeping(conf: &Conf) -> Keeping {
+    use comity_conf::ArchivePolicy as Said;
+    Keeping {
+        retention: conf.archive.retention,
+        messages: size(conf.archive.messages),
+        policy: match conf.archive.default {
+            Said::Always => ArchivePolicy::Always,
+            Said::Roster => ArchivePolicy::Roster,
+            Said::Never => ArchivePolicy::Never,
+        },
     }
 }
 

@@ -14,6 +14,7 @@ pub mod jid;
 pub mod machine;
 pub mod ns;
 mod precis;
+pub mod rsm;
 pub mod sasl;
 pub mod speaker;
 pub mod stanza;

@@ -4,6 +4,7 @@
 
 mod account_data;
 mod accounts;
+mod archive;
 mod blocked;
 mod blocklist;
 mod durability;

@@ -204,7 +204,11 @@ async fn kept_for_somebody_who_has_just_come() {
     for n in ["0", "1"] {
         let message = stanza(&chat("romeo@a.example/orchard", "juliet@a.example", n));
         let account = JULIET.parse().unwrap();
-        let deliveries = super::store(&play.home, None, &account, message).await;
+        let envelope = super::envelope(&message);
+        let store = crate::route::Verdict::Store;
+        let accepted = super::accept(&play.home, &account, message, Vec::new(), store);
+        let decision = accepted.with_copies(envelope, deliver::Deliveries::none());
+        let deliveries = decision.carry_out(&play.home).await;
         deliver::deliver(&play.home, deliveries).await;
     }
     for n in ["0", "1"] {

@@ -1,0 +1,109 @@
+//! Taking a message over: what is kept of it in the archives of both sides, for its recipient, or
+//! for another domain, in one transaction. Only then is it accepted.
+
+use std::collections::BTreeMap;
+
+use sqlx::SqliteConnection;
+
+use crate::Write;
+use crate::archive::{self, Archive};
+use crate::offline::{self, StoreOffline, StoredOffline};
+use crate::outbox::{self, Enqueued, Outgoing};
+use crate::receipt::{self, Receipt};
+
+/// All that is kept of one message.
+#[derive(Default)]
+pub struct AcceptMessage {
+    /// For the archives of its sender and of its recipient.
+    pub archive: Vec<Archive>,
+    /// Nobody is there to be given it.
+    pub offline: Option<StoreOffline>,
+    /// It goes to another domain.
+    pub outgoing: Option<Outgoing>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AcceptedMessage {
+    Accepted,
+    /// As [`StoredOffline`] says, and nothing was kept.
+    NoAccount,
+    OfflineFull,
+    /// As [`Enqueued`] says, and nothing was kept.
+    OutboxFull,
+}
+
+impl Write for AcceptMessage {
+    type Outcome = AcceptedMessage;
+
+    async fn run(&self, connection: &mut SqliteConnection) -> Result<Self::Outcome, sqlx::Error> {
+        let outcomes = Self::run_many(&[self], connection).await?;
+        Ok(outcomes
+            .into_iter()
+            .next()
+            .unwrap_or(AcceptedMessage::NoAccount))
+    }
+
+    async fn run_many(
+        changes: &[&Self],
+        connection: &mut SqliteConnection,
+    ) -> Result<Vec<Self::Outcome>, sqlx::Error> {
+        let mut outcomes = vec![AcceptedMessage::Accepted; changes.len()];
+        // A message waits for its recipient or for a domain, never for both.
+        let waiting = part(changes, |change| change.offline.as_ref());
+        let stored = offline::insert(connection, waiting.values().copied()).await?;
+        for (at, stored) in waiting.keys().zip(stored) {
+            outcomes[*at] = match stored {
+                StoredOffline::Stored => AcceptedMessage::Accepted,
+                StoredOffline::NoAccount => AcceptedMessage::NoAccount,
+                StoredOffline::Full => AcceptedMessage::OfflineFull,
+            };
+        }
+        let leaving = part(changes, |change| change.outgoing.as_ref());
+        let queued = outbox::insert(connection, leaving.values().copied()).await?;
+        for (at, queued) in leaving.keys().zip(queued) {
+            if queued == Enqueued::Full {
+                outcomes[*at] = AcceptedMessage::OutboxFull;
+            }
+        }
+        let kept: Vec<&Archive> = changes
+            .iter()
+            .zip(&outcomes)
+            .filter(|(_, outcome)| **outcome == AcceptedMessage::Accepted)
+            .flat_map(|(change, _)| &change.archive)
+            .collect();
+        archive::insert(connection, &kept).await?;
+        Ok(outcomes)
+    }
+}
+
+/// Messages of another domain's queue, accepted together with the place of the last of them.
+pub struct ReceiveMessages {
+    pub receipt: Receipt,
+    pub messages: Vec<AcceptMessage>,
+}
+
+impl Write for ReceiveMessages {
+    /// For each message; `None`: the place is held already, and nothing was changed.
+    type Outcome = Option<Vec<AcceptedMessage>>;
+
+    async fn run(&self, connection: &mut SqliteConnection) -> Result<Self::Outcome, sqlx::Error> {
+        if receipt::before(&self.receipt, connection).await? >= self.receipt.number {
+            return Ok(None);
+        }
+        let messages: Vec<_> = self.messages.iter().collect();
+        let outcomes = AcceptMessage::run_many(&messages, connection).await?;
+        receipt::keep(&self.receipt, connection).await?;
+        Ok(Some(outcomes))
+    }
+}
+
+/// What some of the changes have, by their places.
+fn part<'a, T>(
+    changes: &[&'a AcceptMessage],
+    pick: impl Fn(&'a AcceptMessage) -> Option<&'a T>,
+) -> BTreeMap<usize, &'a T> {
+    let places = changes.iter().enumerate();
+    places
+        .filter_map(|(at, change)| Some((at, pick(change)?)))
+        .collect()
+}

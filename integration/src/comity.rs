@@ -33,8 +33,21 @@ impl Comity {
     /// # Errors
     /// Why it does not start.
     pub fn start(self, network: &Network) -> io::Result<Home> {
+        self.start_in(network, None)
+    }
+
+    /// The same in another namespace than the play's.
+    ///
+    /// # Errors
+    /// Why it does not start.
+    pub fn start_within(self, network: &Network, namespace: &str) -> io::Result<Home> {
+        self.start_in(network, Some(namespace.to_owned()))
+    }
+
+    fn start_in(self, network: &Network, namespace: Option<String>) -> io::Result<Home> {
         let folder = network.folder().join(&self.folder);
         let mut options = Options::new(&self.domain, self.place.v4);
+        options.namespace = namespace;
         options.text = Some(self.text(&folder));
         let mut home = Home::new(options, &folder)?;
         home.start()?;

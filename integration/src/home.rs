@@ -28,6 +28,8 @@ pub struct Options {
     pub extra: String,
     /// Further lines for `[s2s]`.
     pub s2s: String,
+    /// The network namespace to run in, where it is not the play's.
+    pub namespace: Option<String>,
     /// The whole configuration file, where the play writes it itself.
     pub text: Option<String>,
 }
@@ -54,6 +56,7 @@ impl Options {
             peers: Vec::new(),
             extra: String::new(),
             s2s: String::new(),
+            namespace: None,
             text: None,
         }
     }
@@ -203,7 +206,18 @@ impl Home {
     /// Starts the server and waits until it accepts clients.
     pub fn start(&mut self) -> io::Result<()> {
         let log = File::options().create(true).append(true).open(self.log())?;
-        let child = Command::new(crate::binary("comity"))
+        let mut command = match &self.options.namespace {
+            Some(name) => {
+                // It becomes the server: the process is the same.
+                let mut command = Command::new("ip");
+                command
+                    .args(["netns", "exec", name])
+                    .arg(crate::binary("comity"));
+                command
+            }
+            None => Command::new(crate::binary("comity")),
+        };
+        let child = command
             .args(["serve", "--config"])
             .arg(self.configuration())
             .env("NO_COLOR", "1")

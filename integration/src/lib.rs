@@ -17,6 +17,8 @@ pub mod peers;
 pub mod person;
 pub mod secrecy;
 pub mod stage;
+pub mod traffic;
+pub mod wire;
 
 use std::net::Ipv4Addr;
 use std::path::PathBuf;

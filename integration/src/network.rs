@@ -13,7 +13,7 @@ use crate::dns::Dns;
 
 /// The name server. All addresses of plays are from the blocks for documentation (RFC 5737,
 /// RFC 3849): as public as any to the programs, and nobody's.
-const DNS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 53);
+pub(crate) const DNS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 53);
 
 /// Where a party of the play is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

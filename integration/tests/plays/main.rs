@@ -8,6 +8,7 @@ mod commit_race;
 mod crash;
 mod documents;
 mod federation_chaos;
+mod federation_wire;
 mod hosting;
 mod identities;
 mod key_packages;

@@ -285,6 +285,12 @@ impl Home {
         Some(kilobytes * 1024)
     }
 
+    /// While it runs.
+    #[must_use]
+    pub fn process(&self) -> Option<u32> {
+        self.process.as_ref().map(Child::id)
+    }
+
     /// SIGKILL: nothing that was not durable survives.
     pub fn kill(&mut self) -> io::Result<()> {
         if let Some(mut process) = self.process.take() {

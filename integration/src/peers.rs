@@ -29,6 +29,8 @@ pub struct Options {
     pub authority: PathBuf,
     /// Takes those who prove themselves by dialback alone (XEP-0220), and offers that to others.
     pub dialback: bool,
+    /// Says only what goes wrong: for a bench.
+    pub quiet: bool,
 }
 
 /// Somebody else's server.

@@ -44,7 +44,9 @@ impl Ejabberd {
             certificate,
             authority,
             dialback,
+            quiet,
         } = &self.options;
+        let level = if *quiet { "error" } else { "debug" };
         let listen: String = [place.v4.to_string(), place.v6.to_string()]
             .iter()
             .map(|ip| {
@@ -60,7 +62,7 @@ impl Ejabberd {
             false => "",
         };
         format!(
-            "hosts: [\"{domain}\"]\nloglevel: debug\n\
+            "hosts: [\"{domain}\"]\nloglevel: {level}\n\
              certfiles: [\"{chain}\", \"{key}\"]\nca_file: \"{authority}\"\n\
              s2s_use_starttls: required\ns2s_max_retry_delay: 1\noutgoing_s2s_families: [ipv6, ipv4]\n\
              listen:\n{listen}  \
@@ -77,6 +79,14 @@ impl Ejabberd {
             api = API.ip(),
             api_port = API.port(),
         )
+    }
+}
+
+impl Ejabberd {
+    /// While it runs.
+    #[must_use]
+    pub fn process(&self) -> Option<u32> {
+        self.process.as_ref().map(Child::id)
     }
 }
 

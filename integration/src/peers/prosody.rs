@@ -46,7 +46,9 @@ impl Prosody {
             certificate,
             authority,
             dialback,
+            quiet,
         } = &self.options;
+        let level = if *quiet { "error" } else { "debug" };
         // Without the judgement of certificates nobody is offered EXTERNAL, and dialback remains.
         let (dialback_module, without) = match dialback {
             true => ("\"dialback\"; ", "\"s2s_auth_certs\""),
@@ -62,7 +64,7 @@ s2s_direct_tls_ports = {{ 5270 }}
 modules_enabled = {{ "roster"; "saslauth"; "tls"; "disco"; "pep"; "offline"; "ping"; "version"; "smacks"; "s2s"; "s2s_bidi"; {dialback_module}}}
 modules_disabled = {{ {without} }}
 s2s_secure_auth = {secure}
-log = {{ {{ levels = {{ min = "debug" }}; to = "file"; filename = "{log}" }} }}
+log = {{ {{ levels = {{ min = "{level}" }}; to = "file"; filename = "{log}" }} }}
 ssl = {{ cafile = "{authority}"; certificate = "{chain}"; key = "{key}" }}
 VirtualHost "{domain}"
 "#,
@@ -75,6 +77,14 @@ VirtualHost "{domain}"
             chain = certificate.chain.display(),
             key = certificate.key.display(),
         )
+    }
+}
+
+impl Prosody {
+    /// While it runs.
+    #[must_use]
+    pub fn process(&self) -> Option<u32> {
+        self.process.as_ref().map(Child::id)
     }
 }
 

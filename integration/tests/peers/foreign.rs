@@ -59,6 +59,7 @@ impl<P: Peer> Foreign<P> {
             certificate: authority.issue("capulet.example", &shape).unwrap(),
             authority: authority.file(),
             dialback: way.dialback,
+            quiet: false,
         };
         let peer = start(options, &network.folder().join("capulet.example")).unwrap();
         peer.add_user("juliet", PASSWORD).unwrap();

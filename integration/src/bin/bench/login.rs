@@ -1,0 +1,39 @@
+//! What it costs to log in, and to be logged in and silent.
+
+use std::error::Error;
+use std::time::Duration;
+
+use crate::Extent;
+use crate::client::Client;
+use crate::contender::{ACCOUNTS, Contender};
+
+const SESSIONS: usize = 2000;
+/// A server's memory settles for so long before it is read.
+const SETTLED: Duration = Duration::from_secs(2);
+
+pub(crate) struct Outcome {
+    /// Of the server, for one login.
+    pub(crate) cpu: Duration,
+    /// Octets for one session.
+    pub(crate) memory: u64,
+}
+
+/// TLS 1.3, SCRAM, bind, presence; one after another, and all stay.
+pub(crate) async fn run(contender: &Contender, extent: Extent) -> Result<Outcome, Box<dyn Error>> {
+    let sessions = SESSIONS / extent.divisor;
+    let accounts = ACCOUNTS / extent.divisor;
+    let (cpu, memory) = (contender.cpu()?, contender.memory()?);
+    let mut there = Vec::with_capacity(sessions);
+    for n in 0..sessions {
+        let resource = format!("idle{}", n / accounts);
+        there.push(Client::login(contender, n % accounts, &resource).await?);
+    }
+    let cpu = contender.cpu()? - cpu;
+    tokio::time::sleep(SETTLED).await;
+    let memory = contender.memory()?.saturating_sub(memory);
+    drop(there);
+    Ok(Outcome {
+        cpu: cpu / u32::try_from(sessions)?,
+        memory: memory / sessions as u64,
+    })
+}

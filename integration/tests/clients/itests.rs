@@ -65,6 +65,7 @@ async fn prosody(network: &Network, authority: &Authority) -> Prosody {
         certificate: authority.issue(ELSEWHERE, &shape).unwrap(),
         authority: authority.file(),
         dialback: false,
+        quiet: false,
     };
     let more = format!("Component \"{rooms}\" \"muc\"\n");
     Prosody::start_with(options, &network.folder().join("elsewhere"), &more).unwrap()

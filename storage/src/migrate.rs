@@ -17,6 +17,7 @@ const MIGRATIONS: &[(i64, &str)] = &[
     (9, include_str!("../migrations/0009_blocked_peers.sql")),
     (10, include_str!("../migrations/0010_fast_tokens.sql")),
     (12, include_str!("../migrations/0012_pubsub.sql")),
+    (13, include_str!("../migrations/0013_reports.sql")),
     (15, include_str!("../migrations/0015_archive.sql")),
     (17, include_str!("../migrations/0017_blocklists.sql")),
     (18, include_str!("../migrations/0018_account_data.sql")),

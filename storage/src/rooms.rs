@@ -10,6 +10,7 @@ mod device;
 mod entry;
 mod hub;
 mod purge;
+mod report;
 mod welcome;
 
 #[cfg(test)]
@@ -20,6 +21,7 @@ pub use copy::{CopyState, Receive, ReceiveWelcome, Received};
 pub use device::{AdvanceCursor, DeviceRoom, DeviceView};
 pub use hub::{AcknowledgeDomain, DomainState, EnqueueForRoom, RoomRow};
 pub use purge::{PURGE_CHUNK, PurgeRooms, Purged};
+pub use report::{Barred, ReportCommit};
 pub use welcome::AcknowledgeWelcome;
 
 /// A device id.

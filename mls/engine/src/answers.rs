@@ -104,6 +104,9 @@ impl Engine {
                 };
                 self.on_group_info(&room, &served, now)
             }
+            (Purpose::Report(room), Answer::Room(room::Answer::Reported)) => {
+                self.on_reported(&room)
+            }
             (Purpose::InFlight(room, key), Answer::Room(room::Answer::Accepted(accepted))) => {
                 self.on_accepted(&room, key, &accepted, now)
             }
@@ -159,6 +162,8 @@ impl Engine {
             Purpose::Crl(_, issuer) => drop(self.crl_parts.remove(&issuer)),
             Purpose::Anchors(domain) => self.on_anchors_refused(&domain, refusal, now),
             Purpose::Hub(room) => return self.on_creation_refused(&room, refusal),
+            // The hub knows no such commit any more, or takes no reports.
+            Purpose::Report(room) => return self.on_reported(&room),
             Purpose::GroupInfo(room) => {
                 return self.on_group_info_refused(&room, refusal, now);
             }

@@ -69,6 +69,8 @@ pub(crate) enum Timer {
     Evidence(BareJid),
     /// The hub's proposal to remove who is revoked.
     Revoked(BareJid),
+    /// A commit that replaces what a barred device has made of that epoch.
+    Fresh(BareJid, u64),
 }
 
 /// One device of one account.
@@ -326,6 +328,7 @@ impl Engine {
                 Timer::RevocationLists => self.renew_crls(now)?,
                 Timer::Evidence(room) => self.look_again(&room, true)?,
                 Timer::Revoked(room) => self.remove_revoked(&room, now)?,
+                Timer::Fresh(room, epoch) => self.commit_fresh(&room, epoch)?,
             }
         }
         Ok(())

@@ -190,6 +190,8 @@ pub enum What {
     RemovedByHub(HubRemoval) = 8,
     /// A device had lost the group and took its own place again.
     Rejoined(Rejoined) = 9,
+    /// The hub takes no more commits of a device: members could not apply one.
+    Barred(Barred) = 10,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, MlsSize, MlsEncode, MlsDecode)]
@@ -236,6 +238,14 @@ impl From<&Member> for Device {
 pub struct Change {
     pub who: Device,
     pub by: Option<Device>,
+}
+
+/// A device that commits no more.
+#[derive(Clone, Debug, PartialEq, Eq, MlsSize, MlsEncode, MlsDecode)]
+pub struct Barred {
+    pub who: Device,
+    /// Its commit that could not be applied.
+    pub seq: u64,
 }
 
 /// A device that came back, and whether it proved to this one that it held an earlier epoch.

@@ -84,6 +84,7 @@ mod messages;
 mod mls;
 mod newcomers;
 mod noted;
+mod notices;
 mod outgoing;
 mod own_devices;
 mod people;
@@ -116,8 +117,8 @@ pub use crypto::SUITES;
 pub use engine::{Engine, Options};
 pub use error::Error;
 pub use event::{
-    Because, Change, Device, Event, HubRemoval, InvitedDevice, Item, Message, Name, Refused,
-    Rejoined, Unreadable, Warning, What,
+    Barred, Because, Change, Device, Event, HubRemoval, InvitedDevice, Item, Message, Name,
+    Refused, Rejoined, Unreadable, Warning, What,
 };
 pub use history::{MAX_HISTORY, RoomInfo, RoomState};
 pub use identity::MAX_DEVICE_NAME;

@@ -29,7 +29,7 @@ impl Engine {
         let room = &entry.room;
         let mut resync = self.resync(room)?;
         match entry.kind {
-            EntryKind::Notice => Ok(Step::Done),
+            EntryKind::Notice => self.take_notice(record, entry, now),
             EntryKind::Application => {
                 if let Some(lost) = &mut resync.lost {
                     lost.missed += 1;

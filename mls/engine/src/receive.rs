@@ -155,7 +155,7 @@ impl Engine {
         }
         let step = match entry.kind {
             _ if record.stage == Stage::Resyncing => self.take_public(&mut record, entry, now)?,
-            EntryKind::Notice => Step::Done,
+            EntryKind::Notice => self.take_notice(&record, entry, now)?,
             _ if self.is_damaged(room, &record)? => {
                 let why = "what this device had stored of the group cannot be read";
                 self.lose(&mut record, entry, why, now)?

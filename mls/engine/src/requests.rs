@@ -31,6 +31,8 @@ pub(crate) enum Purpose {
     Hub(BareJid),
     /// GroupInfo and tree of a room to come back to.
     GroupInfo(BareJid),
+    /// That a commit cannot be applied here.
+    Report(BareJid),
     Claim {
         room: BareJid,
         account: BareJid,

@@ -1,7 +1,8 @@
 //! How this device stands to a room whose group is lost here (RFC 9750 §5.3, §6.6): what was lost and
 //! why, and how often it has tried to come back.
 
-use comity_mls_wire::room::{Entry, Hash};
+use comity_mls_wire::limits::REASON_CHARACTERS;
+use comity_mls_wire::room::{Entry, EntryKind, Hash, Payload};
 use comity_xmpp::jid::BareJid;
 use mls_rs_codec::{MlsDecode, MlsEncode, MlsSize};
 
@@ -43,6 +44,8 @@ pub(crate) struct Lost {
     pub(crate) public: Option<Snapshot>,
     /// Messages that could not be read since.
     pub(crate) missed: u64,
+    /// It is a commit that anyone can follow and this member cannot apply: the hub is to know.
+    pub(crate) report: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, MlsSize, MlsEncode, MlsDecode)]
@@ -103,6 +106,11 @@ impl Engine {
             why: why.to_owned(),
             public: public.as_ref().map(snapshot).transpose()?,
             missed: 0,
+            // One's own is nobody's fault but this device's.
+            report: entry.kind == EntryKind::Commit
+                && matches!(entry.payload, Payload::Held(_))
+                && public.is_some()
+                && (entry.sender != self.account || entry.device != Some(self.own_device()?)),
         };
         self.begin_resync(room, record, lost, now)?;
         let step = self.take_public(record, entry, now)?;
@@ -139,6 +147,7 @@ impl Engine {
             why: why.to_owned(),
             public: None,
             missed: 0,
+            report: false,
         };
         self.begin_resync(room, &mut record, lost, now)?;
         self.tell(Event::RoomResyncing {
@@ -210,6 +219,19 @@ impl Engine {
             return Ok(());
         }
         let resync = self.resync(room)?;
+        if let Some(lost) = resync.lost.as_ref().filter(|lost| lost.report) {
+            let report = comity_mls_wire::room::Request::Report {
+                seq: lost.seq,
+                hash: lost.hash,
+                why: lost.why.chars().take(REASON_CHARACTERS).collect(),
+            };
+            self.ask(
+                Purpose::Report(room.clone()),
+                Destination::Room(room.clone()),
+                Request::Room(report),
+                now,
+            );
+        }
         if now < resync.not_before {
             self.set_timer(Timer::Retry(room.clone()), resync.not_before);
             return Ok(());
@@ -221,6 +243,16 @@ impl Engine {
             now,
         );
         Ok(())
+    }
+
+    /// The hub knows that the commit cannot be applied here.
+    pub(crate) fn on_reported(&mut self, room: &BareJid) -> Result<(), Error> {
+        let mut resync = self.resync(room)?;
+        match &mut resync.lost {
+            Some(lost) => lost.report = false,
+            None => return Ok(()),
+        }
+        self.write_resync(room, &resync)
     }
 
     /// Looked at again soon, without counting as an attempt.

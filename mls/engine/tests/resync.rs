@@ -156,6 +156,16 @@ fn a_commit_with_garbage_for_half_of_the_members_is_come_back_from() {
     assert_eq!(stage.returns(stage.carol), [2]);
     assert_eq!(stage.heard(stage.alice), ["one", "two"]);
     assert_eq!(stage.heard(stage.bob), ["?", "two"]);
+    // Both have said so, and Mallory commits no more; Alice has made what they came back from.
+    let hub = &stage.world.rooms[&room];
+    assert_eq!(hub.reports.len(), 2);
+    assert_eq!(hub.barred.len(), 1);
+    assert_eq!(hub.barred[0].0, mallory.member);
+    for client in stage.all() {
+        let items = stage.world.history(client, &room);
+        let told = |item: &&comity_mls_engine::Item| matches!(item.what, What::Barred(_));
+        assert_eq!(items.iter().filter(told).count(), 1);
+    }
     // Both proved that they were there: Alice and the other one hold that epoch's secret.
     assert!(stage.seen(stage.alice).iter().all(|(_, proven)| *proven));
     assert_eq!(stage.seen(stage.alice).len(), 2);
@@ -163,6 +173,36 @@ fn a_commit_with_garbage_for_half_of_the_members_is_come_back_from() {
     assert_eq!(stage.heard(stage.alice), ["one", "two", "three"]);
     assert_eq!(stage.heard(stage.bob).last().unwrap(), "three");
     assert_eq!(stage.world.rooms[&room].members().len(), 4);
+}
+
+/// The GroupInfo of Mallory's commit has a false key in it: what is made from it nobody can apply.
+/// Nobody sees that beforehand.
+#[test]
+fn a_corrupt_group_info_gets_no_honest_device_barred() {
+    let (mut stage, mut mallory) = with_mallory();
+    let backup = stage.world.clients[stage.bob].store.copy();
+    stage.update(stage.bob);
+    stage.world.catch_up(&mut mallory, &stage.room.clone());
+    let request = mallory.commit(&[], Vec::new());
+    let Request::Commit(bundle) = &request else {
+        unreachable!()
+    };
+    let corrupt = mallory.corrupt(&bundle.group_info);
+    hand_in(&mut stage, &mut mallory, request);
+    let room = stage.room.clone();
+    stage.world.rooms.get_mut(&room).unwrap().group_info = corrupt;
+    stage.world.restore(stage.bob, backup);
+    stage.world.run_for(HOUR_MS);
+    assert_eq!(stage.returns(stage.bob), [0]);
+    // Alice and Carol could not follow him, said so, and came back from what he brought.
+    assert_eq!(stage.returns(stage.alice), [0]);
+    assert_eq!(stage.returns(stage.carol), [0]);
+    let hub = &stage.world.rooms[&room];
+    assert_eq!(hub.reports.len(), 2);
+    assert_eq!(hub.barred, []);
+    stage.world.assert_agreement(&room, &stage.all());
+    stage.say(stage.bob, "well");
+    assert_eq!(stage.heard(stage.alice), ["well"]);
 }
 
 #[test]

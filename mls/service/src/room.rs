@@ -25,6 +25,7 @@ pub mod propose;
 pub mod public_tree;
 pub mod rates;
 pub mod removal;
+pub mod report;
 pub mod rows;
 pub mod send;
 pub mod state;

@@ -5,6 +5,7 @@ mod address;
 mod answer;
 mod entry;
 mod log;
+mod notice;
 mod request;
 
 use bytes::Bytes;
@@ -13,6 +14,7 @@ use uuid::Uuid;
 
 pub use address::{SIGIL, direct, direct_domain, is_room, random};
 pub use log::{GENESIS, head, payload_hash};
+pub use notice::{Barred, Notice};
 pub use request::stamp;
 
 /// SHA-256.
@@ -51,6 +53,13 @@ pub enum Request {
     Status { key: IdempotencyKey },
     /// IQ get: GroupInfo and tree of the current epoch, for those who may join from outside.
     GroupInfo,
+    /// IQ set: an accepted commit, the entry `seq`, cannot be applied by this device.
+    Report {
+        seq: u64,
+        /// SHA-256 of the commit.
+        hash: Hash,
+        why: String,
+    },
     /// IQ get, from a member domain: entries it lacks.
     Fetch { after: u64, limit: u16 },
     /// IQ set, from a member domain: it holds all entries up to `seq`, and these Welcomes.
@@ -114,6 +123,8 @@ pub enum Answer {
         /// Pending SelfRemoves, which an external commit has to carry (PublicMessages).
         proposals: Vec<Bytes>,
     },
+    /// The report is kept.
+    Reported,
     Entries(Vec<Entry>),
     Acknowledged,
 }

@@ -2,7 +2,7 @@
 
 use sqlx::SqliteConnection;
 
-use super::{Answer, Change, Entry, Leaf, Welcome, entry, welcome};
+use super::{Answer, Barred, Change, Entry, Leaf, Welcome, entry, report, welcome};
 use crate::integer::signed;
 use crate::{Outgoing, Write, outbox};
 
@@ -24,6 +24,8 @@ pub struct Append {
     pub welcome: Option<Welcome>,
     pub answer: Option<Answer>,
     pub outbox: Vec<Outgoing>,
+    /// A device that commits no more from here on.
+    pub barred: Option<Barred>,
 }
 
 /// Where the room must stand for the entry to be the next.
@@ -105,6 +107,12 @@ impl Write for Append {
         entry::insert(connection, &self.room, &self.entry, self.now).await?;
         self.proposals(connection).await?;
         self.members(connection).await?;
+        if !self.gone.is_empty() {
+            report::release(connection, &self.room).await?;
+        }
+        if let Some(barred) = &self.barred {
+            report::bar(connection, &self.room, barred).await?;
+        }
         entry::move_devices(connection, &self.room, self.entry.seq, &self.changes).await?;
         self.presence(connection).await?;
         if let Some(welcome) = &self.welcome {

@@ -3,7 +3,9 @@
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 
-use super::{Answer, Begin, Change, DeviceId, Digest, Entry, Leaf, Pending, fixed, welcome};
+use super::{
+    Answer, Barred, Begin, Change, DeviceId, Digest, Entry, Leaf, Pending, fixed, welcome,
+};
 use crate::integer::{rows, signed, unsigned};
 use crate::{Error, Outgoing, Storage, Write, outbox};
 
@@ -18,6 +20,7 @@ pub struct RoomRow {
     pub group: Begin,
     pub members: Vec<Leaf>,
     pub pending: Vec<Pending>,
+    pub barred: Vec<Barred>,
 }
 
 /// Another domain in a room.
@@ -121,6 +124,11 @@ impl Storage {
         .bind(room)
         .fetch_all(&mut *transaction)
         .await?;
+        let barred =
+            sqlx::query("SELECT account, device, seq, time FROM room_barred WHERE room = ?")
+                .bind(room)
+                .fetch_all(&mut *transaction)
+                .await?;
         transaction.commit().await?;
         let direct_a: Option<String> = row.try_get("direct_a")?;
         let direct_b: Option<String> = row.try_get("direct_b")?;
@@ -139,6 +147,7 @@ impl Storage {
             },
             members: members.iter().map(leaf).collect::<Result<_, _>>()?,
             pending: pending.iter().map(proposal).collect::<Result<_, _>>()?,
+            barred: barred.iter().map(barred_row).collect::<Result<_, _>>()?,
         }))
     }
 
@@ -290,4 +299,13 @@ fn proposal(row: &SqliteRow) -> Result<Pending, sqlx::Error> {
 /// A leaf index, written from a `u32`.
 fn index(value: i64) -> u32 {
     u32::try_from(value).unwrap_or(u32::MAX)
+}
+
+fn barred_row(row: &SqliteRow) -> Result<Barred, sqlx::Error> {
+    Ok(Barred {
+        account: row.try_get("account")?,
+        device: fixed(row.try_get("device")?, "device")?,
+        seq: unsigned(row.try_get("seq")?),
+        time: unsigned(row.try_get("time")?),
+    })
 }

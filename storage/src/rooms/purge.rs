@@ -95,7 +95,15 @@ async fn older(connection: &mut SqliteConnection, before: u64) -> Result<u64, sq
     )
     .bind(signed(before))
     .bind(i64::from(PURGE_CHUNK))
+    .execute(&mut *connection)
+    .await?;
+    let reports = sqlx::query(
+        "DELETE FROM room_reports WHERE (room, seq, account, device) IN
+         (SELECT room, seq, account, device FROM room_reports WHERE time < ? LIMIT ?)",
+    )
+    .bind(signed(before))
+    .bind(i64::from(PURGE_CHUNK))
     .execute(connection)
     .await?;
-    Ok(answers.rows_affected() + welcomes.rows_affected())
+    Ok(answers.rows_affected() + welcomes.rows_affected() + reports.rows_affected())
 }

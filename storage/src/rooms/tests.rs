@@ -74,6 +74,7 @@ fn create() -> Append {
             head: [1; 32],
         }),
         outbox: Vec::new(),
+        barred: None,
     }
 }
 

@@ -120,6 +120,11 @@ pub fn item(room: &BareJid, item: &Item) -> String {
             name(&removal.who),
             because(&removal.because)
         ),
+        What::Barred(barred) => format!(
+            "* the hub takes no more commits of {}: members could not apply the one at {}",
+            name(&barred.who),
+            barred.seq
+        ),
         What::Rejoined(rejoined) => format!(
             "* {} came back, {}",
             name(&rejoined.who),
@@ -181,6 +186,11 @@ pub fn item_json(room: &BareJid, item: &Item) -> Value {
             "who": device_json(&removal.who),
             "by": null,
             "because": because(&removal.because),
+        }),
+        What::Barred(barred) => json!({
+            "type": "barred",
+            "who": device_json(&barred.who),
+            "commit": barred.seq,
         }),
         What::Rejoined(rejoined) => json!({
             "type": "rejoined",

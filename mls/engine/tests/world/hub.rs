@@ -47,6 +47,10 @@ pub struct Room {
     next_welcome: u128,
     /// Of the epoch; a test may spoil it.
     pub group_info: Bytes,
+    /// Who could not apply which commit.
+    pub reports: Vec<(Member, u64)>,
+    /// Whose commits are not taken any more, and which one it was.
+    pub barred: Vec<(Member, u64)>,
 }
 
 pub fn create(
@@ -83,6 +87,8 @@ pub fn create(
         stale: 0,
         next_welcome: 1,
         group_info: create.group_info.clone(),
+        reports: Vec::new(),
+        barred: Vec::new(),
     };
     room.readers.insert(creator.clone(), (0, None));
     let sender = (&creator.account, Some(creator.device));
@@ -156,6 +162,9 @@ impl Room {
         if request == Request::GroupInfo {
             return self.group_info(from);
         }
+        if let Request::Report { seq, hash, .. } = request {
+            return self.report(from, seq, hash, now);
+        }
         let key = match &request {
             Request::Create(create) => create.key,
             Request::Commit(bundle) => bundle.key,
@@ -184,6 +193,14 @@ impl Room {
         if !self.members().contains(from) {
             return Err(Refusal::NoRoom);
         }
+        let newest = self.log.iter().rev().find(|e| e.kind == EntryKind::Commit);
+        if self
+            .barred
+            .iter()
+            .any(|(_, seq)| newest.is_some_and(|e| e.seq == *seq))
+        {
+            return Err(Refusal::RateLimited { retry_after_s: 1 });
+        }
         let payload = |seq: &u64| match &self.log[usize::try_from(*seq - 1).unwrap()].payload {
             Payload::Held(payload) => payload.clone(),
             Payload::Purged(_) => panic!("purged"),
@@ -195,6 +212,39 @@ impl Room {
             seq: self.log.len() as u64,
             proposals: self.pending.iter().map(payload).collect(),
         })
+    }
+
+    /// Of one alone it changes nothing; who came by itself is not to blame.
+    fn report(&mut self, from: &Member, seq: u64, hash: Hash, now: u64) -> Result<Answer, Refusal> {
+        let entry = &self.log[usize::try_from(seq - 1).unwrap()];
+        assert_eq!(
+            (entry.kind, entry.payload.hash()),
+            (EntryKind::Commit, hash)
+        );
+        let Payload::Held(payload) = &entry.payload else {
+            panic!("purged")
+        };
+        // RFC 9420 §6: of a PublicMessage, after group_id and epoch; 4: new_member_commit.
+        let external = payload[4 + 1 + usize::from(payload[4]) + 8] == 4;
+        let committer = Member {
+            account: entry.sender.clone(),
+            device: entry.device.unwrap(),
+        };
+        if !self.reports.contains(&(from.clone(), seq)) {
+            self.reports.push((from.clone(), seq));
+        }
+        let of_it = self.reports.iter().filter(|(_, of)| *of == seq);
+        let accounts: std::collections::BTreeSet<_> = of_it.map(|(by, _)| &by.account).collect();
+        let known = self.barred.iter().any(|(who, _)| *who == committer);
+        if accounts.len() > 1 && !external && !known {
+            let notice = room::Notice::Barred(room::Barred::new(&committer, seq));
+            self.barred.push((committer, seq));
+            let hub = BareJid::parse(self.address.domain()).unwrap();
+            let epoch = self.epoch();
+            let payload = notice.to_bytes().into();
+            self.append(EntryKind::Notice, epoch, (&hub, None), &payload, now);
+        }
+        Ok(Answer::Reported)
     }
 
     fn stale(&mut self) -> Refusal {
@@ -237,6 +287,11 @@ impl Room {
     fn commit(&mut self, from: &Member, bundle: &Bundle, now: u64) -> Result<Answer, Refusal> {
         if bundle.epoch != self.epoch() {
             return Err(self.stale());
+        }
+        if self.barred.iter().any(|(who, _)| who == from) {
+            return Err(Refusal::NotAllowed {
+                rule: "barred".to_owned(),
+            });
         }
         let message = MlsMessage::from_bytes(&bundle.commit).unwrap();
         if message.proposals_by_reference().len() < self.pending.len() {

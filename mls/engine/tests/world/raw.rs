@@ -19,7 +19,9 @@ use mls_rs::identity::x509::CertificateChain;
 use mls_rs::identity::{Credential, SigningIdentity};
 use mls_rs::mls_rules::{CommitOptions, DefaultMlsRules, EncryptionOptions};
 use mls_rs::time::MlsTime;
-use mls_rs::{Client, CryptoProvider as _, ExtensionList, Group, MlsMessage};
+use mls_rs::{
+    CipherSuiteProvider as _, Client, CryptoProvider as _, ExtensionList, Group, MlsMessage,
+};
 use mls_rs_codec::MlsDecode as _;
 use mls_rs_core::crypto::CipherSuite;
 use mls_rs_core::group::ProposalType;
@@ -214,6 +216,40 @@ impl Raw {
             joiners: add.iter().map(|raw| raw.joiner()).collect(),
             group_info: bytes(output.external_commit_group_info().unwrap()),
         })
+    }
+
+    /// A GroupInfo with another external key in it, signed anew.
+    pub fn corrupt(&self, group_info: &[u8]) -> bytes::Bytes {
+        // RFC 9420 §12.4.3.1: the extension external_pub (4) with a P-256 key.
+        let mark = [0, 4, 0x40, 0x43, 0x40, 0x41];
+        let place = group_info.windows(6).position(|w| w == mark).unwrap() + 6;
+        let suite = OpensslCryptoProvider::default()
+            .cipher_suite_provider(SUITE)
+            .unwrap();
+        let (_, other) = suite.kem_derive(b"nobody's").unwrap();
+        // The signature comes last: the length of a DER signature of P-256 takes two octets.
+        let tail = |len: usize| group_info.len() - len - 2;
+        let signed = (64..=72)
+            .map(tail)
+            .find(|at| {
+                let length = u16::from_be_bytes([group_info[*at], group_info[at + 1]]) & 0x3fff;
+                usize::from(length) == group_info.len() - at - 2
+            })
+            .unwrap();
+        let mut out = group_info[..signed].to_vec();
+        out[place..place + 65].copy_from_slice(other.as_ref());
+        let label = b"MLS 1.0 GroupInfoTBS";
+        let mut content = vec![u8::try_from(label.len()).unwrap()];
+        content.extend_from_slice(label);
+        let tbs = &out[4..];
+        let length = u16::try_from(tbs.len()).unwrap();
+        content.extend_from_slice(&(length | 0x4000).to_be_bytes());
+        content.extend_from_slice(tbs);
+        let signature = self.key.sign(&content).unwrap();
+        let length = u16::try_from(signature.len()).unwrap();
+        out.extend_from_slice(&(length | 0x4000).to_be_bytes());
+        out.extend_from_slice(&signature);
+        out.into()
     }
 
     pub fn joiner(&self) -> Joiner {

@@ -34,6 +34,7 @@ pub fn commit(
     }
     let state = &room.state;
     let leaf = order::admit(state, sender, bundle.epoch)?;
+    state.check_barred(sender)?;
     check_sizes(deciding, bundle)?;
     let (message, data) = read(state, framing::Sender::Member(leaf), bundle)?;
     if state.leaving(leaf) {
@@ -371,7 +372,13 @@ pub(super) fn decide(
         welcome: welcome.as_ref().map(rows::welcome_row),
         ..deciding.append(at, &entry, Some((sender, bundle.key, &accepted)), plan)
     };
+    // Who is out and comes again begins anew.
+    let mut barred = Vec::clone(&state.barred);
+    if !append.gone.is_empty() {
+        barred.retain(|barred| next.members.values().any(|m| *m == barred.member));
+    }
     let state = State {
+        barred: Arc::new(barred),
         epoch,
         epoch_seq: entry.seq,
         members: Arc::new(next.members),

@@ -173,6 +173,7 @@ fn decide(
         pending: Arc::default(),
         policy: Arc::new(policy),
         group_info: begin.group_info.as_slice().into(),
+        barred: Arc::default(),
     };
     let at = At::Nowhere(Box::new(begin));
     let append = Append {

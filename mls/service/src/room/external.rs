@@ -54,6 +54,7 @@ pub fn commit(
         return Err(Refusal::NoRoom.into());
     }
     order::in_time(state, bundle.epoch)?;
+    state.check_barred(sender)?;
     commit::check_sizes(deciding, bundle)?;
     let (message, data) = commit::read(state, framing::Sender::NewMemberCommit, bundle)?;
     let old = state.leaf_of(sender);

@@ -8,6 +8,7 @@ mod answers;
 mod cache;
 mod domains;
 mod outside;
+mod report;
 mod sweep;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -130,6 +131,7 @@ impl Deciding<'_> {
             welcome: None,
             answer: asked.map(|(sender, key, accepted)| self.answer(sender, key, accepted)),
             outbox: plan.outbox,
+            barred: None,
         }
     }
 
@@ -241,8 +243,11 @@ impl<P: Pool> Hub<P> {
                 Ok(told(Answer::Hub(create::describe(&asked.hub, exists))))
             }
             Request::Info => Ok(told(self.info(room, &sender?).await?)),
-            Request::GroupInfo => Ok(told(self.group_info(room, &sender?).await?)),
+            Request::GroupInfo => Ok(told(self.group_info(room, &sender?, now).await?)),
             Request::Status { key } => Ok(told(self.status(room, &sender?, key).await?)),
+            Request::Report { seq, hash, why } => {
+                self.report(asked, &sender?, seq, hash, why).await
+            }
             Request::Fetch { after, limit } => self.fetch(room, from, after, limit, now).await,
             Request::Acknowledge { seq, welcomes } => {
                 Ok(told(self.acknowledge(room, from, seq, &welcomes).await?))
@@ -255,7 +260,7 @@ impl<P: Pool> Hub<P> {
         let kind = match request {
             Request::Create(_) => Kind::Creation,
             Request::Commit(_) => Kind::Commit,
-            Request::Propose { .. } => Kind::Proposal,
+            Request::Propose { .. } | Request::Report { .. } => Kind::Proposal,
             Request::Send { .. } => Kind::Message,
             Request::Hub
             | Request::Info

@@ -64,6 +64,7 @@ mod tests {
             members: Arc::new([(3, alice)].into()),
             pending: Arc::default(),
             group_info: Arc::from(&b""[..]),
+            barred: Arc::default(),
         }
     }
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use comity_mls_wire::policy::{Policy, PolicyError};
+use comity_mls_wire::refusal::Refusal;
 use comity_mls_wire::room::{Hash, Member};
 use comity_storage::rooms::RoomRow;
 use comity_xmpp::jid::BareJid;
@@ -39,6 +40,18 @@ pub struct State {
     pub policy: Arc<Policy>,
     /// Of the epoch, without the tree.
     pub group_info: Arc<[u8]>,
+    /// Devices that commit no more.
+    pub barred: Arc<Vec<Barred>>,
+}
+
+/// A device of which several accounts could not apply a commit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Barred {
+    pub member: Member,
+    /// The commit.
+    pub seq: u64,
+    /// Milliseconds since 1970.
+    pub time: u64,
 }
 
 /// A proposal that waits for a commit.
@@ -102,6 +115,17 @@ impl Room {
                 removes: waiting.removes,
             });
         }
+        let mut barred = Vec::new();
+        for row in row.barred {
+            barred.push(Barred {
+                member: Member {
+                    account: address(&row.account)?,
+                    device: Uuid::from_bytes(row.device),
+                },
+                seq: row.seq,
+                time: row.time,
+            });
+        }
         let state = State {
             room: room.clone(),
             group_id: row.group.group_id.into(),
@@ -114,6 +138,7 @@ impl Room {
             pending: Arc::new(pending),
             policy: Arc::new(policy),
             group_info: row.group.group_info.into(),
+            barred: Arc::new(barred),
         };
         Ok(Self {
             state,
@@ -136,6 +161,20 @@ impl State {
         self.members
             .values()
             .any(|member| member.account == *account)
+    }
+
+    /// Refuses the commit of a device that commits no more.
+    pub fn check_barred(&self, member: &Member) -> Result<(), Refusal> {
+        match self.barred.iter().find(|barred| barred.member == *member) {
+            None => Ok(()),
+            Some(barred) => Err(Refusal::NotAllowed {
+                rule: format!(
+                    "members could not apply the commit of this device at seq {}: others commit, \
+                     until it is removed and added again",
+                    barred.seq
+                ),
+            }),
+        }
     }
 
     /// The domains with devices in the room.

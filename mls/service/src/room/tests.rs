@@ -1,6 +1,7 @@
 //! The Delivery Service with real groups: devices of two domains, each with its own CA, and the
 //! domains' servers side by side.
 
+mod bad_input;
 mod certificates;
 mod create;
 mod domains;
@@ -9,4 +10,5 @@ mod members;
 mod newcomers;
 mod order;
 mod removal;
+mod report;
 mod world;

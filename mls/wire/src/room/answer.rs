@@ -36,6 +36,7 @@ impl Answer {
             Self::Entries(entries) => {
                 new("entries").with_children(entries.iter().map(Entry::to_element))
             }
+            Self::Reported => new("reported"),
             Self::Acknowledged => new("acknowledged"),
         }
     }
@@ -65,12 +66,14 @@ impl Answer {
                 limits::ENTRIES,
                 Entry::from_element,
             )?),
+            Some("reported") => Self::Reported,
             Some("acknowledged") => Self::Acknowledged,
             _ => {
                 return Err(unknown(
                     element,
                     NS,
-                    "hub, accepted, info, status, group-info, entries, acknowledged",
+                    "hub, accepted, info, status, group-info, reported, entries, \
+                     acknowledged",
                 ));
             }
         })

@@ -8,8 +8,8 @@ use uuid::Uuid;
 use super::{Bundle, Create, IdempotencyKey, Joiner, Request, Stamped};
 use crate::limits;
 use crate::read::{
-    Attributes as _, Malformed, Value, attr, attr_opt, blob, bytes, child_bytes, child_bytes_opt,
-    child_opt, children, expect_iq, name_in, unknown,
+    Attributes as _, Malformed, Value, attr, attr_opt, attr_text, blob, bytes, child_bytes,
+    child_bytes_opt, child_opt, children, expect_iq, name_in, unknown,
 };
 
 /// What a sender's own server appends to a room request.
@@ -58,6 +58,7 @@ impl Request {
             | Self::Commit(_)
             | Self::Propose { .. }
             | Self::Send { .. }
+            | Self::Report { .. }
             | Self::Acknowledge { .. } => IqType::Set,
         }
     }
@@ -83,6 +84,10 @@ impl Request {
                 .with_child(blob(NS, "message", message)),
             Self::Status { key } => new("status").put("key", key),
             Self::GroupInfo => new("group-info"),
+            Self::Report { seq, hash, why } => new("report")
+                .put("seq", seq)
+                .put("hash", hash)
+                .with_attr("why", why.clone()),
             Self::Fetch { after, limit } => new("fetch").put("after", after).put("limit", limit),
             Self::Acknowledge { seq, welcomes } => new("acknowledge")
                 .put("seq", seq)
@@ -110,6 +115,11 @@ impl Request {
                 key: attr(element, "key")?,
             },
             Some("group-info") => Self::GroupInfo,
+            Some("report") => Self::Report {
+                seq: attr(element, "seq")?,
+                hash: attr(element, "hash")?,
+                why: attr_text(element, "why", limits::REASON_CHARACTERS * 4)?,
+            },
             Some("fetch") => Self::Fetch {
                 after: attr(element, "after")?,
                 limit: attr(element, "limit")?,
@@ -122,8 +132,8 @@ impl Request {
                 return Err(unknown(
                     element,
                     NS,
-                    "hub, create, info, commit, propose, send, status, group-info, fetch, \
-                     acknowledge",
+                    "hub, create, info, commit, propose, send, status, group-info, report, \
+                     fetch, acknowledge",
                 ));
             }
         })

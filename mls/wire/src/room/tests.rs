@@ -116,6 +116,11 @@ fn requests() -> Vec<Request> {
         },
         Request::Status { key: key() },
         Request::GroupInfo,
+        Request::Report {
+            seq: 9,
+            hash: [7; 32],
+            why: "no path secret for this leaf".to_owned(),
+        },
         Request::Fetch {
             after: 3,
             limit: 100,
@@ -207,6 +212,7 @@ fn answers_round_trip() {
             seq: 13,
             proposals: vec![some(5), some(6)],
         },
+        Answer::Reported,
         Answer::Entries(vec![entry()]),
         Answer::Entries(Vec::new()),
         Answer::Acknowledged,

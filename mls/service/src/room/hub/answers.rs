@@ -20,6 +20,7 @@ pub(super) fn key(request: &Request) -> Option<IdempotencyKey> {
         | Request::Info
         | Request::Status { .. }
         | Request::GroupInfo
+        | Request::Report { .. }
         | Request::Fetch { .. }
         | Request::Acknowledge { .. } => None,
     }
@@ -53,6 +54,7 @@ pub fn digest(request: &Request) -> [u8; 32] {
         | Request::Info
         | Request::Status { .. }
         | Request::GroupInfo
+        | Request::Report { .. }
         | Request::Fetch { .. }
         | Request::Acknowledge { .. } => Vec::new(),
     };

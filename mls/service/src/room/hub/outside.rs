@@ -12,17 +12,19 @@ use super::{Hub, Pool};
 use crate::error::internal;
 use crate::room::policy::Deed;
 use crate::room::state::State;
-use crate::room::{external, fanout};
+use crate::room::{external, fanout, report};
 
 impl<P: Pool> Hub<P> {
     pub(super) async fn group_info(
         &self,
         room: &BareJid,
         sender: &Member,
+        now: u64,
     ) -> Result<Answer, Refusal> {
         let room = self
             .for_whom(room, sender, |state| external::may_come(state, sender))
             .await?;
+        report::check_group_info(&room.state, now)?;
         let proposals = self.departures(&room.state).await?;
         let tree = Arc::clone(&room.tree);
         let tree = self

@@ -4,8 +4,8 @@ use std::collections::HashSet;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use crate::Conf;
 use crate::duration::write;
+use crate::{Conf, IssuingKey, RootKey};
 
 /// Anchors statements are refused by other domains beyond this.
 const ANCHORS_MOST: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -15,6 +15,8 @@ const SCRAM_LEAST: u32 = 4096;
 const SCRAM_MOST: u32 = 1_000_000;
 /// RFC 6120 §13.12.
 const STANZA_LEAST: u32 = 10_000;
+/// Tokens have few, and each waits in a thread.
+const TOKEN_SESSIONS_MOST: u32 = 64;
 /// A stanza is held in memory as a whole.
 const STANZA_MOST: u32 = 16 << 20;
 
@@ -43,6 +45,7 @@ pub(crate) fn check(conf: &Conf) -> Result<(), Broken> {
     }
     counts(conf)?;
     durations(conf)?;
+    token(conf)?;
     let lifetime = conf.mls.authority.anchors_lifetime;
     let why = format!("{} is more than {}", write(lifetime), write(ANCHORS_MOST));
     refuse(
@@ -67,6 +70,27 @@ pub(crate) fn check(conf: &Conf) -> Result<(), Broken> {
         &["mls", "authority", "issuing_lifetime"],
         "longer than root_lifetime: no certificate outlives its issuer",
     )
+}
+
+fn token(conf: &Conf) -> Result<(), Broken> {
+    let authority = &conf.mls.authority;
+    let token = &authority.token;
+    let none = token.module.as_os_str().is_empty();
+    let why = "name the library of the token in [mls.authority.token], as module";
+    let root: &[&str] = &["mls", "authority", "root"];
+    refuse(none && authority.root == RootKey::Token, root, why)?;
+    let issuing: &[&str] = &["mls", "authority", "issuing"];
+    refuse(none && authority.issuing == IssuingKey::Token, issuing, why)?;
+    let label: &[&str] = &["mls", "authority", "token", "label"];
+    let why = "say which token: `pkcs11-tool --module MODULE --list-slots` shows their labels";
+    refuse(!none && token.label.is_empty(), label, why)?;
+    let slot = !token.slot.is_empty() && token.slot.parse::<u64>().is_err();
+    let why = format!("{:?} is no number of a slot", token.slot);
+    refuse(slot, &["mls", "authority", "token", "slot"], &why)?;
+    let sessions: &[&str] = &["mls", "authority", "token", "sessions"];
+    let within = (1..=TOKEN_SESSIONS_MOST).contains(&token.sessions);
+    let why = format!("1 to {TOKEN_SESSIONS_MOST} are possible");
+    refuse(!within, sessions, &why)
 }
 
 fn domains(conf: &Conf) -> Result<(), Broken> {

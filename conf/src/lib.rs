@@ -35,7 +35,7 @@ pub use c2s::C2s;
 pub use contacts::Contacts;
 pub use error::Error;
 pub use external::{External, ExternalService, Transport};
-pub use mls::{Algorithm, Authority, KeyPackages, Mls, Rooms, RootKey};
+pub use mls::{Algorithm, Authority, IssuingKey, KeyPackages, Mls, Rooms, RootKey, Token};
 pub use peer::{Peer, Pin, Policy};
 pub use s2s::{Dialback, Federation, S2s, Target, TargetTls};
 pub use server::{LogFormat, Server};
@@ -133,6 +133,10 @@ impl Conf {
         paths.extend(&mut self.tls.extra_roots);
         paths.extend(self.tls.acme.paths());
         paths.extend(self.external.paths());
+        let token = &mut self.mls.authority.token;
+        let token = [&mut token.module, &mut token.pin_file];
+        // An empty path is none, and not the directory.
+        paths.extend(token.into_iter().filter(|path| path.as_os_str() != ""));
         for certificate in self.tls.certificates.values_mut() {
             paths.extend([&mut certificate.chain, &mut certificate.key]);
         }

@@ -1,5 +1,6 @@
 //! `[mls]`: the Authentication Service, the KeyPackage directory and the Delivery Service.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -19,8 +20,14 @@ pub struct Mls {
 #[serde(default, deny_unknown_fields)]
 pub struct Authority {
     /// Where the root's private key is. Default here; offline where the root is made and kept on
-    /// another machine, as domains with something to lose do (`comity ca`).
+    /// another machine, as domains with something to lose do (`comity ca`); token where it is in a
+    /// PKCS#11 token of this machine.
     pub root: RootKey,
+    /// Where private keys of issuing authorities are made. Default here. Those made before stay
+    /// where they are, until they end.
+    pub issuing: IssuingKey,
+    /// The PKCS#11 token for what is to be in one.
+    pub token: Token,
     /// Of keys made from now on: of the root, of issuing authorities. Default P-256.
     pub algorithm: Algorithm,
     /// Of a device's certificates. Default 120 days; devices renew after a third of it.
@@ -50,6 +57,37 @@ pub enum RootKey {
     Here,
     /// Kept elsewhere; what it signs is imported.
     Offline,
+    /// In the token of [`Authority::token`].
+    Token,
+}
+
+/// Where private keys of issuing authorities are made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum IssuingKey {
+    #[default]
+    Here,
+    /// In the token of [`Authority::token`].
+    Token,
+}
+
+/// `[mls.authority.token]`: a PKCS#11 token.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Token {
+    /// The library of the token's maker. Default none: there is no token.
+    pub module: PathBuf,
+    /// The token's label.
+    pub label: String,
+    /// The slot's number as a text, where several tokens have one label. Default none.
+    pub slot: String,
+    /// A file with the user's PIN in its first line. Default none, for tokens with a keypad.
+    pub pin_file: PathBuf,
+    /// Keys are labelled with this, the domain, and what they are: "comity a.example issuing-1".
+    /// Default "comity".
+    pub key_prefix: String,
+    /// Sessions with it at a time. Default 4.
+    pub sessions: u32,
 }
 
 /// Of signature keys.
@@ -105,6 +143,8 @@ impl Default for Authority {
     fn default() -> Self {
         Self {
             root: RootKey::default(),
+            issuing: IssuingKey::default(),
+            token: Token::default(),
             algorithm: Algorithm::default(),
             certificate_lifetime: Duration::from_secs(120 * DAY),
             issuing_lifetime: Duration::from_secs(730 * DAY),
@@ -112,6 +152,19 @@ impl Default for Authority {
             anchors_lifetime: Duration::from_secs(7 * DAY),
             devices: 32,
             certificates_per_day: 2_000,
+        }
+    }
+}
+
+impl Default for Token {
+    fn default() -> Self {
+        Self {
+            module: PathBuf::new(),
+            label: String::new(),
+            slot: String::new(),
+            pin_file: PathBuf::new(),
+            key_prefix: "comity".to_owned(),
+            sessions: 4,
         }
     }
 }

@@ -163,6 +163,18 @@ fn values_that_cannot_be_are_refused_where_they_stand() {
         "homeserver.toml:2:1: server.domains: name at least one",
     );
     check(
+        "[mls.authority]\nissuing = \"token\"",
+        ":2:1: mls.authority.issuing: name the library of the token",
+    );
+    check(
+        "[mls.authority.token]\nmodule = \"x.so\"",
+        "say which token",
+    );
+    check(
+        "[mls.authority.token]\nslot = \"first\"",
+        ":2:1: mls.authority.token.slot: \"first\" is no number",
+    );
+    check(
         "[server]\ndomains = [\"a\", \"a\"]",
         ":2:1: server.domains: a is named twice",
     );

@@ -32,6 +32,8 @@ pub struct Options {
     pub namespace: Option<String>,
     /// The whole configuration file, where the play writes it itself.
     pub text: Option<String>,
+    /// Of the environment of the server and of the operator's commands.
+    pub environment: Vec<(String, String)>,
 }
 
 #[derive(Clone, Debug)]
@@ -58,6 +60,7 @@ impl Options {
             s2s: String::new(),
             namespace: None,
             text: None,
+            environment: Vec::new(),
         }
     }
 }
@@ -221,6 +224,7 @@ impl Home {
             .args(["serve", "--config"])
             .arg(self.configuration())
             .env("NO_COLOR", "1")
+            .envs(self.options.environment.clone())
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
@@ -318,6 +322,7 @@ impl Home {
             .args(arguments)
             .arg("--config")
             .arg(self.configuration())
+            .envs(self.options.environment.clone())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -342,6 +347,7 @@ impl Home {
             .args(arguments)
             .arg("--config")
             .arg(self.configuration())
+            .envs(self.options.environment.clone())
             .stdin(Stdio::null())
             .output()
     }

@@ -12,6 +12,7 @@ pub mod home;
 pub mod link;
 pub mod network;
 pub mod ordinary;
+pub mod page;
 pub mod pebble;
 pub mod peers;
 pub mod person;

@@ -12,11 +12,14 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use comity_conf::{Conf, RootKey};
+use comity_conf::Conf;
 use comity_mls_credential::anchors::{AnchorsError, TlsKey, TlsRoots};
 use comity_mls_credential::keys::Algorithm;
 use comity_mls_credential::provider::Provider;
-use comity_mls_service::authority::{Authority, AuthorityError, Options, Trust};
+use comity_mls_service::authority::token::{Place, Token};
+use comity_mls_service::authority::{
+    Authority, AuthorityError, IssuingKey, Options, RootKey, Trust,
+};
 use comity_mls_service::key_packages::{Directory, Limits};
 use comity_mls_service::room::limits::STANZA_BYTES;
 use comity_mls_wire::{disco, policy};
@@ -181,7 +184,16 @@ fn discovered(conf: &Conf) -> disco::Limits {
 pub(crate) fn options(conf: &Conf, domain: &str) -> Options {
     let section = &conf.mls.authority;
     Options {
-        root_offline: section.root == RootKey::Offline,
+        root: match section.root {
+            comity_conf::RootKey::Here => RootKey::File,
+            comity_conf::RootKey::Offline => RootKey::Offline,
+            comity_conf::RootKey::Token => RootKey::Token,
+        },
+        issuing: match section.issuing {
+            comity_conf::IssuingKey::Here => IssuingKey::File,
+            comity_conf::IssuingKey::Token => IssuingKey::Token,
+        },
+        token: token(&section.token),
         algorithm: match section.algorithm {
             comity_conf::Algorithm::P256 => Algorithm::P256,
             comity_conf::Algorithm::Ed25519 => Algorithm::Ed25519,
@@ -194,6 +206,22 @@ pub(crate) fn options(conf: &Conf, domain: &str) -> Options {
         certificates_per_day: section.certificates_per_day,
         ..Options::new(domain, ca_directory(conf, domain))
     }
+}
+
+/// Nothing is asked of it yet.
+fn token(section: &comity_conf::Token) -> Option<Token> {
+    if section.module.as_os_str().is_empty() {
+        return None;
+    }
+    let keypad = section.pin_file.as_os_str().is_empty();
+    Some(Token::at(Place {
+        module: section.module.clone(),
+        label: section.label.clone(),
+        slot: section.slot.parse().ok(),
+        pin_file: (!keypad).then(|| section.pin_file.clone()),
+        key_prefix: section.key_prefix.clone(),
+        sessions: usize::try_from(section.sessions).unwrap_or(1),
+    }))
 }
 
 fn ca_directory(conf: &Conf, domain: &str) -> PathBuf {

@@ -21,5 +21,6 @@ mod quickstart;
 mod revocation;
 mod root_rotation;
 mod screen;
+mod token;
 mod two_domains;
 mod week;

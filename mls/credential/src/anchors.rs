@@ -59,6 +59,8 @@ pub enum AnchorsError {
     Replaced { domain: String },
     #[error("OpenSSL failed: {0}")]
     OpenSsl(String),
+    #[error(transparent)]
+    Key(crate::keys::KeyError),
 }
 
 impl From<openssl::error::ErrorStack> for AnchorsError {
@@ -69,7 +71,7 @@ impl From<openssl::error::ErrorStack> for AnchorsError {
 
 impl From<crate::keys::KeyError> for AnchorsError {
     fn from(error: crate::keys::KeyError) -> Self {
-        Self::OpenSsl(error.to_string())
+        Self::Key(error)
     }
 }
 

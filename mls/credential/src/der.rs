@@ -5,6 +5,7 @@ pub(crate) const INTEGER: u8 = 0x02;
 pub(crate) const OCTET_STRING: u8 = 0x04;
 pub(crate) const BIT_STRING: u8 = 0x03;
 pub(crate) const UTF8_STRING: u8 = 0x0c;
+pub(crate) const SET: u8 = 0x31;
 
 /// Tag, length and the parts one after the other.
 pub(crate) fn tlv(tag: u8, parts: &[&[u8]]) -> Vec<u8> {

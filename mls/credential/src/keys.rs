@@ -2,6 +2,7 @@
 //! (RFC 9420 §5.1.1: raw Ed25519, or an uncompressed P-256 point), and OpenSSL's own.
 
 use std::fmt;
+use std::sync::Arc;
 
 use mls_rs_core::crypto::{CipherSuite, SignaturePublicKey, SignatureSecretKey};
 use openssl::ec::{EcGroup, EcKey};
@@ -45,6 +46,11 @@ pub enum KeyError {
     Invalid(Algorithm),
     #[error("OpenSSL failed: {0}")]
     OpenSsl(String),
+    #[error("the private key does not leave the token it lies in")]
+    Kept,
+    /// With what the operator should do.
+    #[error("{0}")]
+    Token(String),
 }
 
 impl From<openssl::error::ErrorStack> for KeyError {
@@ -94,6 +100,7 @@ impl Algorithm {
     }
 
     /// The digest OpenSSL is told; Ed25519 hashes by itself.
+    #[cfg(test)]
     pub(crate) fn digest(self) -> MessageDigest {
         match self {
             Self::P256 => MessageDigest::sha256(),
@@ -187,12 +194,29 @@ impl fmt::Debug for PublicKey {
     }
 }
 
-/// A private signature key held in memory. Where keys lie in a token, its signature is asked for
-/// instead: see [`crate::csr::create`].
+/// Signs with a private key that does not leave the place it lies in: a PKCS#11 token.
+pub trait Signing: Send + Sync {
+    /// The signature in the form MLS uses (ECDSA: DER).
+    ///
+    /// # Errors
+    /// [`KeyError::Token`], with what the operator should do.
+    fn sign(&self, content: &[u8]) -> Result<Vec<u8>, KeyError>;
+}
+
+/// A private signature key: in memory, or in a place that only signs with it.
 #[derive(Clone)]
 pub struct PrivateKey {
     algorithm: Algorithm,
-    key: PKey<Private>,
+    key: Held,
+}
+
+#[derive(Clone)]
+enum Held {
+    Memory(PKey<Private>),
+    Token {
+        public: PublicKey,
+        token: Arc<dyn Signing>,
+    },
 }
 
 impl PrivateKey {
@@ -204,7 +228,19 @@ impl PrivateKey {
             }
             Algorithm::Ed25519 => PKey::generate_ed25519()?,
         };
-        Ok(Self { algorithm, key })
+        Ok(Self {
+            algorithm,
+            key: Held::Memory(key),
+        })
+    }
+
+    /// A key that lies in a token.
+    #[must_use]
+    pub fn in_token(public: PublicKey, token: Arc<dyn Signing>) -> Self {
+        Self {
+            algorithm: public.algorithm(),
+            key: Held::Token { public, token },
+        }
     }
 
     /// Reads a PKCS#8 key (DER).
@@ -218,21 +254,20 @@ impl PrivateKey {
     }
 
     pub fn to_pkcs8(&self) -> Result<Vec<u8>, KeyError> {
-        Ok(self.key.private_key_to_pkcs8()?)
+        Ok(self.in_memory()?.private_key_to_pkcs8()?)
     }
 
     pub fn to_pem(&self) -> Result<Vec<u8>, KeyError> {
-        Ok(self.key.private_key_to_pem_pkcs8()?)
+        Ok(self.in_memory()?.private_key_to_pem_pkcs8()?)
     }
 
     /// The key as mls-rs's OpenSSL provider takes it: the P-256 scalar, or Ed25519's seed with the
     /// public key behind it.
     pub fn to_mls(&self) -> Result<SignatureSecretKey, KeyError> {
+        let key = self.in_memory()?;
         let bytes = match self.algorithm {
-            Algorithm::P256 => self.key.ec_key()?.private_key().to_vec_padded(32)?,
-            Algorithm::Ed25519 => {
-                [self.key.raw_private_key()?, self.key.raw_public_key()?].concat()
-            }
+            Algorithm::P256 => key.ec_key()?.private_key().to_vec_padded(32)?,
+            Algorithm::Ed25519 => [key.raw_private_key()?, key.raw_public_key()?].concat(),
         };
         Ok(SignatureSecretKey::new(bytes))
     }
@@ -242,20 +277,52 @@ impl PrivateKey {
         self.algorithm
     }
 
+    /// Does it lie in a token?
+    #[must_use]
+    pub fn is_in_token(&self) -> bool {
+        matches!(self.key, Held::Token { .. })
+    }
+
     pub fn public(&self) -> Result<PublicKey, KeyError> {
-        PublicKey::from_spki(&self.key.public_key_to_der()?)
+        match &self.key {
+            Held::Memory(key) => PublicKey::from_spki(&key.public_key_to_der()?),
+            Held::Token { public, .. } => Ok(public.clone()),
+        }
     }
 
     pub fn sign(&self, content: &[u8]) -> Result<Vec<u8>, KeyError> {
+        let key = match &self.key {
+            Held::Memory(key) => key,
+            Held::Token { public, token } => {
+                let signature = token.sign(content)?;
+                // What a token signs with another key, or wrongly, must not leave the house.
+                if !public.verifies(content, &signature) {
+                    return Err(KeyError::Token(
+                        "the token signs with another key than the certificate's: look whether \
+                         the right token is plugged in"
+                            .to_owned(),
+                    ));
+                }
+                return Ok(signature);
+            }
+        };
         let mut signer = match self.algorithm {
-            Algorithm::P256 => Signer::new(MessageDigest::sha256(), &self.key)?,
-            Algorithm::Ed25519 => Signer::new_without_digest(&self.key)?,
+            Algorithm::P256 => Signer::new(MessageDigest::sha256(), key)?,
+            Algorithm::Ed25519 => Signer::new_without_digest(key)?,
         };
         Ok(signer.sign_oneshot_to_vec(content)?)
     }
 
+    fn in_memory(&self) -> Result<&PKey<Private>, KeyError> {
+        match &self.key {
+            Held::Memory(key) => Ok(key),
+            Held::Token { .. } => Err(KeyError::Kept),
+        }
+    }
+
+    #[cfg(test)]
     pub(crate) fn as_openssl(&self) -> &PKey<Private> {
-        &self.key
+        self.in_memory().unwrap()
     }
 
     fn from_openssl(key: PKey<Private>) -> Result<Self, KeyError> {
@@ -266,7 +333,10 @@ impl PrivateKey {
             }
             _ => return Err(KeyError::Unsupported),
         };
-        Ok(Self { algorithm, key })
+        Ok(Self {
+            algorithm,
+            key: Held::Memory(key),
+        })
     }
 }
 
@@ -315,6 +385,34 @@ mod tests {
             assert!(!public.verifies(b"content", b""));
             let other = PrivateKey::generate(algorithm).unwrap().public().unwrap();
             assert!(!other.verifies(b"content", &signature));
+        }
+    }
+
+    /// A token with a key of its own.
+    struct Token(PrivateKey);
+
+    impl Signing for Token {
+        fn sign(&self, content: &[u8]) -> Result<Vec<u8>, KeyError> {
+            self.0.sign(content)
+        }
+    }
+
+    #[test]
+    fn a_key_in_a_token_signs_and_does_not_leave_it() {
+        for algorithm in BOTH {
+            let inside = PrivateKey::generate(algorithm).unwrap();
+            let public = inside.public().unwrap();
+            let held = PrivateKey::in_token(public.clone(), Arc::new(Token(inside)));
+            let signature = held.sign(b"content").unwrap();
+            assert!(public.verifies(b"content", &signature));
+            assert_eq!(held.public().unwrap(), public);
+            assert_eq!(held.to_pem(), Err(KeyError::Kept));
+            assert_eq!(held.to_pkcs8(), Err(KeyError::Kept));
+            assert_eq!(held.to_mls().err(), Some(KeyError::Kept));
+
+            let wrong = PrivateKey::generate(algorithm).unwrap();
+            let swapped = PrivateKey::in_token(public, Arc::new(Token(wrong)));
+            assert!(matches!(swapped.sign(b"content"), Err(KeyError::Token(_))));
         }
     }
 

@@ -48,6 +48,8 @@ pub enum LogError {
     Size(u64),
     #[error("OpenSSL failed: {0}")]
     OpenSsl(String),
+    #[error(transparent)]
+    Key(KeyError),
 }
 
 impl From<mls_rs_codec::Error> for LogError {
@@ -58,7 +60,7 @@ impl From<mls_rs_codec::Error> for LogError {
 
 impl From<KeyError> for LogError {
     fn from(error: KeyError) -> Self {
-        Self::OpenSsl(error.to_string())
+        Self::Key(error)
     }
 }
 

@@ -12,18 +12,19 @@ mod devices;
 mod enrol;
 mod peers;
 mod publish;
+mod refused;
 mod revocations;
+pub mod token;
 mod transparency;
 
 use std::path::PathBuf;
-use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use bytes::Bytes;
 use comity_mls_credential::anchors::{Anchors, AnchorsError, TlsKey, TlsRoots};
 use comity_mls_credential::crl::{CrlError, Revoked};
 use comity_mls_credential::issue::IssueError;
-use comity_mls_credential::keys::Algorithm;
+use comity_mls_credential::keys::{Algorithm, KeyError};
 use comity_mls_credential::leaf::{IssuerId, Issuers as _};
 use comity_mls_credential::provider::Provider;
 use comity_mls_credential::transparency::LogError;
@@ -33,6 +34,8 @@ use mls_rs_core::crypto::CipherSuite;
 use tokio::sync::Semaphore;
 
 use ca::{Ca, CaError, Hub};
+use refused::Refused;
+use token::Token;
 
 pub use audit::{Audit, audit};
 pub use devices::{Proof, Registered, Registration};
@@ -52,8 +55,10 @@ pub struct Options {
     pub domain: String,
     /// Where keys and certificates of the CA lie; made at first start.
     pub directory: PathBuf,
-    /// The root's key is kept elsewhere, and what it signs is imported ([`ca::ceremony`]).
-    pub root_offline: bool,
+    pub root: RootKey,
+    pub issuing: IssuingKey,
+    /// Where keys of the CA are that are in no file.
+    pub token: Option<Token>,
     /// Of keys made from now on.
     pub algorithm: Algorithm,
     pub root_lifetime_s: u64,
@@ -68,6 +73,22 @@ pub struct Options {
     pub certificates_per_day: u32,
 }
 
+/// Where the root's private key is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RootKey {
+    File,
+    Token,
+    /// Kept elsewhere; what it signs is imported ([`ca::ceremony`]).
+    Offline,
+}
+
+/// Where private keys of issuing CAs are made. One that lies in a file is used from there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IssuingKey {
+    File,
+    Token,
+}
+
 impl Options {
     const DAY: u64 = 24 * 60 * 60;
 
@@ -77,7 +98,9 @@ impl Options {
         Self {
             domain: domain.into(),
             directory: directory.into(),
-            root_offline: false,
+            root: RootKey::File,
+            issuing: IssuingKey::File,
+            token: None,
             algorithm: Algorithm::P256,
             root_lifetime_s: 7300 * Self::DAY,
             issuing_lifetime_s: 730 * Self::DAY,
@@ -104,8 +127,25 @@ pub enum AuthorityError {
     Crl(#[from] IssueError),
     #[error("the revocation list that was made is not believed: {0}")]
     OwnCrl(#[from] CrlError),
+    #[error("a signature was not waited for: {0}")]
+    Stopped(#[from] tokio::task::JoinError),
     #[error("other processes of this domain publish anchors faster than this one: see their logs")]
     Contended,
+}
+
+impl AuthorityError {
+    /// Is it the token's failure, which passes when the token is back?
+    fn of_token(&self) -> bool {
+        let key = match self {
+            Self::Ca(CaError::Token(_)) => return true,
+            Self::Ca(CaError::Issue(IssueError::Key(key)))
+            | Self::Crl(IssueError::Key(key))
+            | Self::Anchors(AnchorsError::Key(key))
+            | Self::Log(LogError::Key(key)) => key,
+            _ => return false,
+        };
+        matches!(key, KeyError::Token(_))
+    }
 }
 
 /// The CAs that are believed, for all domains of a server alike, and the judgement by them. Cheap
@@ -153,8 +193,7 @@ struct Inner {
     /// One judgement of another domain at a time, so that the first of two first uses is the one
     /// that is pinned.
     judging: tokio::sync::Mutex<()>,
-    /// Batches of certificate requests that were refused.
-    refused: AtomicU64,
+    refused: Refused,
     /// One entry of the log at a time: each is computed over the one before.
     appending: tokio::sync::Mutex<()>,
 }
@@ -172,7 +211,7 @@ impl Authority {
         tls: TlsKey,
         now: u64,
     ) -> Result<Self, AuthorityError> {
-        let ca = Ca::open(&options, now)?;
+        let ca = open_ca(&options, now).await?;
         let authority = Self {
             inner: Arc::new(Inner {
                 trust,
@@ -181,7 +220,7 @@ impl Authority {
                 statement: RwLock::default(),
                 computing: Semaphore::new(COMPUTING),
                 judging: tokio::sync::Mutex::default(),
-                refused: AtomicU64::new(0),
+                refused: Refused::default(),
                 appending: tokio::sync::Mutex::default(),
                 storage,
                 options,
@@ -191,7 +230,13 @@ impl Authority {
         authority.tell_late().await?;
         authority.publish(now).await?;
         authority.restore().await?;
-        authority.publish_crls(now).await?;
+        match authority.publish_crls(now).await {
+            // Those signed before are good for a day; the token may be back before.
+            Err(error) if error.of_token() => {
+                tracing::error!(domain = authority.domain(), %error, "no revocation list is signed");
+            }
+            other => drop(other?),
+        }
         Ok(authority)
     }
 
@@ -233,7 +278,7 @@ impl Authority {
     /// the log, a new statement, new revocation lists. To be called every quarter of an hour or so.
     /// Gives what is revoked now and was not before.
     pub async fn maintain(&self, now: u64) -> Result<Vec<News>, AuthorityError> {
-        let ca = Ca::open(&self.inner.options, now)?;
+        let ca = open_ca(&self.inner.options, now).await?;
         *self
             .inner
             .ca
@@ -257,9 +302,29 @@ impl Authority {
         }
     }
 
+    /// Signs where that holds nobody up, since tokens take their time.
+    async fn signed<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Ca) -> Result<T, AuthorityError> + Send + 'static,
+    ) -> Result<T, AuthorityError> {
+        let ca = self.ca();
+        tokio::task::spawn_blocking(move || work(&ca)).await?
+    }
+
+    /// What was asked of the token in vain since the start; None where no key is in one.
+    #[must_use]
+    pub fn token_failures(&self) -> Option<u64> {
+        self.inner.options.token.as_ref().map(Token::failures)
+    }
+
     fn ca(&self) -> Arc<Ca> {
         Arc::clone(&self.inner.ca.read().unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+async fn open_ca(options: &Options, now: u64) -> Result<Ca, AuthorityError> {
+    let options = options.clone();
+    Ok(tokio::task::spawn_blocking(move || Ca::open(&options, now)).await??)
 }
 
 /// For requests that fail by no fault of the client.

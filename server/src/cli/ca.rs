@@ -10,8 +10,10 @@ use std::time::SystemTime;
 use clap::{Args, Subcommand, ValueEnum};
 use comity_conf::Conf;
 use comity_mls_credential::keys::Algorithm;
-use comity_mls_service::authority::Options;
-use comity_mls_service::authority::ca::{CaError, ceremony};
+use comity_mls_service::authority::ca::CaError;
+use comity_mls_service::authority::ca::ceremony::{self, KeyShown};
+use comity_mls_service::authority::token::{Place, Token};
+use comity_mls_service::authority::{Options, RootKey};
 
 use crate::admin::client::{Client, Error as AdminError};
 use crate::admin::protocol::{Answer, Request};
@@ -29,6 +31,8 @@ pub enum Command {
         root: RootDirectory,
         #[arg(long, value_enum, default_value_t = Kind::P256)]
         algorithm: Kind,
+        #[command(flatten)]
+        token: InToken,
     },
     /// On the server: make a key for an issuing CA, and ask for its certificate.
     Request {
@@ -52,6 +56,8 @@ pub enum Command {
         /// Days the issuing CA is good for.
         #[arg(long, value_name = "DAYS", default_value_t = 730)]
         days: u64,
+        #[command(flatten)]
+        token: InToken,
     },
     /// On the server: take the certificates that the root's machine has answered with.
     Import {
@@ -84,6 +90,8 @@ pub enum Command {
         /// Where an offline root is kept.
         #[arg(long, value_name = "DIRECTORY")]
         directory: Option<PathBuf>,
+        #[command(flatten)]
+        token: InToken,
     },
 }
 
@@ -100,6 +108,52 @@ pub struct RootDirectory {
     /// Where the root is kept.
     #[arg(long, value_name = "DIRECTORY", default_value = "root")]
     pub directory: PathBuf,
+}
+
+/// The PKCS#11 token that holds the root's key, where that is in no file.
+#[derive(Debug, Args)]
+pub struct InToken {
+    /// The PKCS#11 library of the token that holds the root's key.
+    #[arg(long, value_name = "LIBRARY", requires = "token")]
+    pub module: Option<PathBuf>,
+    /// The label of that token.
+    #[arg(long, value_name = "LABEL", requires = "module")]
+    pub token: Option<String>,
+    /// Its slot, where several tokens have one label.
+    #[arg(long, value_name = "NUMBER", requires = "module")]
+    pub slot: Option<u64>,
+    /// A file with its PIN in the first line; without it, the token's keypad is to be used.
+    #[arg(long, value_name = "FILE", requires = "module")]
+    pub pin_file: Option<PathBuf>,
+    /// Its keys are labelled PREFIX DOMAIN root.
+    #[arg(
+        long,
+        value_name = "PREFIX",
+        default_value = "comity",
+        requires = "module"
+    )]
+    pub key_prefix: String,
+}
+
+impl InToken {
+    fn of(self, options: Options) -> Options {
+        let (Some(module), Some(label)) = (self.module, self.token) else {
+            return options;
+        };
+        let place = Place {
+            module,
+            label,
+            slot: self.slot,
+            pin_file: self.pin_file,
+            key_prefix: self.key_prefix,
+            sessions: 1,
+        };
+        Options {
+            root: RootKey::Token,
+            token: Some(Token::at(place)),
+            ..options
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -133,23 +187,19 @@ pub async fn ca(conf: &Conf, command: Command) -> Result<(), Error> {
             domain,
             root,
             algorithm,
-        } => init(&domain, root.directory, algorithm, now),
+            token,
+        } => init(&domain, root.directory, algorithm, token, now),
         Command::Sign {
             request,
             domain,
             root,
             output,
             days,
+            token,
         } => {
-            let mut options = Options::new(domain, root.directory);
+            let mut options = token.of(Options::new(domain, root.directory));
             options.issuing_lifetime_s = days.saturating_mul(24 * 60 * 60);
-            let bundle = ceremony::sign(&options, &read(&request)?, now)?;
-            write(&output, &bundle)?;
-            println!(
-                "Wrote {0}. On the server: comity ca import {0}",
-                output.display()
-            );
-            Ok(())
+            sign(&options, &request, &output, now)
         }
         Command::Request { of, output } => {
             let request = ceremony::request(&options(conf, of.domain)?)?;
@@ -177,20 +227,48 @@ pub async fn ca(conf: &Conf, command: Command) -> Result<(), Error> {
             println!("Made the issuing CA {}.", hex(&issuing));
             tell(conf).await
         }
-        Command::RotateRoot { of, directory } => rotate_root(conf, of, directory, now).await,
+        Command::RotateRoot {
+            of,
+            directory,
+            token,
+        } => rotate_root(conf, of, directory, token, now).await,
     }
 }
 
-fn init(domain: &str, directory: PathBuf, algorithm: Kind, now: u64) -> Result<(), Error> {
+fn init(
+    domain: &str,
+    directory: PathBuf,
+    algorithm: Kind,
+    token: InToken,
+    now: u64,
+) -> Result<(), Error> {
     let shown = directory.display().to_string();
-    let mut options = Options::new(domain, directory);
+    let mut options = token.of(Options::new(domain, directory));
     options.algorithm = match algorithm {
         Kind::P256 => Algorithm::P256,
         Kind::Ed25519 => Algorithm::Ed25519,
     };
     let root = ceremony::init(&options, now)?;
     println!("Made the root {} of {domain} in {shown}.", hex(&root));
-    println!("Keep a copy of {shown}/root.key in a safe place, and nowhere on the server.");
+    match &options.token {
+        None => {
+            println!("Keep a copy of {shown}/root.key in a safe place, and nowhere on the server.");
+        }
+        Some(token) => println!(
+            "Its key does not leave the token {}: if the token is lost, so is the root.",
+            token.label()
+        ),
+    }
+    Ok(())
+}
+
+fn sign(options: &Options, request: &Path, output: &Path, now: u64) -> Result<(), Error> {
+    let bundle = ceremony::sign(options, &read(request)?, now)?;
+    write(output, &bundle)?;
+    println!(
+        "Wrote {0}. On the server: comity ca import {0}",
+        output.display()
+    );
     Ok(())
 }
 
@@ -198,6 +276,7 @@ async fn rotate_root(
     conf: &Conf,
     of: Of,
     directory: Option<PathBuf>,
+    token: InToken,
     now: u64,
 ) -> Result<(), Error> {
     let Some(directory) = directory else {
@@ -205,7 +284,7 @@ async fn rotate_root(
         println!("Made the root {}; the old one vouches for it.", hex(&root));
         return tell(conf).await;
     };
-    let options = Options::new(of.domain.ok_or(Error::Unnamed)?, directory);
+    let options = token.of(Options::new(of.domain.ok_or(Error::Unnamed)?, directory));
     let root = ceremony::rotate_root(&options, now)?;
     println!("Made the root {}; the old one vouches for it.", hex(&root));
     println!(
@@ -216,24 +295,36 @@ async fn rotate_root(
 
 fn show(options: &Options, now: u64) -> Result<(), Error> {
     let shown = ceremony::show(options, now)?;
-    let place = if shown.root_here { "here" } else { "offline" };
     println!(
         "root     {}  until {}  ({place})",
         hex(&shown.root),
-        time::day(shown.root_until)
+        time::day(shown.root_until),
+        place = place(shown.root_key)
     );
     if shown.earlier_roots > 0 {
         println!("         follows {} earlier roots", shown.earlier_roots);
     }
-    for (place, (key, until)) in shown.issuing.iter().enumerate() {
-        let now = if place + 1 == shown.issuing.len() {
-            "  (issues)"
-        } else {
-            ""
+    for (number, issuing) in shown.issuing.iter().enumerate() {
+        let now = match number + 1 == shown.issuing.len() {
+            true => "  (issues)",
+            false => "",
         };
-        println!("issuing  {}  until {}{now}", hex(key), time::day(*until));
+        println!(
+            "issuing  {}  until {}  ({}){now}",
+            hex(&issuing.id),
+            time::day(issuing.until),
+            place(issuing.key)
+        );
     }
     Ok(())
+}
+
+fn place(key: KeyShown) -> &'static str {
+    match key {
+        KeyShown::Here => "here",
+        KeyShown::Token => "in the token",
+        KeyShown::Offline => "offline",
+    }
 }
 
 fn options(conf: &Conf, domain: Option<String>) -> Result<Options, Error> {

@@ -59,6 +59,7 @@ async fn gather(home: &Home) -> Result<String, comity_storage::Error> {
     }
     outbox(&mut text, &peers);
     streams(&mut text, &peers);
+    authorities(&mut text, home);
     Ok(text.0)
 }
 
@@ -196,6 +197,31 @@ fn streams(text: &mut Text, peers: &BTreeMap<String, Peer>) {
                 ("error", &*why),
             ];
             text.sample("comity_peer_last_error", &labels, 1.0);
+        }
+    }
+}
+
+fn authorities(text: &mut Text, home: &Home) {
+    text.family(
+        "comity_ca_refused_total",
+        "counter",
+        "Batches of certificate requests that were refused.",
+    );
+    for authority in home.services.authorities() {
+        for (reason, count) in authority.refusals() {
+            let labels = [("domain", authority.domain()), ("reason", reason)];
+            text.sample("comity_ca_refused_total", &labels, float(count));
+        }
+    }
+    text.family(
+        "comity_ca_token_failures_total",
+        "counter",
+        "What was asked of the PKCS#11 token in vain.",
+    );
+    for authority in home.services.authorities() {
+        if let Some(count) = authority.token_failures() {
+            let labels = [("domain", authority.domain())];
+            text.sample("comity_ca_token_failures_total", &labels, float(count));
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! `root.key` and `root.pem`, then `root-2` with `handover-2`, the word of the root before it, and
 //! so on; `issuing-1.key` and `.pem`, then `-2` when the first nears its end; `hub-p256` and
-//! `hub-ed25519`. Of a root that is kept offline there is no key. [`ceremony`] is what an operator
+//! `hub-ed25519`. Of a root that is kept offline there is no key, nor of one in a PKCS#11 token. [`ceremony`] is what an operator
 //! does to them. Keys are readable by their owner alone. A key
 //! is written before its certificate, so that a crash between the two is healed by the next start.
 
@@ -22,6 +22,7 @@ use comity_mls_credential::leaf::CredentialError;
 use mls_rs_core::identity::SigningIdentity;
 
 use super::Options;
+use super::token::TokenError;
 use files::Files;
 
 #[derive(Debug, thiserror::Error)]
@@ -34,9 +35,17 @@ pub enum CaError {
     Key { path: PathBuf, error: KeyError },
     #[error(
         "{path} is missing beside its certificate; restore it from a backup, or where it is the \
-         root's and kept on another machine, say root = \"offline\" under [mls.authority]"
+         root's and kept on another machine, say root = \"offline\" under [mls.authority], or where \
+         it lies in a PKCS#11 token, name that under [mls.authority.token]"
     )]
     KeyMissing { path: PathBuf },
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    #[error(
+        "keys are to be in a PKCS#11 token and none is named: write [mls.authority.token], or say \
+         --module and --token"
+    )]
+    NoToken,
     #[error(
         "no root of {domain} is here, and mls.authority.root says that it is kept offline: run \
          `comity ca request`, sign the request where the root is, and `comity ca import` the answer"

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use comity_mls_credential::certificate::{Certificate, issuer_id};
@@ -49,16 +48,10 @@ impl Authority {
             .certified(account, device, requests, signature, now)
             .await;
         if let Err(refusal) = &result {
-            self.inner.refused.fetch_add(1, Ordering::Relaxed);
+            self.inner.refused.count(refusal);
             tracing::warn!(%account, %device, %refusal, "certificates are refused");
         }
         result
-    }
-
-    /// Batches of certificate requests that were refused since the start.
-    #[must_use]
-    pub fn refused(&self) -> u64 {
-        self.inner.refused.load(Ordering::Relaxed)
     }
 
     async fn certified(

@@ -49,13 +49,17 @@ impl Authority {
             }
             let mut statement = self.next(previous.as_ref(), &ca, now);
             statement.log_head = self.published_head().await?.map(Der);
-            let speaker = ca.speaker().ok_or_else(|| CaError::NothingImported {
-                domain: domain.clone(),
-            })?;
-            let signed = statement.sign(speaker, &tls)?;
+            let sequence = statement.sequence;
+            let signed = match self.sign_statement(statement, tls).await {
+                Ok(signed) => signed,
+                Err(error) if error.of_token() => {
+                    return self.keep(published.as_ref(), &ca, now, error);
+                }
+                Err(error) => return Err(error),
+            };
             let change = PublishAnchors(PublishedAnchors {
                 domain: domain.clone(),
-                sequence: statement.sequence,
+                sequence,
                 signed: signed.clone(),
                 issued: now,
             });
@@ -64,6 +68,43 @@ impl Authority {
             }
         }
         Err(AuthorityError::Contended)
+    }
+
+    async fn sign_statement(
+        &self,
+        statement: Statement,
+        tls: TlsKey,
+    ) -> Result<Vec<u8>, AuthorityError> {
+        self.signed(move |ca| match ca.speaker() {
+            Some(speaker) => Ok(statement.sign(speaker, &tls)?),
+            None => Err(CaError::NothingImported {
+                domain: statement.domain,
+            }
+            .into()),
+        })
+        .await
+    }
+
+    /// The token does not sign: what was published before is good until it expires.
+    fn keep(
+        &self,
+        published: Option<&PublishedAnchors>,
+        ca: &Ca,
+        now: u64,
+        error: AuthorityError,
+    ) -> Result<(), AuthorityError> {
+        let Some(published) = published else {
+            return Err(error);
+        };
+        let (_, statement) = Signed::read(&published.signed)?;
+        if statement.expires <= now {
+            return Err(error);
+        }
+        tracing::error!(
+            domain = self.domain(), %error, until = statement.expires,
+            "no anchors are signed: those from before are shown until they expire"
+        );
+        self.show(&published.signed, ca)
     }
 
     fn next(&self, previous: Option<&Pinned>, ca: &Ca, now: u64) -> Statement {

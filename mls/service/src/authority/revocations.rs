@@ -63,12 +63,17 @@ impl Authority {
                 None => None,
             };
             let entries = self.entries(&id, now).await?;
-            let Some(made) = next(issuer, known.as_deref(), &entries, now)? else {
-                // Perhaps another process has signed it.
+            let made = {
+                let (issuer, known) = (issuer.clone(), known.clone());
+                self.signed(move |_| next(&issuer, known.as_deref(), &entries, now))
+                    .await
+            };
+            let Ok(Some(made)) = made else {
+                // Perhaps another process has signed it; or nobody can, and it is better than none.
                 if let Some(known) = known {
                     self.inner.trust.anchors.hold_crl(known);
                 }
-                return Ok(None);
+                return made.map(|_| None);
             };
             let crl = Crl::read(&made)?;
             crl.verify(&issuer.certificate)?;

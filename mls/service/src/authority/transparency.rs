@@ -115,7 +115,7 @@ impl Authority {
         };
         let begin = BeginLog {
             domain: self.domain().to_owned(),
-            head: self.sign_head(empty)?,
+            head: self.sign_head(empty).await?,
         };
         Ok(storage.write(begin).await?)
     }
@@ -177,9 +177,11 @@ impl Authority {
             time: told.time,
             issuer: [0; 32],
         };
+        let head = self.sign_head(head).await;
+        let head = head.map_err(|error| internal(&error))?;
         Ok(Append {
             domain: self.domain().to_owned(),
-            head: self.sign_head(head).map_err(|error| internal(&error))?,
+            head,
             entry: AppendedEntry {
                 index: grown.index,
                 entry: encoded,
@@ -198,25 +200,25 @@ impl Authority {
     }
 
     /// Signs with the CA that issues now, whose certificate is in the domain's anchors.
-    fn sign_head(&self, head: Head) -> Result<Vec<u8>, AuthorityError> {
-        let ca = self.ca();
-        let Some((issuer, _)) = ca.issuer() else {
-            return Err(AuthorityError::Log(LogError::UnknownSigner(
-                self.domain().to_owned(),
-            )));
-        };
-        let key = issuer.key.public().map_err(LogError::from)?;
-        let id = comity_mls_credential::certificate::issuer_id(&key)
-            .map_err(|error| LogError::OpenSsl(error.to_string()))?;
-        let head = Head {
-            issuer: id.0,
-            ..head
-        };
-        let sign = |content: &[u8]| {
-            let signed: Result<Vec<u8>, KeyError> = issuer.key.sign(content);
-            signed.map_err(LogError::from)
-        };
-        Ok(head.sign(sign)?)
+    async fn sign_head(&self, head: Head) -> Result<Vec<u8>, AuthorityError> {
+        self.signed(move |ca| {
+            let Some((issuer, _)) = ca.issuer() else {
+                return Err(LogError::UnknownSigner(head.domain).into());
+            };
+            let key = issuer.key.public().map_err(LogError::from)?;
+            let id = comity_mls_credential::certificate::issuer_id(&key)
+                .map_err(|error| LogError::OpenSsl(error.to_string()))?;
+            let head = Head {
+                issuer: id.0,
+                ..head
+            };
+            let sign = |content: &[u8]| {
+                let signed: Result<Vec<u8>, KeyError> = issuer.key.sign(content);
+                signed.map_err(LogError::from)
+            };
+            Ok(head.sign(sign)?)
+        })
+        .await
     }
 }
 

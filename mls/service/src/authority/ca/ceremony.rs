@@ -11,6 +11,7 @@ use comity_mls_credential::anchors::Handover;
 use comity_mls_credential::certificate::{Certificate, issuer_id};
 use comity_mls_credential::csr;
 use comity_mls_credential::issue::{IssueError, Issuer};
+use comity_mls_credential::keys::PrivateKey;
 use mls_rs_codec::{MlsDecode as _, MlsEncode as _};
 use openssl::base64::{decode_block, encode_block};
 use openssl::sha::sha256;
@@ -31,14 +32,41 @@ const MAX_PEM_BYTES: usize = 256 * 1024;
 pub struct Shown {
     /// SHA-256 of the root's certificate, which other operators compare.
     pub root: [u8; 32],
-    /// Is its key in the directory?
-    pub root_here: bool,
+    pub root_key: KeyShown,
     /// Roots before it.
     pub earlier_roots: usize,
     /// Seconds since 1970.
     pub root_until: u64,
-    /// SHA-256 of the key and end of each issuing CA, the one that issues last.
-    pub issuing: Vec<([u8; 32], u64)>,
+    /// The one that issues last.
+    pub issuing: Vec<IssuingShown>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IssuingShown {
+    /// SHA-256 of its key.
+    pub id: [u8; 32],
+    /// Seconds since 1970.
+    pub until: u64,
+    pub key: KeyShown,
+}
+
+/// Where a private key is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyShown {
+    /// In the directory.
+    Here,
+    Token,
+    Offline,
+}
+
+impl KeyShown {
+    fn of(key: Option<&PrivateKey>) -> Self {
+        match key {
+            None => Self::Offline,
+            Some(key) if key.is_in_token() => Self::Token,
+            Some(_) => Self::Here,
+        }
+    }
 }
 
 /// Makes a root in a directory that has none. `options` says for which domain, and of what kind.
@@ -61,11 +89,15 @@ pub fn show(options: &Options, now: u64) -> Result<Shown, CaError> {
     let mut issuing = Vec::new();
     for (issuer, validity) in &ca.issuing {
         let id = issuer_id(&Certificate::read(&issuer.certificate)?.public_key)?;
-        issuing.push((id.0, validity.not_after));
+        issuing.push(IssuingShown {
+            id: id.0,
+            until: validity.not_after,
+            key: KeyShown::of(Some(&issuer.key)),
+        });
     }
     Ok(Shown {
         root: sha256(&root.certificate),
-        root_here: root.key.is_some(),
+        root_key: KeyShown::of(root.key.as_ref()),
         earlier_roots: root.handovers.len(),
         root_until: Certificate::read(&root.certificate)?.not_after,
         issuing,
@@ -139,7 +171,7 @@ pub fn import(options: &Options, bundle: &str) -> Result<[u8; 32], CaError> {
     let files = Files::open(options)?;
     let number = files.next_issuing()?;
     let name = issuing_name(number);
-    if !files.path(&name, "key").exists() {
+    if !files.has_key(&name)? {
         return refused("no request waits for its answer: run `comity ca request` first");
     }
     check(&files, &name, issuing, root)?;

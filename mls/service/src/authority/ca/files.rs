@@ -17,7 +17,8 @@ use mls_rs_core::identity::{CertificateChain, Credential, SigningIdentity};
 use openssl::x509::X509;
 
 use super::{CaError, Hub, Root, ends_soon, validity};
-use crate::authority::Options;
+use crate::authority::token::Token;
+use crate::authority::{IssuingKey, Options, RootKey};
 
 /// Issuing CAs there may ever be: at two years each, more than the root's life.
 const MAX_ISSUING: u32 = 64;
@@ -59,7 +60,7 @@ impl<'a> Files<'a> {
     /// The newest root, made where there is none and it belongs here.
     pub(super) fn root(&self, now: u64) -> Result<Root, CaError> {
         let Some((number, certificate)) = self.newest_root()? else {
-            if self.options.root_offline {
+            if self.options.root == RootKey::Offline {
                 return Err(CaError::NothingImported {
                     domain: self.options.domain.clone(),
                 });
@@ -73,15 +74,10 @@ impl<'a> Files<'a> {
             });
         };
         let name = root_name(number);
-        let here = self.path(&name, "key").exists();
-        if !here && !self.options.root_offline {
-            return Err(CaError::KeyMissing {
-                path: self.path(&name, "key"),
-            });
-        }
-        let key = match here {
-            true => Some(self.read(&name)?.0),
-            false => None,
+        let offline = self.options.root == RootKey::Offline;
+        let key = match offline && !self.path(&name, "key").exists() {
+            true => None,
+            false => Some(self.read(&name)?.0),
         };
         let handovers = (2..=number)
             .map(|number| self.handover(number))
@@ -269,9 +265,56 @@ impl<'a> Files<'a> {
         }))
     }
 
-    /// A key, made if there is none, and its certificate if there is one.
+    /// A key of a CA, made if there is none, and its certificate if there is one.
     pub(super) fn read(&self, name: &str) -> Result<(PrivateKey, Option<Vec<u8>>), CaError> {
-        self.read_or_make(name, self.options.algorithm)
+        if self.path(name, "key").exists() {
+            return self.read_or_make(name, self.options.algorithm);
+        }
+        match (self.read_certificate(name)?, &self.options.token) {
+            // Its public half is known, so the token is not asked before it has to sign.
+            (Some(der), Some(token)) => {
+                let public = Certificate::read(&der)?.public_key;
+                let key = token.key(&self.options.domain, name, public);
+                Ok((key, Some(der)))
+            }
+            (None, _) if self.belongs_in_token(name) => {
+                Ok((self.read_or_make_in_token(self.token()?, name)?, None))
+            }
+            _ => self.read_or_make(name, self.options.algorithm),
+        }
+    }
+
+    /// Where a new key of that name is made.
+    fn belongs_in_token(&self, name: &str) -> bool {
+        match name.starts_with("root") {
+            true => self.options.root == RootKey::Token,
+            false => self.options.issuing == IssuingKey::Token,
+        }
+    }
+
+    fn token(&self) -> Result<&Token, CaError> {
+        self.options.token.as_ref().ok_or(CaError::NoToken)
+    }
+
+    fn read_or_make_in_token(&self, token: &Token, name: &str) -> Result<PrivateKey, CaError> {
+        let domain = &self.options.domain;
+        let public = match token.public(domain, name)? {
+            Some(public) => public,
+            None => token.generate(domain, name, self.options.algorithm)?,
+        };
+        tracing::info!(%domain, name, token = token.label(), "a key lies in the token");
+        Ok(token.key(domain, name, public))
+    }
+
+    /// Is there a key of that name already?
+    pub(super) fn has_key(&self, name: &str) -> Result<bool, CaError> {
+        if self.path(name, "key").exists() {
+            return Ok(true);
+        }
+        if !self.belongs_in_token(name) {
+            return Ok(false);
+        }
+        Ok(self.token()?.public(&self.options.domain, name)?.is_some())
     }
 
     fn read_or_make(

@@ -43,7 +43,7 @@ async fn offline() -> (Stage, Vault, [u8; 32]) {
     // The stage begins with a root of its own; a directory of its own takes its place.
     let mut stage = Stage::new("a.example").await;
     stage.options.directory = stage.directory.join("offline");
-    stage.options.root_offline = true;
+    stage.options.root = RootKey::Offline;
     let imported = ceremony(&stage.options, &vault.options("a.example"), NOW);
     assert_eq!(imported, root);
     stage.storage.close().await;
@@ -88,7 +88,7 @@ async fn each_wrong_step_is_named() {
     let vault = Vault::new();
     let there = vault.options("a.example");
     let mut here = Options::new("a.example", vault.0.join("server"));
-    here.root_offline = true;
+    here.root = RootKey::Offline;
     refused(ceremony::show(&here, NOW), "comity ca request");
     refused(ceremony::import(&here, "nothing"), "no PEM");
     let request = ceremony::request(&here).unwrap();
@@ -115,7 +115,7 @@ async fn each_wrong_step_is_named() {
     let foreign = ceremony::sign(&elsewhere, &request, NOW).unwrap();
     refused(ceremony::import(&here, &foreign), "not that of a.example");
     let mut third = Options::new("a.example", other.0.join("server"));
-    third.root_offline = true;
+    third.root = RootKey::Offline;
     refused(ceremony::import(&third, &bundle), "comity ca request");
     ceremony::request(&third).unwrap();
     refused(ceremony::import(&third, &bundle), "another key");
@@ -125,7 +125,8 @@ async fn each_wrong_step_is_named() {
     ceremony::import(&here, &bundle).unwrap();
     refused(ceremony::import(&here, &bundle), "comity ca request");
     let shown = ceremony::show(&here, NOW).unwrap();
-    assert!(!shown.root_here && shown.issuing.len() == 1);
+    assert_eq!(shown.root_key, ceremony::KeyShown::Offline);
+    assert_eq!(shown.issuing.len(), 1);
     refused(ceremony::rotate_issuing(&here, NOW), "comity ca sign");
     refused(ceremony::rotate_root(&here, NOW), "comity ca rotate-root");
     // A second root of the same domain is followed only with the first one's word.
@@ -136,7 +137,7 @@ async fn each_wrong_step_is_named() {
     let bundle = ceremony::sign(&usurping, &request, NOW).unwrap();
     refused(ceremony::import(&here, &bundle), "handover");
     // Who takes the root away without saying so is asked.
-    here.root_offline = false;
+    here.root = RootKey::File;
     refused(ceremony::show(&here, NOW), "root = \"offline\"");
 }
 

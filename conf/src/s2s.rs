@@ -31,6 +31,9 @@ pub struct S2s {
     pub private_addresses: bool,
     /// What holds for single domains.
     pub peers: BTreeMap<String, Peer>,
+    /// Let one stream carry both directions (XEP-0288) with domains that know how. Default true:
+    /// half the connections, and answers need no way of their own.
+    pub bidi: bool,
     /// Incoming connections at a time, each listener. Default 1,000.
     pub connections: u32,
     /// Incoming connections at a time from one IP address. Default 50.
@@ -148,6 +151,7 @@ impl Default for S2s {
             targets: BTreeMap::new(),
             private_addresses: false,
             peers: BTreeMap::new(),
+            bidi: true,
             connections: 1_000,
             connections_per_address: 50,
             stanza_bytes: 256 << 10,

@@ -1,7 +1,8 @@
 //! A peer comes to us: TLS, then EXTERNAL by the certificate it has shown (or dialback, where that
 //! is allowed), then stanzas, each of which must come from a domain that was proved and go to one
-//! of ours. The stream is
-//! unidirectional (RFC 6120 §10.3): nothing but the stream's own words goes back on it.
+//! of ours. Where the peer asks for it and its certificate proves it, what we have for it goes back
+//! on the same stream (XEP-0288); else the stream is unidirectional (RFC 6120 §10.3), and nothing
+//! but the stream's own words goes back on it.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -23,9 +24,11 @@ use comity_xmpp::xml;
 
 use crate::certificate::Proof;
 use crate::dialback::{Query, Secret, Verdict};
+use crate::outgoing::Parcel;
 use crate::receiving::{Heard, Receiving};
-use crate::words::{self, FAREWELL};
+use crate::words::{self, BACKLOG, FAREWELL};
 
+mod bidi;
 mod dialback;
 
 /// Stanzas read while earlier ones are being committed.
@@ -51,6 +54,8 @@ pub struct Settings {
     pub ids: [String; 3],
     /// None: neither do peers prove themselves by dialback, nor do we.
     pub dialback: Option<Secret>,
+    /// May peers have what we have for them on their streams (XEP-0288)?
+    pub bidi: bool,
     pub negotiation: Duration,
     pub idle: Duration,
 }
@@ -71,6 +76,10 @@ pub enum Event {
     Answer(Stanza),
     /// A key was shown: what does the server of the domain say of it?
     Verify(Query),
+    /// After [`Command::Begin`]: what we have for the peer may be sent.
+    Ready,
+    /// The peer has these: acknowledged, or without acknowledgements, written.
+    Delivered(Vec<Parcel>),
     /// The stream is over. Flush and leave. `Some`: because of this error, ours or theirs.
     Closed(Option<StreamError>),
 }
@@ -84,6 +93,12 @@ pub enum Command {
     Held(i64),
     /// What has come of a key.
     Verified(Query, Verdict),
+    /// We have something for the peer of a stream that [is bidirectional](Incoming::is_bidi); this
+    /// is the name of our queue.
+    Begin(Option<String>),
+    Send(Parcel, Bytes),
+    /// All that was transmitted so far has been written.
+    Flushed,
     /// End the stream: orderly, or with an error.
     Close(Option<StreamError>),
 }
@@ -106,6 +121,8 @@ pub struct Incoming {
     /// Keys that are being verified.
     verifying: Vec<Query>,
     receiving: Receiving,
+    /// The other direction, where the peer has asked for it.
+    back: Option<bidi::Back>,
     deadline: Option<Instant>,
     events: VecDeque<Event>,
 }
@@ -146,6 +163,7 @@ impl Incoming {
             id: String::new(),
             verifying: Vec::new(),
             receiving,
+            back: None,
             deadline,
             events: VecDeque::new(),
         }
@@ -167,6 +185,24 @@ impl Incoming {
     #[must_use]
     pub fn trusted(&self) -> Option<&str> {
         matches!(self.state, State::Stanzas).then_some(&*self.claimed)
+    }
+
+    /// Does what we have for the peer go on this stream?
+    #[must_use]
+    pub fn is_bidi(&self) -> bool {
+        self.back.is_some()
+    }
+
+    /// Up to where the peer holds our queue; None where it keeps no count of it.
+    #[must_use]
+    pub fn held(&self) -> Option<i64> {
+        self.back.as_ref().and_then(bidi::Back::held)
+    }
+
+    /// What was sent and has not been acknowledged, oldest first.
+    #[must_use]
+    pub fn into_unacked(self) -> Vec<Parcel> {
+        self.back.map_or_else(Vec::new, bidi::Back::into_unacked)
     }
 
     fn open(&mut self, header: Header, now: Now) -> Result<(), StreamError> {
@@ -206,6 +242,9 @@ impl Incoming {
     fn trust(&mut self, now: Now) {
         self.state = State::Stanzas;
         self.deadline = Some(now.instant + self.settings.idle);
+        if let Some(back) = &mut self.back {
+            back.trusted(now.instant);
+        }
         let domains = self.settings.domains.clone();
         self.receiving = Receiving::new(domains, &self.ours, &self.claimed);
         self.events.push_back(Event::Trusted(self.claimed.clone()));
@@ -256,8 +295,17 @@ impl Incoming {
             }
             Some(proof) => {
                 features.dialback = self.settings.dialback.is_some();
+                if features.dialback {
+                    // No features follow on dialback: what the stream can once it is trusted is
+                    // said here.
+                    features.stream_management = true;
+                    features.others.push(Element::new(ns::QUEUE, "queue"));
+                }
                 match proof.speaks_for(&self.claimed, now.wall) {
-                    Ok(()) => features.mechanisms = vec!["EXTERNAL".to_owned()],
+                    Ok(()) => {
+                        features.mechanisms = vec!["EXTERNAL".to_owned()];
+                        features.others.extend(self.bidi_feature());
+                    }
                     Err(why) if !features.dialback => {
                         return Err(unproven(&self.claimed, &why));
                     }
@@ -296,6 +344,10 @@ impl Incoming {
             {
                 self.dialback(&element, now)
             }
+            (State::Auth, ns::BIDI, "bidi") if self.settings.bidi && self.unproven.is_none() => {
+                self.back.get_or_insert_default();
+                Ok(())
+            }
             (State::Auth, ns::SASL, "auth") => match &self.unproven {
                 Some(why) => Err(unproven(&self.claimed, why)),
                 None => self.auth(&element),
@@ -304,7 +356,8 @@ impl Incoming {
             (State::Auth | State::AuthResponse, ns::SASL, "abort") => {
                 self.refuse(&Failure::new(Condition::Aborted))
             }
-            (State::Stanzas, ns::SM, _) => self.management(&element),
+            (State::Stanzas, ns::SM, _) => self.management(&element, now),
+            (State::Stanzas, ns::QUEUE, "held") => self.opened(&element),
             (State::Stanzas, ns::QUEUE, _) => {
                 let opened = self.receiving.queue(&element)?;
                 self.events.extend(opened.map(Event::Opened));
@@ -398,18 +451,22 @@ impl Incoming {
         Ok(())
     }
 
-    fn management(&mut self, element: &Element) -> Result<(), StreamError> {
+    fn management(&mut self, element: &Element, now: Now) -> Result<(), StreamError> {
         let acking = self.receiving.is_acking();
         let answer = match element.name.as_str() {
-            "enable" if !acking => {
+            "enable" if !acking && self.may_count() => {
                 self.receiving.begin();
-                Some(Element::new(ns::SM, "enabled"))
+                self.speaker.say(&Element::new(ns::SM, "enabled"));
+                self.counted(now.instant);
+                None
             }
             "enable" => Some(ack::failed("unexpected-request")),
             "resume" => Some(ack::failed("item-not-found")),
             "r" if acking => self.receiving.asked(),
-            // Nothing goes out on this stream that could be acknowledged.
-            "a" if acking => None,
+            "a" if acking => {
+                self.acknowledged(element, now.instant)?;
+                None
+            }
             _ => return Err(unexpected("stream management that was not enabled")),
         };
         self.say(answer);
@@ -497,6 +554,9 @@ impl Machine for Incoming {
                 let answer = self.receiving.held(number);
                 self.say(answer);
             }
+            Command::Begin(queue) => self.begin_back(queue, now.instant),
+            Command::Send(parcel, bytes) => self.send(parcel, bytes, now.instant),
+            Command::Flushed => self.flushed(),
             Command::Close(_) if matches!(self.state, State::Over | State::Farewell) => {}
             Command::Close(Some(error)) => self.fail(error, now),
             Command::Close(None) => {
@@ -514,19 +574,35 @@ impl Machine for Incoming {
             && self.receiving.waiting() < WINDOW
     }
 
+    fn hears_while_congested(&self) -> bool {
+        self.back.is_some() && self.speaker.waiting() < BACKLOG
+    }
+
     fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()
     }
 
     fn poll_transmit(&mut self) -> Option<Frame> {
+        if let Some(frame) = self.speaker.poll() {
+            return Some(frame);
+        }
+        // Asked for behind the last of a burst, not after each of it.
+        if self.speaker.is_open()
+            && let Some(request) = self.back.as_mut().and_then(bidi::Back::request)
+        {
+            self.speaker.say(&request);
+        }
         self.speaker.poll()
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        self.deadline
+        let back = self.back.as_ref().filter(|_| self.state == State::Stanzas);
+        let back = back.and_then(bidi::Back::deadline);
+        self.deadline.into_iter().chain(back).min()
     }
 
     fn timeout(&mut self, now: Now) {
+        self.back_timeout(now);
         if self.deadline.is_none_or(|deadline| deadline > now.instant) {
             return;
         }

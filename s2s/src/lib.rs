@@ -4,6 +4,8 @@
 pub mod certificate;
 pub mod dialback;
 pub mod incoming;
+mod intake;
+mod line;
 pub mod link;
 pub mod outgoing;
 pub mod peer;
@@ -56,6 +58,8 @@ pub struct Options {
     pub retry_most: Duration,
     /// Presence and IQs in memory for a domain that is being reached.
     pub queue: usize,
+    /// Let one stream carry both directions (XEP-0288) with peers that know how.
+    pub bidi: bool,
     /// With which secret domains that show no certificate may prove themselves by dialback, and we
     /// to those that do not want ours. None: never.
     pub dialback: Option<Secret>,
@@ -85,6 +89,7 @@ impl Options {
             retry_first: Duration::from_secs(2),
             retry_most: Duration::from_secs(5 * 60),
             queue: 1024,
+            bidi: true,
             dialback: None,
             targets: HashMap::new(),
             private_addresses: false,

@@ -18,6 +18,7 @@ use comity_xmpp::stanza::Stanza;
 use tokio::sync::{mpsc, watch};
 
 use crate::Options;
+use crate::line::Lines;
 use crate::peer::State;
 use crate::trust::Trust;
 use crate::turn::Turns;
@@ -100,10 +101,12 @@ pub(crate) struct Shared {
     pub(crate) lookup: Arc<dyn Lookup>,
     pub(crate) server: Arc<dyn Server>,
     pub(crate) turns: Turns,
+    /// Streams of peers on which what we have for them may go.
+    pub(crate) lines: Lines,
     /// Counts changes of what [`Server::federates`] says, for the streams that are there.
     pub(crate) policy: watch::Sender<u64>,
     /// Streams that peers have opened to us.
-    incoming: Mutex<HashMap<String, usize>>,
+    incoming: Mutex<HashMap<String, Incoming>>,
     stop: WeakStop,
     peers: Mutex<Desks>,
 }
@@ -121,7 +124,8 @@ struct Desk {
 
 enum ToPeer {
     Wake,
-    Seen,
+    /// The domain has come to us; true: on a stream that takes along what we have for it.
+    Seen(bool),
     /// The operator does not want to wait.
     Flush,
     /// There may be no streams with the domain any longer.
@@ -139,6 +143,39 @@ pub struct Status {
     /// Stanzas in memory or on their way; the outbox may hold more.
     pub waiting: usize,
     pub last_failure: Option<String>,
+    /// While there is a stream.
+    pub way: Option<Way>,
+}
+
+/// What carries a domain's stanzas (XEP-0288).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// A stream of ours, for ours alone.
+    OneWay,
+    /// A stream of ours, on which what the peer has for us comes too.
+    BothWays,
+    /// A stream that the peer has opened.
+    Theirs,
+}
+
+impl Way {
+    /// For people.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::OneWay => "one way",
+            Self::BothWays => "both ways",
+            Self::Theirs => "both ways, opened by the peer",
+        }
+    }
+}
+
+/// The streams that a domain has opened to us.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Incoming {
+    pub streams: usize,
+    /// Of them, those that may carry what we have for it.
+    pub both_ways: usize,
 }
 
 /// The way to all remote domains. Cheap to clone.
@@ -170,6 +207,7 @@ impl Federation {
             lookup,
             server,
             turns: Turns::default(),
+            lines: Lines::default(),
             policy: watch::Sender::default(),
             incoming: Mutex::default(),
             stop: stop.downgrade(),
@@ -212,13 +250,15 @@ impl Peers {
         }
     }
 
-    /// The domain has proved itself on a stream to us: it is there.
-    pub(crate) fn seen(&self, domain: &str) {
+    /// The domain has proved itself on a stream to us, which is for one of our domains: it is
+    /// there for all our domains, and where `lent`, what one of them has for it can go on that.
+    pub(crate) fn seen(&self, to: &str, domain: &str, lent: bool) {
         let peers = self.lock();
         for ours in &self.0.options.domains {
             if let Some(desk) = peers.get(&(ours.clone(), domain.to_owned())) {
                 // A full mailbox means that its task is busy: it knows.
-                let _ = desk.mailbox.try_send(ToPeer::Seen);
+                let word = ToPeer::Seen(lent && ours == to);
+                let _ = desk.mailbox.try_send(word);
             }
         }
     }
@@ -270,16 +310,18 @@ impl Peers {
 
     /// How many streams each peer has opened to us.
     #[must_use]
-    pub fn incoming(&self) -> HashMap<String, usize> {
+    pub fn incoming(&self) -> HashMap<String, Incoming> {
         let incoming = self.0.incoming.lock();
         incoming.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Counts an incoming stream until what is given back is dropped.
-    pub(crate) fn came(&self, peer: &str) -> Came {
+    pub(crate) fn came(&self, peer: &str, bidi: bool) -> Came {
         let mut incoming = (self.0.incoming.lock()).unwrap_or_else(PoisonError::into_inner);
-        *incoming.entry(peer.to_owned()).or_default() += 1;
-        Came(self.clone(), peer.to_owned())
+        let counts = incoming.entry(peer.to_owned()).or_default();
+        counts.streams += 1;
+        counts.both_ways += usize::from(bidi);
+        Came(self.clone(), peer.to_owned(), bidi)
     }
 
     /// All pairs of domains there is a task for.
@@ -325,15 +367,16 @@ impl Peers {
 }
 
 /// A peer's stream to us, while it lasts.
-pub(crate) struct Came(Peers, String);
+pub(crate) struct Came(Peers, String, bool);
 
 impl Drop for Came {
     fn drop(&mut self) {
         let incoming = self.0.0.incoming.lock();
         let mut incoming = incoming.unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = incoming.get_mut(&self.1) {
-            *count -= 1;
-            if *count == 0 {
+        if let Some(counts) = incoming.get_mut(&self.1) {
+            counts.streams -= 1;
+            counts.both_ways -= usize::from(self.2);
+            if counts.streams == 0 {
                 incoming.remove(&self.1);
             }
         }

@@ -1,13 +1,12 @@
 //! We go to a peer: TLS, its certificate judged for the domain we mean, EXTERNAL with our own,
-//! acknowledgements where it offers them, then stanzas. The stream is unidirectional
-//! (RFC 6120 §10.3): what the peer has for us comes on a stream of its own.
+//! acknowledgements where it offers them, then stanzas. What the peer has for us comes on the same
+//! stream where it knows how (XEP-0288), else on one of its own (RFC 6120 §10.3).
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use comity_net::tls::verdict::Unproven;
-use comity_xmpp::ack;
 use comity_xmpp::element::Element;
 use comity_xmpp::error::{StreamCondition, StreamError};
 use comity_xmpp::machine::{Frame, Machine, Now};
@@ -20,9 +19,12 @@ use comity_xmpp::xml;
 
 use crate::certificate::Proof;
 use crate::dialback::{self, Query, Secret, Verdict};
-use crate::receiving;
+use crate::incoming::Domains;
+use crate::receiving::{self, Receiving};
 use crate::sending::Sending;
-use crate::words::{self, FAREWELL};
+use crate::words::{self, BACKLOG, FAREWELL};
+
+mod bidi;
 
 /// What is given at the start, since the machine has no configuration.
 #[derive(Clone)]
@@ -36,6 +38,8 @@ pub struct Settings {
     pub dialback: Option<Secret>,
     /// We have come only to ask about this key.
     pub verify: Option<Query>,
+    /// The peer may send on this stream too (XEP-0288), to these domains.
+    pub bidi: Option<Domains>,
     pub negotiation: Duration,
 }
 
@@ -79,6 +83,12 @@ pub enum Event {
     Delivered(Vec<Parcel>),
     /// The answer to [`Settings::verify`].
     Verdict(Verdict),
+    /// A stanza of the peer's, with its number in the peer's queue where it has one.
+    Stanza(Stanza, Option<i64>),
+    /// The peer opens a queue of this name: how far do we hold it?
+    Opened(String),
+    /// An error for the peer.
+    Answer(Stanza),
     Closed(Over),
 }
 
@@ -86,6 +96,10 @@ pub enum Command {
     /// TLS is up, and this is what the peer has shown.
     TlsStarted(Box<dyn Proof>),
     Send(Parcel, Bytes),
+    /// The oldest stanza of the peer's that was not yet committed now is.
+    Committed,
+    /// So far we hold the queue that the peer has opened.
+    Held(i64),
     /// All that was transmitted so far has been written.
     Flushed,
     Close(Option<StreamError>),
@@ -100,6 +114,10 @@ pub struct Outgoing {
     header: Header,
     features: Features,
     sending: Sending,
+    /// What comes from the peer, where we have asked for it.
+    receiving: Option<Receiving>,
+    /// Of that, what came before we were ready.
+    early: VecDeque<Event>,
     /// For the negotiation, and after our close.
     deadline: Option<Instant>,
     events: VecDeque<Event>,
@@ -138,6 +156,8 @@ impl Outgoing {
             header: Header::default(),
             features: Features::default(),
             sending: Sending::default(),
+            receiving: None,
+            early: VecDeque::new(),
             events: VecDeque::new(),
         };
         match proof {
@@ -159,6 +179,18 @@ impl Outgoing {
         self.sending.held()
     }
 
+    /// Does what the peer has for us come on this stream?
+    #[must_use]
+    pub fn is_bidi(&self) -> bool {
+        self.receiving.is_some()
+    }
+
+    /// Does the peer learn what we have committed?
+    #[must_use]
+    pub fn is_acking(&self) -> bool {
+        self.receiving.as_ref().is_some_and(Receiving::is_acking)
+    }
+
     fn open(&mut self) {
         let header = words::header(&self.settings.ours, Some(&self.settings.theirs), None);
         self.speaker.open(header);
@@ -176,6 +208,9 @@ impl Outgoing {
     }
 
     fn element(&mut self, bytes: &Bytes, now: Now) -> Result<(), StreamError> {
+        if self.takes_stanzas() && words::looks_like_stanza(bytes) {
+            return self.stanza(bytes);
+        }
         let element = xml::parse(bytes, &self.header)?;
         if let Some(error) = StreamError::from_element(&element) {
             self.end(Over::Stream(error));
@@ -219,20 +254,24 @@ impl Outgoing {
             }
             (State::Dialback, ns::DIALBACK, "result")
             | (State::Verdict, ns::DIALBACK, "verify") => self.answered(&element),
-            // XEP-0220 §2.4: nobody has asked.
-            (_, ns::DIALBACK, _) if self.secured => {}
+            (_, ns::DIALBACK, _) if self.secured => self.not_asked(&element),
             (State::Held, ns::QUEUE, "held") => {
-                let number = element.attr("number").and_then(|text| text.parse().ok());
-                let number = number.filter(|number| *number >= 0).ok_or_else(|| {
-                    unexpected(&element, "it says in 'number' how far the queue is held")
-                })?;
-                self.sending.open(number);
+                self.sending.open(receiving::held_up_to(&element)?);
                 self.enable();
             }
             (State::Enabled, ns::SM, "enabled") => {
                 self.sending.begin();
+                if let Some(receiving) = &mut self.receiving {
+                    receiving.begin();
+                }
                 self.begin();
             }
+            (_, ns::QUEUE, _) if self.takes_stanzas() => self.opened(&element)?,
+            (_, ns::SERVER, "message" | "presence" | "iq") if self.takes_stanzas() => {
+                return self.stanza(bytes);
+            }
+            // Our close and what the peer had begun to say have crossed.
+            (State::Farewell, ns::QUEUE, _) if self.is_bidi() => {}
             // Acknowledgements are a comfort; a peer that fails to count still takes stanzas.
             (State::Enabled, ns::SM, "failed") => self.begin(),
             (State::Stanzas | State::Farewell, ns::SM, _) => self.management(&element, now)?,
@@ -259,6 +298,7 @@ impl Outgoing {
             self.speaker.say_bytes(dialback::written(&asked));
             self.state = State::Verdict;
         } else if !self.authenticated {
+            self.ask_for_both();
             self.authenticate();
         } else {
             self.manage();
@@ -353,6 +393,7 @@ impl Outgoing {
         self.state = State::Stanzas;
         self.deadline = None;
         self.events.push_back(Event::Ready);
+        self.events.append(&mut self.early);
     }
 
     fn management(&mut self, element: &Element, now: Now) -> Result<(), StreamError> {
@@ -364,11 +405,7 @@ impl Outgoing {
                     self.events.push_back(Event::Delivered(delivered));
                 }
             }
-            "r" => {
-                // Nothing comes in on this stream, and so much is acknowledged.
-                let nothing = ack::Inbound::default();
-                self.speaker.say(&nothing.acknowledgement());
-            }
+            "r" => self.asked(),
             _ => return Err(unexpected(element, "it has no meaning here")),
         }
         Ok(())
@@ -382,6 +419,7 @@ impl Outgoing {
     }
 
     fn fail(&mut self, error: StreamError) {
+        self.last_count();
         let ours = self.settings.ours.clone();
         self.speaker
             .fail(&error, || words::header(&ours, None, None));
@@ -420,6 +458,9 @@ impl Machine for Outgoing {
                 StreamCondition::PolicyViolation,
                 "a second stream header was not expected here",
             )),
+            (Frame::Element(bytes), State::Farewell) if words::looks_like_stanza(&bytes) => {
+                self.late(&bytes)
+            }
             (Frame::Element(bytes), _) => self.element(&bytes, now),
         };
         if let Err(error) = outcome {
@@ -437,11 +478,14 @@ impl Machine for Outgoing {
                 let instant = now.instant;
                 self.sending.send(parcel, bytes, &mut self.speaker, instant);
             }
+            Command::Committed => self.committed(),
+            Command::Held(number) => self.hold(number),
             Command::Flushed if self.state == State::Stanzas => self.flushed(),
             Command::Flushed => {}
             Command::Close(_) if matches!(self.state, State::Over | State::Farewell) => {}
             Command::Close(Some(error)) => self.fail(error),
             Command::Close(None) => {
+                self.last_count();
                 self.speaker.close();
                 self.state = State::Farewell;
                 self.deadline = Some(now.instant + FAREWELL);
@@ -450,7 +494,11 @@ impl Machine for Outgoing {
     }
 
     fn ready(&self) -> bool {
-        !matches!(self.state, State::Tls | State::Over)
+        !matches!(self.state, State::Tls | State::Over) && self.has_room()
+    }
+
+    fn hears_while_congested(&self) -> bool {
+        self.is_bidi() && self.speaker.waiting() < BACKLOG
     }
 
     fn poll_event(&mut self) -> Option<Event> {

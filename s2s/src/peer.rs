@@ -223,6 +223,19 @@ impl Peer {
         self.advance(now);
     }
 
+    /// The domain has opened a stream that takes along what we have for it: nothing is in the way.
+    pub fn reachable(&mut self, now: Instant) {
+        if self.state == State::Waiting {
+            self.until = now;
+        }
+        self.advance(now);
+    }
+
+    /// Something has come from the peer on the stream that we have: it is not idle.
+    pub fn heard(&mut self, now: Instant) {
+        self.active = now;
+    }
+
     /// A stanza that is not in the outbox.
     pub fn send(&mut self, stanza: Stanza, now: Instant) {
         self.hurry(EARLIEST_RETRY, now);

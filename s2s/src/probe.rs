@@ -64,6 +64,7 @@ impl Peers {
                 queue: None,
                 dialback: shared.options.dialback.clone(),
                 verify: None,
+                bidi: None,
                 negotiation: shared.options.negotiation,
             };
             let result = match attempt(shared, settings, &target).await {

@@ -1,5 +1,7 @@
 //! Reaching a domain: its targets one after the other, until a stream to one of them is ready.
 
+use std::sync::Arc;
+
 use comity_net::connect::{self, Dial, Unreachable};
 use comity_net::dns::order::{Start, Target};
 use comity_net::drive::{Ended, Pump, Step, now};
@@ -12,15 +14,17 @@ use tokio::net::TcpStream;
 use crate::EARLY_LIMITS;
 use crate::certificate::{Proof, Shown};
 use crate::dialback::{Query, Verdict};
+use crate::line::{Line, News, Order};
 use crate::link::Shared;
 use crate::outgoing::{Command, Event, Outgoing, Over, Settings};
 use crate::peer::Failure;
 use crate::resolve::{Nowhere, resolve};
+use crate::serve::domains;
 
 /// How long a peer may take to read our last words.
 const LAST_WORDS: std::time::Duration = std::time::Duration::from_secs(2);
 
-type Stream = Pump<Transport, Outgoing>;
+pub(crate) type Stream = Pump<Transport, Outgoing>;
 
 /// Why one target came to nothing.
 #[derive(Debug, thiserror::Error)]
@@ -41,14 +45,55 @@ pub(crate) enum Reached {
     Verdict(Verdict),
 }
 
-/// A stream to a domain, ready for stanzas.
-pub(crate) async fn reach(shared: &Shared, ours: &str, domain: &str) -> Result<Stream, Failure> {
+/// What takes along what we have for a domain.
+pub(crate) enum Carrier {
+    Own(Box<Stream>),
+    /// A stream that the domain has opened, and up to where it holds our queue.
+    Lent(Arc<Line>, Option<i64>),
+}
+
+/// A stream to a domain, ready for stanzas: one of the domain's own where there is one that
+/// carries both directions, so that no second connection is made.
+pub(crate) async fn reach(
+    shared: &Arc<Shared>,
+    ours: &str,
+    domain: &str,
+) -> Result<Carrier, Failure> {
+    if let Some(line) = shared.lines.find(ours, domain) {
+        line.order(Order::Begin(shared.server.queue().await));
+        loop {
+            match line.news().await {
+                News::Ready(held) if possible(shared, domain, held).await => {
+                    return Ok(Carrier::Lent(line, held));
+                }
+                News::Ready(_) => {
+                    line.order(Order::Close);
+                    return Err(ahead(domain));
+                }
+                // It is over before it began: we go ourselves.
+                News::Ended(..) => break,
+                News::Delivered(_) | News::Congested(_) => {}
+            }
+        }
+    }
+    connect(shared, ours, domain).await
+}
+
+fn ahead(domain: &str) -> Failure {
+    Failure {
+        not_found: false,
+        text: format!("{domain} holds more of our queue than we have sent"),
+    }
+}
+
+async fn connect(shared: &Arc<Shared>, ours: &str, domain: &str) -> Result<Carrier, Failure> {
     let settings = Settings {
         ours: ours.to_owned(),
         theirs: domain.to_owned(),
         queue: shared.server.queue().await,
         dialback: shared.options.dialback.clone(),
         verify: None,
+        bidi: shared.options.bidi.then(|| domains(shared)),
         negotiation: shared.options.negotiation,
     };
     let Reached::Stream(stream) = any_target(shared, &settings).await? else {
@@ -57,14 +102,11 @@ pub(crate) async fn reach(shared: &Shared, ours: &str, domain: &str) -> Result<S
             text: format!("{domain} answers what was not asked"),
         });
     };
-    if !possible(shared, domain, &stream).await {
+    if !possible(shared, domain, stream.machine().held()).await {
         stream.shutdown(LAST_WORDS).await;
-        return Err(Failure {
-            not_found: false,
-            text: format!("{domain} holds more of our queue than we have sent"),
-        });
+        return Err(ahead(domain));
     }
-    Ok(*stream)
+    Ok(Carrier::Own(stream))
 }
 
 /// Asks the server of a domain whether a key is its own (XEP-0220 §2.3).
@@ -75,6 +117,7 @@ pub(crate) async fn verify(shared: &Shared, query: &Query) -> Verdict {
         queue: None,
         dialback: None,
         verify: Some(query.clone()),
+        bidi: None,
         negotiation: shared.options.negotiation,
     };
     match any_target(shared, &settings).await {
@@ -134,8 +177,8 @@ async fn any_target(shared: &Shared, settings: &Settings) -> Result<Reached, Fai
 }
 
 /// Is what the peer holds of our queue something that we have sent?
-async fn possible(shared: &Shared, domain: &str, stream: &Stream) -> bool {
-    let Some(held) = stream.machine().held() else {
+async fn possible(shared: &Shared, domain: &str, held: Option<i64>) -> bool {
+    let Some(held) = held else {
         return true;
     };
     let possible = shared.server.possible(held).await;
@@ -156,6 +199,11 @@ pub(crate) async fn attempt(
 ) -> Result<Reached, Fault> {
     let (ours, domain) = (&settings.ours.clone(), &settings.theirs.clone());
     let options = &shared.options;
+    // Whoever goes on behind TLS has proved its domain, and may send us stanzas.
+    let secured = match settings.bidi {
+        Some(_) => options.limits(),
+        None => EARLY_LIMITS,
+    };
     let dial = Dial {
         patience: options.connect,
         private: options.private_addresses || options.targets.contains_key(domain),
@@ -169,7 +217,7 @@ pub(crate) async fn attempt(
         Start::Direct => {
             let (transport, proof) = secure(shared, socket, (ours, domain), Start::Direct).await?;
             let machine = Outgoing::new(settings, Some(proof), now());
-            Pump::new(transport, machine, EARLY_LIMITS)
+            Pump::new(transport, machine, secured)
         }
     };
     loop {
@@ -184,7 +232,7 @@ pub(crate) async fn attempt(
                 };
                 let (transport, proof) =
                     secure(shared, socket, (ours, domain), Start::StartTls).await?;
-                pump = Pump::new(transport, machine, EARLY_LIMITS);
+                pump = Pump::new(transport, machine, secured);
                 pump.command(Command::TlsStarted(proof));
             }
             Event::Restart => pump.restart(),
@@ -194,7 +242,8 @@ pub(crate) async fn attempt(
                 pump.shutdown(LAST_WORDS).await;
                 return Ok(Reached::Verdict(verdict));
             }
-            Event::Delivered(_) => {}
+            // What the peer says before we are ready, it says to those who come after us.
+            Event::Delivered(_) | Event::Stanza(..) | Event::Opened(_) | Event::Answer(_) => {}
             Event::Closed(over) => {
                 pump.shutdown(dial.patience).await;
                 return Err(Fault::Over(over));

@@ -87,6 +87,11 @@ impl Receiving {
         self.queue == Queue::Opening
     }
 
+    /// Has the peer opened its queue?
+    pub(crate) fn has_queue(&self) -> bool {
+        self.queue != Queue::Closed
+    }
+
     pub(crate) fn is_acking(&self) -> bool {
         self.acking
     }
@@ -226,6 +231,13 @@ impl Receiving {
 
 fn bad_format(text: &str) -> StreamError {
     StreamError::new(StreamCondition::BadFormat, text)
+}
+
+/// The number of a `<held/>`.
+pub(crate) fn held_up_to(element: &Element) -> Result<i64, StreamError> {
+    let number = element.attr("number").and_then(|text| text.parse().ok());
+    let number = number.filter(|number| *number >= 0);
+    number.ok_or_else(|| bad_format("<held/> says in 'number' how far the queue is held"))
 }
 
 /// The number of an `<a/>`.

@@ -34,6 +34,11 @@ impl Sending {
         self.acking
     }
 
+    /// Nothing is on its way.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.unacked.is_empty()
+    }
+
     pub(crate) fn open(&mut self, held: i64) {
         self.held = Some(held);
     }

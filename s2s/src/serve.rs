@@ -13,16 +13,16 @@ use comity_net::tls::TlsError;
 use comity_net::transport::Transport;
 use comity_xmpp::error::{StreamCondition, StreamError};
 use tokio::net::TcpStream;
-use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::EARLY_LIMITS;
 use crate::certificate::{Proof, Shown};
 use crate::dialback::{Query, Verdict};
 use crate::incoming::{Command, Domains, Event, Incoming, Settings};
-use crate::link::{Federation, Later, Place, Received, Shared};
+use crate::link::{Federation, Shared};
 use crate::reach;
-use crate::turn::Turn;
+
+mod carry;
 
 /// How long a peer may take to read our last words.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -70,11 +70,11 @@ async fn run(
     .await
     {
         Ok((pump, peer)) => {
-            tracing::info!(%peer, %address, ?start, "a peer has come");
+            let bidi = pump.machine().is_bidi();
+            tracing::info!(%peer, %address, ?start, bidi, "a peer has come");
             let peers = federation.peers();
-            let _counted = peers.came(&peer);
-            peers.seen(&peer);
-            let why = carry(pump, &peer, federation, verifying, &mut stop).await;
+            let _counted = peers.came(&peer, bidi);
+            let why = carry::carry(pump, &peer, federation, verifying, &mut stop).await;
             tracing::info!(%peer, %address, %why, "a peer has gone");
         }
         Err(why) => tracing::info!(%address, %why, "no peer came of a connection"),
@@ -92,6 +92,16 @@ enum Gone {
     Stream(StreamError),
     #[error("it was closed in good order")]
     Orderly,
+}
+
+impl Gone {
+    /// For whoever has something for the peer.
+    fn failure(&self) -> Option<String> {
+        match self {
+            Self::Orderly => None,
+            why => Some(why.to_string()),
+        }
+    }
 }
 
 async fn negotiate(
@@ -144,7 +154,11 @@ async fn negotiate(
             }
             Event::Verify(query) => verify(shared, verifying, query),
             // Before the peer is trusted there are none.
-            Event::Stanza(..) | Event::Opened(_) | Event::Answer(_) => {}
+            Event::Stanza(..)
+            | Event::Opened(_)
+            | Event::Answer(_)
+            | Event::Ready
+            | Event::Delivered(_) => {}
             Event::Closed(error) => {
                 pump.shutdown(LAST_WORDS).await;
                 return Err(error.map_or(Gone::Orderly, Gone::Stream));
@@ -176,15 +190,20 @@ async fn verified(verifying: &mut Verifying) -> (Query, Verdict) {
     }
 }
 
-fn settings(shared: &Shared) -> Settings {
+pub(crate) fn domains(shared: &Shared) -> Domains {
     let (serves, federates) = (Arc::clone(&shared.server), Arc::clone(&shared.server));
+    Domains {
+        serves: Arc::new(move |domain| serves.serves(domain)),
+        federates: Arc::new(move |domain| federates.federates(domain)),
+    }
+}
+
+fn settings(shared: &Shared) -> Settings {
     Settings {
-        domains: Domains {
-            serves: Arc::new(move |domain| serves.serves(domain)),
-            federates: Arc::new(move |domain| federates.federates(domain)),
-        },
+        domains: domains(shared),
         ids: [random::id(), random::id(), random::id()],
         dialback: shared.options.dialback.clone(),
+        bidi: shared.options.bidi,
         negotiation: shared.options.negotiation,
         idle: shared.options.idle,
     }
@@ -203,212 +222,6 @@ async fn secure(
     };
     let shown = Shown::new(transport.peer_chain(), shared.trust.clone());
     Ok((transport, Box::new(shown)))
-}
-
-/// Hands stanzas to the server, as many at a time as have come, until the stream is over. What was
-/// received and not counted is then taken in only where the peer does not count either.
-async fn carry(
-    mut pump: Stream,
-    peer: &str,
-    federation: &Federation,
-    mut verifying: Verifying,
-    stop: &mut Stop,
-) -> Gone {
-    let desk = Desk {
-        shared: &federation.0,
-        ours: pump.machine().ours().into(),
-        peer,
-    };
-    let peers = federation.peers();
-    let mut queue: Option<Queue> = None;
-    let mut waiting: Vec<Received> = Vec::new();
-    let mut current: Option<Later<'_, Taken>> = None;
-    let mut leaving = Leaving::No;
-    let mut policy = federation.0.policy.subscribe();
-    let gone = loop {
-        if current.is_none() && !waiting.is_empty() && leaving != Leaving::Last {
-            let turn = queue.as_ref().map(|queue| Arc::clone(&queue.turn));
-            current = Some(Box::pin(desk.take(std::mem::take(&mut waiting), turn)));
-        }
-        if leaving == Leaving::Asked {
-            // What has come by now is still taken in, what comes meanwhile is not.
-            leaving = Leaving::Last;
-        }
-        if leaving == Leaving::Last && current.is_none() {
-            leaving = Leaving::Said;
-            pump.command(Command::Close(Some(shutdown())));
-        }
-        tokio::select! {
-            taken = finished(&mut current) => {
-                current = None;
-                taken.tell(&mut pump);
-            }
-            (query, verdict) = verified(&mut verifying) => {
-                pump.command(Command::Verified(query, verdict));
-            }
-            step = pump.step() => match step {
-                Ok(Step::Event(Event::Verify(query))) => {
-                    verify(&federation.0, &mut verifying, query);
-                }
-                Ok(Step::Event(Event::Stanza(stanza, number))) => {
-                    let place = number.and_then(|number| desk.place(queue.as_ref()?, number));
-                    waiting.push(Received { stanza, place });
-                }
-                Ok(Step::Event(Event::Opened(name))) => match desk.open(name).await {
-                    Some((opened, held)) => {
-                        queue = Some(opened);
-                        pump.command(Command::Held(held));
-                    }
-                    None => pump.command(Command::Close(Some(failing()))),
-                },
-                Ok(Step::Event(Event::Answer(error))) => {
-                    // An error that finds no place is not worth another.
-                    let _ = peers.send(peer, error);
-                }
-                Ok(Step::Event(Event::Closed(error))) => {
-                    break error.map_or(Gone::Orderly, Gone::Stream);
-                }
-                Ok(Step::Written | Step::Event(_)) => {}
-                Err(ended) => break Gone::Ended(ended),
-            },
-            () = forbidden(&mut policy, &desk) => pump.command(Command::Close(Some(unwanted()))),
-            () = stop.wait(), if leaving == Leaving::No => leaving = Leaving::Asked,
-        }
-    };
-    if let Some(current) = current {
-        current.await;
-    }
-    // A peer without acknowledgements believes that all this was taken, so it has to be.
-    if !pump.machine().is_acking() {
-        desk.take(waiting, None).await;
-    }
-    pump.shutdown(LAST_WORDS).await;
-    gone
-}
-
-/// Waits until there may be no streams with the peer any longer. Cancel-safe.
-async fn forbidden(policy: &mut watch::Receiver<u64>, desk: &Desk<'_>) {
-    while policy.changed().await.is_ok() {
-        if !desk.shared.server.federates(desk.peer) {
-            return;
-        }
-    }
-    std::future::pending().await
-}
-
-/// The server is stopping.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Leaving {
-    No,
-    Asked,
-    Last,
-    Said,
-}
-
-/// Where one stream's stanzas are taken in.
-struct Desk<'a> {
-    shared: &'a Shared,
-    ours: Arc<str>,
-    peer: &'a str,
-}
-
-/// The peer's queue, once it is opened.
-struct Queue {
-    name: Arc<str>,
-    turn: Arc<Turn>,
-}
-
-/// How many stanzas were taken in, and why the stream has to end before the others are.
-struct Taken {
-    count: usize,
-    error: Option<StreamError>,
-}
-
-impl Taken {
-    fn tell(self, pump: &mut Stream) {
-        for _ in 0..self.count {
-            pump.command(Command::Committed);
-        }
-        if let Some(error) = self.error {
-            pump.command(Command::Close(Some(error)));
-        }
-    }
-}
-
-impl Desk<'_> {
-    async fn open(&self, name: String) -> Option<(Queue, i64)> {
-        let turn = self.shared.turns.take(&self.ours, self.peer).await;
-        let held = self
-            .shared
-            .server
-            .held(&self.ours, self.peer, &name)
-            .await?;
-        let queue = Queue {
-            name: name.into(),
-            turn: Arc::new(turn),
-        };
-        Some((queue, held))
-    }
-
-    fn place(&self, queue: &Queue, number: i64) -> Option<Place> {
-        Some(Place {
-            ours: Arc::clone(&self.ours),
-            queue: Arc::clone(&queue.name),
-            number,
-        })
-    }
-
-    async fn take(&self, stanzas: Vec<Received>, turn: Option<Arc<Turn>>) -> Taken {
-        let all = stanzas.len();
-        let held = match &turn {
-            Some(turn) => match turn.hold().await {
-                Some(held) => Some(held),
-                None => {
-                    return Taken {
-                        count: 0,
-                        error: Some(superseded()),
-                    };
-                }
-            },
-            None => None,
-        };
-        let count = self.shared.server.stanzas(self.peer, stanzas).await;
-        drop(held);
-        Taken {
-            count,
-            error: (count < all).then(failing),
-        }
-    }
-}
-
-async fn finished(current: &mut Option<Later<'_, Taken>>) -> Taken {
-    match current {
-        Some(current) => current.await,
-        None => std::future::pending().await,
-    }
-}
-
-/// RFC 6120 §4.9.3.3.
-fn superseded() -> StreamError {
-    StreamError::new(
-        StreamCondition::Conflict,
-        "your queue comes on a newer stream",
-    )
-}
-
-fn failing() -> StreamError {
-    StreamError::new(
-        StreamCondition::InternalServerError,
-        "what you send cannot be kept now: come back soon",
-    )
-}
-
-/// RFC 6120 §4.9.3.14.
-fn unwanted() -> StreamError {
-    StreamError::new(
-        StreamCondition::PolicyViolation,
-        "this server has no streams with your domain",
-    )
 }
 
 fn shutdown() -> StreamError {

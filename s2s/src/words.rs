@@ -1,5 +1,6 @@
 //! What both directions say and understand in the same way.
 
+use comity_xmpp::element::Element;
 use comity_xmpp::error::{StreamCondition, StreamError};
 use comity_xmpp::jid::Jid;
 use comity_xmpp::ns;
@@ -7,6 +8,15 @@ use comity_xmpp::stream::Header;
 
 /// How long the peer may take to close its direction after we closed ours (RFC 6120 §4.4).
 pub(crate) const FAREWELL: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// A stream that carries both directions is read though the peer leaves unread what we have
+/// written, until so many frames wait behind that.
+pub(crate) const BACKLOG: usize = 512;
+
+/// The feature of XEP-0288 §2.1.
+pub(crate) fn bidi_feature() -> Element {
+    Element::new(ns::BIDI_FEATURE, "bidi")
+}
 
 /// A header of ours. A domain that is no address is left out rather than written.
 pub(crate) fn header(from: &str, to: Option<&str>, id: Option<String>) -> Header {

@@ -29,7 +29,7 @@ fn every_example_parses() {
         }
     }
     let expected = [
-        "features", "open", "held", "enable", "enabled", "next", "message",
+        "features", "open", "held", "enable", "enabled", "next", "message", "open", "held",
     ];
     assert_eq!(names, expected);
     assert!(document.contains(ns::QUEUE));

@@ -39,6 +39,7 @@ impl Pair {
             queue: Some("ours".to_owned()),
             dialback: None,
             verify: None,
+            bidi: None,
             negotiation: Duration::from_secs(30),
         };
         let theirs = incoming::Settings {
@@ -48,6 +49,7 @@ impl Pair {
             },
             ids: ["1".to_owned(), "2".to_owned(), "3".to_owned()],
             dialback: None,
+            bidi: false,
             negotiation: Duration::from_secs(30),
             idle: Duration::from_secs(600),
         };

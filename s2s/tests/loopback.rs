@@ -17,10 +17,11 @@ use comity_net::tls::verdict::Unproven;
 use comity_net::tls::{Certificates, Connector, Roots, local};
 use comity_s2s::certificate::Proof;
 use comity_s2s::dialback::Verdict;
-use comity_s2s::link::{Later, Queued, Received, Server};
+use comity_s2s::link::{Later, Queued, Received, Server, Way};
 use comity_s2s::outgoing::{Command, Event, Outgoing, Over, Parcel, Settings};
 use comity_s2s::peer::State;
 use comity_s2s::{Federation, Options, Peers, Secret, serve};
+use comity_xmpp::element::Element;
 use comity_xmpp::error::{StanzaCondition, StanzaError};
 use comity_xmpp::jid::Jid;
 use comity_xmpp::stanza::{Kind, MessageType, PresenceType, Stanza};
@@ -466,6 +467,7 @@ async fn come_without_a_certificate(to: &Domain, secret: &str) -> Option<Over> {
         queue: None,
         dialback: Some(Secret::new(secret.as_bytes())),
         verify: None,
+        bidi: None,
         negotiation: PATIENCE,
     };
     let limits = comity_xmpp::frame::Limits {
@@ -546,10 +548,16 @@ async fn a_block_ends_the_streams_of_both_directions_until_it_is_lifted() {
     to_a.wake(a.name);
     assert_eq!(a.received(1).await, ["2"]);
     assert_eq!(b.received(1).await, ["1"]);
-    assert_eq!(
-        to_b.incoming(),
-        HashMap::from([("b.example".to_owned(), 1)])
-    );
+    // One stream for both, or one each where both went at the same time.
+    let streams = |peers: &Peers| {
+        peers
+            .incoming()
+            .values()
+            .map(|one| one.streams)
+            .sum::<usize>()
+    };
+    let streams: usize = [&to_a, &to_b].map(streams).into_iter().sum();
+    assert!((1..=2).contains(&streams), "{streams}");
 
     a.memory
         .blocked
@@ -573,4 +581,76 @@ async fn a_block_ends_the_streams_of_both_directions_until_it_is_lifted() {
     to_a.flush(a.name);
     assert_eq!(b.received(2).await, ["1", "3"]);
     assert_eq!(a.received(2).await, ["2", "4"]);
+}
+
+/// XEP-0288: b answers on the stream that a has opened, and goes itself when that is over.
+#[tokio::test]
+async fn answers_go_on_the_stream_that_is_there_and_on_another_when_it_is_over() {
+    let a = Domain::new("a.example", Start::StartTls).await;
+    let b = Domain::new("b.example", Start::StartTls).await;
+    *a.memory.queue.lock().unwrap() = Some("of a".to_owned());
+    *b.memory.queue.lock().unwrap() = Some("of b".to_owned());
+    let (to_b, stop_a) = a.start(&b, true).await;
+    let (to_a, _stop_b) = b.start(&a, true).await;
+    a.queue(1, &b);
+    to_b.wake(b.name);
+    assert_eq!(b.received(1).await, ["1"]);
+    for row in 1..=200 {
+        b.queue(row, &a);
+    }
+    to_a.wake(a.name);
+    to_a.send(a.name, presence(b.name, a.name, "behind"))
+        .unwrap();
+    let mut expected: Vec<_> = (1..=200).map(|row| row.to_string()).collect();
+    expected.push("behind".to_owned());
+    assert_eq!(a.received(201).await, expected);
+    b.outbox_is_empty().await;
+    let ways = |peers: &Peers| peers.list().iter().map(|one| one.way).collect::<Vec<_>>();
+    assert_eq!(ways(&to_b), [Some(Way::BothWays)]);
+    assert_eq!(ways(&to_a), [Some(Way::Theirs)]);
+    assert!(to_b.incoming().is_empty(), "b has opened no stream");
+    let held = ("a.example".to_owned(), "of b".to_owned());
+    assert_eq!(a.memory.held.lock().unwrap()[&held], 200);
+
+    // a is away, and comes back without anything to say: b goes.
+    assert!(stop_a.stop(PATIENCE).await);
+    b.queue(201, &a);
+    to_a.wake(a.name);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let (to_b, _stop_a) = a.start(&b, true).await;
+    assert_eq!(a.received(202).await[201], "201");
+    assert_eq!(ways(&to_a), [Some(Way::BothWays)]);
+    b.outbox_is_empty().await;
+    // And a answers on that.
+    a.queue(2, &b);
+    to_b.wake(b.name);
+    assert_eq!(b.received(2).await, ["1", "2"]);
+    assert_eq!(ways(&to_b), [Some(Way::Theirs)]);
+    a.outbox_is_empty().await;
+}
+
+/// Much of it at once in both directions: neither side waits for the other to read.
+#[tokio::test]
+async fn a_crowd_in_both_directions_does_not_stop_itself() {
+    let a = Domain::new("a.example", Start::StartTls).await;
+    let b = Domain::new("b.example", Start::StartTls).await;
+    let (to_b, _stop_a) = a.start(&b, true).await;
+    let (to_a, _stop_b) = b.start(&a, true).await;
+    a.queue(1, &b);
+    to_b.wake(b.name);
+    b.received(1).await;
+    let large = "x".repeat(60_000);
+    for row in 2..=400 {
+        for (one, other) in [(&a, &b), (&b, &a)] {
+            let mut stanza = message(one.name, other.name, &row.to_string());
+            stanza.push(&Element::new("jabber:server", "body").with_text(&large));
+            let bytes = stanza.to_bytes(None);
+            one.memory.outbox.lock().unwrap().insert(row, bytes);
+        }
+    }
+    to_b.wake(b.name);
+    to_a.wake(a.name);
+    assert_eq!(b.received(400).await.len(), 400);
+    assert_eq!(a.received(399).await.len(), 399);
+    assert_eq!(to_a.list()[0].way, Some(Way::Theirs));
 }

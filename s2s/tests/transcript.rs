@@ -83,6 +83,7 @@ fn incoming_with(proof: Option<Box<dyn Proof>>, dialback: Option<Secret>) -> Tra
         },
         ids: ["one".to_owned(), "two".to_owned(), "three".to_owned()],
         dialback,
+        bidi: false,
         negotiation: MINUTE,
         idle: 10 * MINUTE,
     };
@@ -443,6 +444,7 @@ fn outgoing_with(
         queue: Some("ours".to_owned()),
         dialback,
         verify,
+        bidi: None,
         negotiation: MINUTE,
     };
     let proof = proof.map(|names| Box::new(For(names)) as Box<dyn Proof>);
@@ -788,7 +790,7 @@ fn key_shown() -> Transcript<Incoming> {
         &format!(
             "{open}
             S: <stream:stream *xmlns:db='jabber:server:dialback'*id='one'*
-            S: <stream:features*<dialback xmlns='urn:xmpp:features:dialback'><errors/></dialback></stream:features>
+            S: <stream:features**<dialback xmlns='urn:xmpp:features:dialback'><errors/></dialback>*
             C: <db:result {DB} from='b.example' to='a.example'>KEY</db:result>
             E: Verify(Query {{ ours: \"a.example\", theirs: \"b.example\", id: \"one\", key: \"KEY\" }})"
         ),

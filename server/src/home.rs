@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::SystemTime;
 
-use comity_s2s::link::Status;
+use comity_s2s::link::{Incoming, Status};
 use comity_storage::Storage;
 use comity_xmpp::error::StanzaError;
 use comity_xmpp::stanza::Stanza;
@@ -37,7 +37,7 @@ pub trait Remote: Send + Sync + 'static {
         Vec::new()
     }
     /// How many streams each domain has to us.
-    fn incoming(&self) -> HashMap<String, usize> {
+    fn incoming(&self) -> HashMap<String, Incoming> {
         HashMap::new()
     }
 }

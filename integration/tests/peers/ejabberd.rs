@@ -14,6 +14,7 @@ fn ejabberd_by_starttls() {
             theirs: Found::StartTls,
             software: "ejabberd",
             dialback: false,
+            bidi: false,
         };
         federate(network, way, Ejabberd::start).await;
     });
@@ -27,6 +28,7 @@ fn ejabberd_by_direct_tls() {
             theirs: Found::Direct,
             software: "ejabberd",
             dialback: false,
+            bidi: false,
         };
         federate(network, way, Ejabberd::start).await;
     });
@@ -40,6 +42,7 @@ fn ejabberd_by_dialback() {
             theirs: Found::StartTls,
             software: "ejabberd",
             dialback: true,
+            bidi: false,
         };
         federate(network, way, Ejabberd::start).await;
     });

@@ -20,6 +20,8 @@ pub(crate) struct Way {
     pub(crate) software: &'static str,
     /// Our certificate is for servers alone, and both sides fall back on dialback (XEP-0220).
     pub(crate) dialback: bool,
+    /// We offer and take one stream for both directions (XEP-0288).
+    pub(crate) bidi: bool,
 }
 
 /// Both servers, and somebody at each.
@@ -49,8 +51,9 @@ impl<P: Peer> Foreign<P> {
                 ..Shape::dns("montague.example")
             };
             ours.certificate = authority.issue("montague.example", &public).unwrap();
-            "dialback = \"fallback\"".clone_into(&mut ours.s2s);
+            ours.s2s.push_str("dialback = \"fallback\"\n");
         }
+        ours.s2s.push_str(&format!("bidi = {}\n", way.bidi));
         let home = ours.start(network).unwrap();
         let shape = Shape::dns("capulet.example");
         let options = Options {
@@ -109,5 +112,7 @@ pub(crate) async fn federate<P: Peer>(
     if way.dialback {
         scene::logged_at(&scene.peer.log(), &["montague.example", "db:result"]).await;
     }
-    scene::streams_were(&scene.home, way.theirs, way.ours);
+    if !way.bidi {
+        scene::streams_were(&scene.home, way.theirs, way.ours);
+    }
 }

@@ -65,6 +65,7 @@ async fn under_load<P: Peer>(
         theirs: Found::StartTls,
         software: "",
         dialback: false,
+        bidi: true,
     };
     let mut scene = Foreign::set(network, &way, start).await;
     // Both at once, with nothing in the way.

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a play that cannot go on has failed")]
 
 mod acme;
+mod bidi;
 mod by_dns;
 mod check;
 mod discovery;

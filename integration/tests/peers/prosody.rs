@@ -14,6 +14,7 @@ fn prosody_by_starttls() {
             theirs: Found::StartTls,
             software: "Prosody",
             dialback: false,
+            bidi: false,
         };
         federate(network, way, Prosody::start).await;
     });
@@ -27,6 +28,7 @@ fn prosody_by_direct_tls() {
             theirs: Found::Direct,
             software: "Prosody",
             dialback: false,
+            bidi: false,
         };
         federate(network, way, Prosody::start).await;
     });
@@ -40,6 +42,7 @@ fn prosody_by_dialback() {
             theirs: Found::StartTls,
             software: "Prosody",
             dialback: true,
+            bidi: false,
         };
         federate(network, way, Prosody::start).await;
     });

@@ -4,10 +4,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use comity_net::drive::{Ended, Pump, Step};
+use comity_net::drive::{Ended, Step};
 use comity_net::random;
 use comity_net::stop::Stop;
-use comity_net::transport::Transport;
 use comity_xmpp::error::{StreamCondition, StreamError};
 use comity_xmpp::jid::Jid;
 use comity_xmpp::ns;
@@ -16,16 +15,16 @@ use comity_xmpp::stream::Header;
 use tokio::sync::mpsc;
 
 use super::MAILBOX;
-use super::{Desk, Later, Peers, Queued, Server, Shared, Status, ToPeer};
+use super::{Desk, Later, Peers, Queued, Server, Shared, Status, ToPeer, Way};
 use crate::Options;
-use crate::outgoing::{Command, Event, Outgoing, Over};
+use crate::intake::{Intake, Taken, failing};
+use crate::line::{Line, News, Order};
+use crate::outgoing::{Command, Event, Over};
 use crate::peer::{Action, Failure, Peer, Read, Settings, State};
-use crate::reach;
+use crate::reach::{self, Carrier, Stream};
 
 /// How long a peer may take to read our last words.
 const LAST_WORDS: Duration = Duration::from_secs(2);
-
-type Stream = Pump<Transport, Outgoing>;
 
 pub(super) fn start(ours: &str, domain: &str, peers: &Peers, stop: Stop) -> Desk {
     let (mailbox, words) = mpsc::channel(MAILBOX);
@@ -36,6 +35,7 @@ pub(super) fn start(ours: &str, domain: &str, peers: &Peers, stop: Stop) -> Desk
         state: State::Idle,
         waiting: 0,
         last_failure: None,
+        way: None,
     }));
     let options = &peers.0.options;
     let settings = Settings {
@@ -74,9 +74,38 @@ struct Task {
 /// What is under way for the peer, each at most once.
 #[derive(Default)]
 struct Doing<'a> {
-    connecting: Option<Later<'a, Result<Stream, Failure>>>,
+    connecting: Option<Later<'a, Result<Carrier, Failure>>>,
     fetching: Option<(Later<'a, Vec<Queued>>, usize)>,
-    stream: Option<Stream>,
+    going: Going,
+}
+
+/// What takes along what we have for the peer.
+#[derive(Default)]
+enum Going {
+    #[default]
+    Nothing,
+    /// Our own stream, and what comes on it where it carries both directions.
+    Own(Box<Stream>, Option<Intake>),
+    /// A stream that the peer has opened.
+    Lent(Arc<Line>),
+}
+
+impl Going {
+    fn way(&self) -> Option<Way> {
+        match self {
+            Self::Nothing => None,
+            Self::Own(_, None) => Some(Way::OneWay),
+            Self::Own(_, Some(_)) => Some(Way::BothWays),
+            Self::Lent(_) => Some(Way::Theirs),
+        }
+    }
+}
+
+/// What comes of it.
+enum Came {
+    Step(Result<Step<Event>, Ended>),
+    Taken(Taken),
+    News(News),
 }
 
 impl Task {
@@ -88,26 +117,23 @@ impl Task {
             if self.act(&shared, &ours, &domain, &mut doing).await {
                 return;
             }
-            self.report();
-            if let Some(stream) = &mut doing.stream {
+            self.report(doing.going.way());
+            if let Going::Own(stream, intake) = &mut doing.going {
                 self.peer.congested(!stream.writable(), instant());
                 if stream.drained() {
                     stream.command(Command::Flushed);
                 }
+                intake.iter_mut().for_each(Intake::go_on);
             }
             let timeout = self.peer.poll_timeout();
             tokio::select! {
                 word = self.words.recv() => self.hear(word),
                 ended = connected(&mut doing.connecting) => match ended {
-                    Ok(stream) => {
-                        let held = stream.machine().held();
-                        doing.stream = Some(stream);
-                        self.peer.connected(held, instant());
-                    }
+                    Ok(carrier) => self.connected(carrier, &shared, &mut doing.going),
                     Err(failure) => self.lost(Some(failure), Vec::new()),
                 },
                 (rows, limit) = fetched(&mut doing.fetching) => self.rows(&shared.options, rows, limit),
-                step = step(&mut doing.stream) => self.step(step, &mut doing).await,
+                came = came(&mut doing.going) => self.came(came, &mut doing.going).await,
                 () = until(timeout) => self.peer.timeout(instant()),
                 () = stop.wait() => return farewell(doing).await,
             }
@@ -134,18 +160,14 @@ impl Task {
                 Action::Fetch { after, limit } => {
                     doing.fetching = Some((server.queued(domain, after, limit), limit));
                 }
-                Action::Write(parcel, bytes) => {
-                    if let Some(stream) = &mut doing.stream {
-                        stream.command(Command::Send(parcel, bytes));
-                    }
-                }
+                Action::Write(parcel, bytes) => match &mut doing.going {
+                    Going::Own(stream, _) => stream.command(Command::Send(parcel, bytes)),
+                    Going::Lent(line) => line.order(Order::Send(parcel, bytes)),
+                    Going::Nothing => {}
+                },
                 Action::Delivered(rows) => server.delivered(domain, rows).await,
                 Action::Bounce(stanza, why) => server.undeliverable(domain, stanza, why).await,
-                Action::Close => {
-                    if let Some(stream) = &mut doing.stream {
-                        stream.command(Command::Close(None));
-                    }
-                }
+                Action::Close => self.close(&mut doing.going),
                 Action::Rest => {
                     if self.leave() {
                         return true;
@@ -175,7 +197,8 @@ impl Task {
     fn hear(&mut self, word: Option<ToPeer>) {
         match word {
             Some(ToPeer::Wake) => self.peer.wake(instant()),
-            Some(ToPeer::Seen) => self.peer.seen(instant()),
+            Some(ToPeer::Seen(false)) => self.peer.seen(instant()),
+            Some(ToPeer::Seen(true)) => self.peer.reachable(instant()),
             Some(ToPeer::Flush) => self.peer.flush(instant()),
             Some(ToPeer::Forbidden) => self.peer.forbidden(instant()),
             Some(ToPeer::Send(stanza)) => self.peer.send(stanza, instant()),
@@ -183,25 +206,96 @@ impl Task {
         }
     }
 
-    async fn step(&mut self, step: Result<Step<Event>, Ended>, doing: &mut Doing<'_>) {
-        let failure = match step {
-            Ok(Step::Event(Event::Delivered(parcels))) => {
-                return self.peer.delivered(parcels, instant());
-            }
-            Ok(Step::Event(Event::Closed(Over::Orderly))) => None,
-            Ok(Step::Event(Event::Closed(over))) => Some(over.to_string()),
-            Ok(Step::Written | Step::Event(_)) => return,
-            Err(ended) => Some(ended.to_string()),
+    fn connected(&mut self, carrier: Carrier, shared: &Arc<Shared>, going: &mut Going) {
+        let held = match &carrier {
+            Carrier::Own(stream) => stream.machine().held(),
+            Carrier::Lent(_, held) => *held,
         };
-        let Some(stream) = doing.stream.take() else {
+        *going = match carrier {
+            Carrier::Own(stream) => {
+                let intake = Intake::new(Arc::clone(shared), &self.ours, &self.domain);
+                let intake = stream.machine().is_bidi().then_some(intake);
+                Going::Own(stream, intake)
+            }
+            Carrier::Lent(line, _) => Going::Lent(line),
+        };
+        self.peer.connected(held, instant());
+    }
+
+    async fn came(&mut self, came: Came, going: &mut Going) {
+        match (came, &mut *going) {
+            (Came::Step(Ok(Step::Event(Event::Closed(over)))), _) => {
+                let why = (over != Over::Orderly).then(|| over.to_string());
+                self.over(why, going).await;
+            }
+            (Came::Step(Ok(Step::Event(event))), Going::Own(stream, intake)) => {
+                self.step(event, stream, intake.as_mut()).await;
+            }
+            (Came::Step(Err(ended)), _) => self.over(Some(ended.to_string()), going).await,
+            (Came::Taken(taken), Going::Own(stream, _)) => {
+                for _ in 0..taken.count {
+                    stream.command(Command::Committed);
+                }
+                if let Some(error) = taken.error {
+                    stream.command(Command::Close(Some(error)));
+                }
+            }
+            (Came::News(News::Delivered(parcels)), _) => self.peer.delivered(parcels, instant()),
+            (Came::News(News::Congested(congested)), _) => {
+                self.peer.congested(congested, instant());
+            }
+            (Came::News(News::Ended(why, unacked)), _) => {
+                *going = Going::Nothing;
+                self.lost(why.map(failure), unacked);
+            }
+            (Came::Step(_) | Came::Taken(_) | Came::News(News::Ready(_)), _) => {}
+        }
+    }
+
+    async fn step(&mut self, event: Event, stream: &mut Stream, intake: Option<&mut Intake>) {
+        match (event, intake) {
+            (Event::Delivered(parcels), _) => self.peer.delivered(parcels, instant()),
+            (Event::Stanza(stanza, number), Some(intake)) => {
+                self.peer.heard(instant());
+                intake.stanza(stanza, number);
+            }
+            (Event::Opened(name), Some(intake)) => {
+                stream.command(match intake.open(name).await {
+                    Some(held) => Command::Held(held),
+                    None => Command::Close(Some(failing())),
+                });
+            }
+            (Event::Answer(error), _) => self.peer.send(error, instant()),
+            _ => {}
+        }
+    }
+
+    /// The stream that we had is over.
+    async fn over(&mut self, why: Option<String>, going: &mut Going) {
+        let Going::Own(stream, intake) = std::mem::take(going) else {
             return;
         };
+        // What the peer believes that we have taken in is taken in, though it may be too late to
+        // tell it so.
+        let all = !stream.machine().is_acking();
+        if let Some(intake) = intake {
+            intake.finish(all).await;
+        }
         let machine = stream.shutdown(LAST_WORDS).await;
-        let failure = failure.map(|text| Failure {
-            not_found: false,
-            text,
-        });
-        self.lost(failure, machine.into_unacked());
+        self.lost(why.map(failure), machine.into_unacked());
+    }
+
+    /// In good order. A stream that is lent is given back: its owner closes it.
+    fn close(&mut self, going: &mut Going) {
+        match going {
+            Going::Own(stream, _) => stream.command(Command::Close(None)),
+            Going::Lent(line) => {
+                line.release();
+                *going = Going::Nothing;
+                self.lost(None, Vec::new());
+            }
+            Going::Nothing => {}
+        }
     }
 
     fn lost(&mut self, failure: Option<Failure>, unacked: Vec<crate::outgoing::Parcel>) {
@@ -222,9 +316,10 @@ impl Task {
         true
     }
 
-    fn report(&self) {
+    fn report(&self, way: Option<Way>) {
         let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
         status.state = self.peer.state();
+        status.way = way;
         status.waiting = self.peer.waiting();
         status.last_failure = self.peer.last_failure().map(|failure| failure.text.clone());
     }
@@ -232,8 +327,8 @@ impl Task {
 
 /// Each of these never returns while there is nothing to wait for, and is cancel-safe.
 async fn connected(
-    connecting: &mut Option<Later<'_, Result<Stream, Failure>>>,
-) -> Result<Stream, Failure> {
+    connecting: &mut Option<Later<'_, Result<Carrier, Failure>>>,
+) -> Result<Carrier, Failure> {
     let Some(future) = connecting else {
         return std::future::pending().await;
     };
@@ -251,10 +346,22 @@ async fn fetched(fetching: &mut Option<(Later<'_, Vec<Queued>>, usize)>) -> (Vec
     fetched
 }
 
-async fn step(stream: &mut Option<Stream>) -> Result<Step<Event>, Ended> {
-    match stream {
-        Some(stream) => stream.step().await,
-        None => std::future::pending().await,
+async fn came(going: &mut Going) -> Came {
+    match going {
+        Going::Own(stream, None) => Came::Step(stream.step().await),
+        Going::Own(stream, Some(intake)) => tokio::select! {
+            step = stream.step() => Came::Step(step),
+            taken = intake.taken() => Came::Taken(taken),
+        },
+        Going::Lent(line) => Came::News(line.news().await),
+        Going::Nothing => std::future::pending().await,
+    }
+}
+
+fn failure(text: String) -> Failure {
+    Failure {
+        not_found: false,
+        text,
     }
 }
 
@@ -267,12 +374,23 @@ async fn until(deadline: Option<Instant>) {
 
 /// The server stops: what is on its way stays in the outbox, and the peer is told.
 async fn farewell(doing: Doing<'_>) {
-    if let Some(mut stream) = doing.stream {
-        let text = "the server is stopping";
-        let error = StreamError::new(StreamCondition::SystemShutdown, text);
-        stream.command(Command::Close(Some(error)));
-        stream.shutdown(LAST_WORDS).await;
+    let Going::Own(mut stream, intake) = doing.going else {
+        return;
+    };
+    if let Some(mut intake) = intake {
+        // What has come by now is still taken in, and counted.
+        for _ in 0..2 {
+            intake.go_on();
+            if intake.is_taking() {
+                let taken = intake.taken().await;
+                (0..taken.count).for_each(|_| stream.command(Command::Committed));
+            }
+        }
     }
+    let text = "the server is stopping";
+    let error = StreamError::new(StreamCondition::SystemShutdown, text);
+    stream.command(Command::Close(Some(error)));
+    stream.shutdown(LAST_WORDS).await;
 }
 
 fn instant() -> Instant {

@@ -243,7 +243,7 @@ where
     }
 
     fn reading(&self) -> bool {
-        !self.congested && self.machine.ready()
+        (!self.congested || self.machine.hears_while_congested()) && self.machine.ready()
     }
 
     /// Takes from the machine what it has to send, up to a bound.

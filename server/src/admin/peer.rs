@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::pin::Pin;
 
+use comity_s2s::link::Incoming;
 use comity_storage::{BLOCKED_LIMIT, BlockPeer, UnblockPeer};
 
 use super::State;
@@ -19,7 +20,7 @@ const TEXT_LIMIT: usize = 500;
 pub trait Streams: Send + Sync {
     fn outgoing(&self) -> Vec<Stream>;
     /// How many streams each domain has to us.
-    fn incoming(&self) -> HashMap<String, usize>;
+    fn incoming(&self) -> HashMap<String, Incoming>;
     /// May there be streams with this domain?
     fn federates(&self, domain: &str) -> bool;
     /// Tries to reach the domain now.
@@ -43,6 +44,7 @@ pub struct Stream {
     pub ours: String,
     pub domain: String,
     pub state: String,
+    pub way: Option<String>,
     pub last_error: Option<String>,
 }
 
@@ -169,6 +171,7 @@ async fn known(state: &State, after: &str) -> std::result::Result<BTreeMap<Strin
         let outgoing = Outgoing {
             from: stream.ours,
             state: stream.state,
+            way: stream.way,
             last_error,
         };
         entry(&mut all, &stream.domain, &|peer| {
@@ -176,7 +179,10 @@ async fn known(state: &State, after: &str) -> std::result::Result<BTreeMap<Strin
         });
     }
     for (domain, count) in state.peers.incoming() {
-        entry(&mut all, &domain, &|peer| peer.incoming = count);
+        entry(&mut all, &domain, &|peer| {
+            peer.incoming = count.streams;
+            peer.both_ways = count.both_ways;
+        });
     }
     let blocked = state.storage.blocked_peers().await.map_err(text)?;
     for one in blocked {

@@ -145,6 +145,8 @@ pub struct Peer {
     pub outgoing: Vec<Outgoing>,
     /// How many streams it has to us.
     pub incoming: usize,
+    /// How many of them take along what we have for it (XEP-0288).
+    pub both_ways: usize,
     /// Stanzas in the outbox, and when the oldest of them came.
     pub queued: u64,
     pub oldest: Option<u64>,
@@ -159,6 +161,8 @@ pub struct Outgoing {
     pub from: String,
     /// `idle`, `connecting`, `up`, `closing`, or `waiting` for the next attempt.
     pub state: String,
+    /// While it is up: `one way`, `both ways`, or `both ways, opened by the peer` (XEP-0288).
+    pub way: Option<String>,
     pub last_error: Option<String>,
 }
 

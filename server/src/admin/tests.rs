@@ -30,8 +30,12 @@ impl peer::Streams for Links {
         self.up.lock().unwrap().clone()
     }
 
-    fn incoming(&self) -> std::collections::HashMap<String, usize> {
-        [("c.example".to_owned(), 2)].into()
+    fn incoming(&self) -> std::collections::HashMap<String, comity_s2s::link::Incoming> {
+        let incoming = comity_s2s::link::Incoming {
+            streams: 2,
+            both_ways: 1,
+        };
+        [("c.example".to_owned(), incoming)].into()
     }
 
     fn federates(&self, domain: &str) -> bool {
@@ -456,6 +460,7 @@ async fn other_domains_are_listed_with_what_waits_for_them() {
         ours: "a.example".to_owned(),
         domain: "d.example".to_owned(),
         state: "waiting".to_owned(),
+        way: None,
         last_error: Some("nobody answers".to_owned()),
     });
     let list = Request::PeerList {

@@ -153,7 +153,9 @@ async fn show(client: &mut Client, domain: String, json: bool) -> Result<(), Err
 fn describe(peer: &Peer, root: Option<&Root>, now: u64) -> String {
     let mut lines = vec![peer.domain.clone()];
     for out in &peer.outgoing {
-        lines.push(format!("  stream from {}: {}", out.from, out.state));
+        let way = out.way.as_ref();
+        let way = way.map_or_else(String::new, |way| format!(", {way}"));
+        lines.push(format!("  stream from {}: {}{way}", out.from, out.state));
         lines.extend(
             out.last_error
                 .iter()
@@ -163,7 +165,10 @@ fn describe(peer: &Peer, root: Option<&Root>, now: u64) -> String {
     if peer.outgoing.is_empty() {
         lines.push("  no stream to it".to_owned());
     }
-    lines.push(format!("  streams from it: {}", peer.incoming));
+    lines.push(match peer.both_ways {
+        0 => format!("  streams from it: {}", peer.incoming),
+        both => format!("  streams from it: {}, both ways: {both}", peer.incoming),
+    });
     lines.push(match peer.oldest {
         None => "  nothing waits for it".to_owned(),
         Some(oldest) => format!(
@@ -254,6 +259,7 @@ mod tests {
             outgoing: vec![Outgoing {
                 from: "a.example".to_owned(),
                 state: "waiting".to_owned(),
+                way: None,
                 last_error: Some("nobody answers".to_owned()),
             }],
             queued: 2,
@@ -264,6 +270,15 @@ mod tests {
         let text = describe(&peer, None, 7_200_000);
         assert!(text.contains("stream from a.example: waiting\n    last error: nobody answers"));
         assert!(text.contains("waiting: 2, the oldest for 2 h"), "{text}");
+        peer.outgoing[0].state = "up".to_owned();
+        peer.outgoing[0].way = Some("both ways, opened by the peer".to_owned());
+        (peer.incoming, peer.both_ways) = (2, 1);
+        let text = describe(&peer, None, 0);
+        assert!(text.contains("stream from a.example: up, both ways, opened by the peer\n"));
+        assert!(
+            text.contains("streams from it: 2, both ways: 1\n"),
+            "{text}"
+        );
         peer.blocked = Some(Blocked {
             since: 86_400_000,
             reason: "spam".to_owned(),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use comity_conf::Conf;
 use comity_mls_wire::refusal::Refusal;
+use comity_s2s::link::Incoming;
 
 use super::peers::Streams;
 use super::probe;
@@ -112,12 +113,13 @@ impl Peers for Known {
             ours: status.ours,
             domain: status.domain,
             state: status.state.name().to_owned(),
+            way: status.way.map(|way| way.name().to_owned()),
             last_error: status.last_failure,
         };
         self.streams.outgoing().into_iter().map(stream).collect()
     }
 
-    fn incoming(&self) -> HashMap<String, usize> {
+    fn incoming(&self) -> HashMap<String, Incoming> {
         self.streams.incoming()
     }
 

@@ -10,7 +10,7 @@ use comity_net::listener::Permits;
 use comity_net::random;
 use comity_net::stop::Stop;
 use comity_net::tls::{Certificates, Roots};
-use comity_s2s::link::Status;
+use comity_s2s::link::{Incoming, Status};
 use comity_s2s::trust::{PeerTrust, Policy};
 use comity_s2s::{Federation, Options, Peers, Secret, serve};
 use comity_xmpp::error::{ErrorType, StanzaCondition, StanzaError};
@@ -59,7 +59,7 @@ impl Remote for Streams {
         self.peers().map_or_else(Vec::new, |peers| peers.list())
     }
 
-    fn incoming(&self) -> HashMap<String, usize> {
+    fn incoming(&self) -> HashMap<String, Incoming> {
         let peers = self.peers();
         peers.map_or_else(HashMap::new, |peers| peers.incoming())
     }
@@ -137,6 +137,7 @@ fn options(conf: &S2s, home: &Home) -> Options {
         retry_first: conf.retry_first,
         retry_most: conf.retry_most,
         queue: size(conf.queue),
+        bidi: conf.bidi,
         dialback: match conf.dialback {
             Dialback::Never => None,
             Dialback::Fallback => Some(Secret::new(&random::bytes::<32>())),

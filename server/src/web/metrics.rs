@@ -9,6 +9,7 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 
 use comity_net::http::{Response, StatusCode, body, explain};
+use comity_s2s::link::Way;
 use comity_s2s::peer::State;
 
 use super::{Route, Visit};
@@ -67,7 +68,7 @@ async fn gather(home: &Home) -> Result<String, comity_storage::Error> {
 #[derive(Default)]
 struct Peer {
     outgoing: Vec<comity_s2s::link::Status>,
-    incoming: usize,
+    incoming: comity_s2s::link::Incoming,
     queued: u64,
     /// Seconds.
     oldest: u64,
@@ -120,16 +121,26 @@ fn outbox(text: &mut Text, peers: &BTreeMap<String, Peer>) {
         text.sample(name, &[], value);
     }
     text.family("comity_streams", "gauge", "Streams with other domains.");
-    let up = |peer: &Peer| {
-        peer.outgoing
-            .iter()
-            .filter(|out| out.state == State::Up)
-            .count()
-    };
+    // One that the peer has opened counts there.
+    let own =
+        |out: &&comity_s2s::link::Status| out.state == State::Up && out.way != Some(Way::Theirs);
+    let up = |peer: &Peer| peer.outgoing.iter().filter(own).count();
     let out: usize = peers.values().map(up).sum();
-    let incoming: usize = peers.values().map(|peer| peer.incoming).sum();
+    let incoming: usize = peers.values().map(|peer| peer.incoming.streams).sum();
     text.sample("comity_streams", &[("direction", "out")], number(out));
     text.sample("comity_streams", &[("direction", "in")], number(incoming));
+    text.family(
+        "comity_streams_both_ways",
+        "gauge",
+        "Of them, those that carry both directions (XEP-0288).",
+    );
+    let ours = |out: &&comity_s2s::link::Status| out.way == Some(Way::BothWays);
+    let ours = |peer: &Peer| peer.outgoing.iter().filter(ours).count();
+    let out: usize = peers.values().map(ours).sum();
+    let incoming: usize = peers.values().map(|peer| peer.incoming.both_ways).sum();
+    let name = "comity_streams_both_ways";
+    text.sample(name, &[("direction", "out")], number(out));
+    text.sample(name, &[("direction", "in")], number(incoming));
 }
 
 /// Name, help, and the value of a peer.
@@ -156,7 +167,7 @@ fn streams(text: &mut Text, peers: &BTreeMap<String, Peer>) {
             float(p.oldest)
         }),
         ("comity_peer_incoming_streams", "Its streams to us.", |p| {
-            number(p.incoming)
+            number(p.incoming.streams)
         }),
     ];
     for (name, help, value) in each {
@@ -281,8 +292,9 @@ mod tests {
                 state: State::Waiting,
                 waiting: 0,
                 last_failure: Some("it said \"no\"\nand went".to_owned()),
+                way: None,
             }],
-            incoming: 0,
+            incoming: comity_s2s::link::Incoming::default(),
         }
     }
 
@@ -298,6 +310,34 @@ mod tests {
             "comity_peer_state{peer=\"b.example\",domain=\"a.example\",state=\"waiting\"} 1",
             "comity_peer_last_error{peer=\"b.example\",domain=\"a.example\",\
              error=\"it said \\\"no\\\" and went\"} 1",
+        ] {
+            assert!(text.0.lines().any(|one| one == line), "{line}:\n{}", text.0);
+        }
+    }
+
+    /// A stream that a peer has opened and that takes ours along is one stream.
+    #[test]
+    fn streams_are_counted_once_and_by_who_has_opened_them() {
+        let with = |way| {
+            let mut peer = peer("b.example", 0);
+            peer.outgoing[0].state = State::Up;
+            peer.outgoing[0].way = Some(way);
+            peer
+        };
+        let mut theirs = with(Way::Theirs);
+        (theirs.incoming.streams, theirs.incoming.both_ways) = (2, 1);
+        let peers = BTreeMap::from([
+            ("b.example".to_owned(), theirs),
+            ("c.example".to_owned(), with(Way::BothWays)),
+            ("d.example".to_owned(), with(Way::OneWay)),
+        ]);
+        let mut text = Text::default();
+        outbox(&mut text, &peers);
+        for line in [
+            "comity_streams{direction=\"out\"} 2",
+            "comity_streams{direction=\"in\"} 2",
+            "comity_streams_both_ways{direction=\"out\"} 1",
+            "comity_streams_both_ways{direction=\"in\"} 1",
         ] {
             assert!(text.0.lines().any(|one| one == line), "{line}:\n{}", text.0);
         }

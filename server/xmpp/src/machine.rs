@@ -53,6 +53,12 @@ pub trait Machine {
     fn command(&mut self, command: Self::Command, now: Now);
     /// False while an answer (credentials, TLS) is awaited: the driver stops reading.
     fn ready(&self) -> bool;
+    /// Does it want to read though the peer has left unread much of what we have written? No, where
+    /// all that is written answers what was read. Yes, where both sides say things of their own
+    /// accord: if both stopped reading, neither would ever go on.
+    fn hears_while_congested(&self) -> bool {
+        false
+    }
     fn poll_event(&mut self) -> Option<Self::Event>;
     fn poll_transmit(&mut self) -> Option<Frame>;
     /// When `timeout` wants to be called, if nothing else happens first.

@@ -118,6 +118,15 @@ fn domains(conf: &Conf) -> Result<(), Broken> {
         let why = format!("{domain} is served here");
         refuse(domains.contains(domain), &["s2s", "peers"], &why)?;
     }
+    for (ours, own) in &conf.s2s.domains {
+        let key = &["s2s", "domains"];
+        let why = format!("{ours} is not in server.domains");
+        refuse(!domains.contains(ours), key, &why)?;
+        for domain in own.peers.keys() {
+            let why = format!("peers of {ours}: {domain} is served here");
+            refuse(domains.contains(domain), key, &why)?;
+        }
+    }
     Ok(())
 }
 

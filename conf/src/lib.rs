@@ -37,7 +37,7 @@ pub use error::Error;
 pub use external::{External, ExternalService, Transport};
 pub use mls::{Algorithm, Authority, IssuingKey, KeyPackages, Mls, Rooms, RootKey, Token};
 pub use peer::{Peer, Pin, Policy};
-pub use s2s::{Dialback, Federation, S2s, Target, TargetTls};
+pub use s2s::{Dialback, Federation, Own, Rules, S2s, Target, TargetTls};
 pub use server::{LogFormat, Server};
 pub use storage::Storage;
 pub use tls::{Certificate, Tls};

@@ -12,13 +12,15 @@ pub struct Peer {
     pub pins: Vec<Pin>,
 }
 
-/// `allow` and `require` make streams with the domain possible where `federation` lists domains.
+/// `allow` and `require` make streams with the domain possible where `federation` lists domains. Each
+/// takes the place of what `s2s.dialback` says for all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Policy {
-    /// What is asked of everybody at the least.
+    /// A certificate, or where none is shown, dialback; and dialback for us, where ours is not
+    /// wanted. Where there are `pins`, a certificate with one of these keys.
     Allow,
-    /// A certificate that proves it, whatever else would do for others.
+    /// A certificate that proves it, and no dialback in either direction.
     Require,
     /// No streams with it.
     Deny,

@@ -31,6 +31,8 @@ pub struct S2s {
     pub private_addresses: bool,
     /// What holds for single domains.
     pub peers: BTreeMap<String, Peer>,
+    /// What holds for single domains of ours in place of the above.
+    pub domains: BTreeMap<String, Own>,
     /// Let one stream carry both directions (XEP-0288) with domains that know how. Default true:
     /// half the connections, and answers need no way of their own.
     pub bidi: bool,
@@ -61,6 +63,45 @@ pub struct S2s {
     pub outbox_expiry: Duration,
     /// Presence and IQs in memory for a domain that is being reached. Default 1,024.
     pub queue: u32,
+}
+
+/// What holds for one of our domains; a key that is left out is as in `[s2s]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Own {
+    pub federation: Option<Federation>,
+    pub allow: Option<Vec<String>>,
+    pub deny: Option<Vec<String>>,
+    pub dialback: Option<Dialback>,
+    /// An entry takes the place of the one for the same domain in `s2s.peers`.
+    pub peers: BTreeMap<String, Peer>,
+}
+
+/// All that holds for the streams of one of our domains.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rules {
+    pub federation: Federation,
+    pub allow: Vec<String>,
+    pub deny: Vec<String>,
+    pub dialback: Dialback,
+    pub peers: BTreeMap<String, Peer>,
+}
+
+impl S2s {
+    /// What holds for one of our domains.
+    #[must_use]
+    pub fn rules(&self, ours: &str) -> Rules {
+        let own = self.domains.get(ours).cloned().unwrap_or_default();
+        let mut peers = self.peers.clone();
+        peers.extend(own.peers);
+        Rules {
+            federation: own.federation.unwrap_or(self.federation),
+            allow: own.allow.unwrap_or_else(|| self.allow.clone()),
+            deny: own.deny.unwrap_or_else(|| self.deny.clone()),
+            dialback: own.dialback.unwrap_or(self.dialback),
+            peers,
+        }
+    }
 }
 
 /// With whom streams are possible.
@@ -151,6 +192,7 @@ impl Default for S2s {
             targets: BTreeMap::new(),
             private_addresses: false,
             peers: BTreeMap::new(),
+            domains: BTreeMap::new(),
             bidi: true,
             connections: 1_000,
             connections_per_address: 50,

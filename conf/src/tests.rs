@@ -222,6 +222,14 @@ fn values_that_cannot_be_are_refused_where_they_stand() {
         "[s2s.targets]\nlocalhost = \"127.0.0.1:1\"",
         "s2s.targets: localhost is served here",
     );
+    check(
+        "[s2s.domains]\n\"x.example\" = { deny = [] }",
+        "s2s.domains: x.example is not in server.domains",
+    );
+    check(
+        "[server]\ndomains = [\"a\", \"b\"]\n[s2s.domains.a.peers]\nb = { policy = \"deny\" }",
+        "s2s.domains: peers of a: b is served here",
+    );
 }
 
 #[test]

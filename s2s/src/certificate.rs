@@ -21,22 +21,23 @@ impl Shown {
     }
 }
 
-/// Whoever can tell whether a peer is a domain.
+/// Whoever can tell whether a peer is a domain, in the eyes of one of ours.
 pub trait Proof: Send {
-    fn speaks_for(&self, domain: &str, now: SystemTime) -> Result<(), Unproven>;
+    fn speaks_for(&self, ours: &str, domain: &str, now: SystemTime) -> Result<(), Unproven>;
     /// May the domain prove itself by dialback instead? A certificate that was shown and failed is
     /// a warning, not a gap to be filled by something else (XEP-0220 §1.2 leaves that to policy).
-    fn may_dial_back(&self, domain: &str, now: SystemTime) -> bool {
-        self.speaks_for(domain, now) == Err(Unproven::Absent)
+    fn may_dial_back(&self, ours: &str, domain: &str, now: SystemTime) -> bool {
+        self.speaks_for(ours, domain, now) == Err(Unproven::Absent)
     }
 }
 
 impl Proof for Shown {
-    fn speaks_for(&self, domain: &str, now: SystemTime) -> Result<(), Unproven> {
-        self.trust.judge(&self.chain, domain, now)
+    fn speaks_for(&self, ours: &str, domain: &str, now: SystemTime) -> Result<(), Unproven> {
+        self.trust.judge(&self.chain, ours, domain, now)
     }
 
-    fn may_dial_back(&self, domain: &str, now: SystemTime) -> bool {
-        self.trust.dialback(domain, &self.speaks_for(domain, now))
+    fn may_dial_back(&self, ours: &str, domain: &str, now: SystemTime) -> bool {
+        let verdict = self.speaks_for(ours, domain, now);
+        self.trust.dialback(ours, domain, &verdict)
     }
 }

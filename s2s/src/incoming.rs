@@ -37,14 +37,18 @@ pub const WINDOW: usize = 64;
 const ATTEMPTS: u8 = 3;
 
 type Judge = Arc<dyn Fn(&str) -> bool + Send + Sync>;
+/// Of one of our domains and another.
+type PairJudge = Arc<dyn Fn(&str, &str) -> bool + Send + Sync>;
 
 /// What a stream may be for.
 #[derive(Clone)]
 pub struct Domains {
     /// Is this domain ours?
     pub serves: Judge,
-    /// May there be streams with this domain?
-    pub federates: Judge,
+    /// May there be streams between the two?
+    pub federates: PairJudge,
+    /// Is there dialback between the two, where a certificate is missing?
+    pub dials_back: PairJudge,
 }
 
 /// What is given at the start, since the machine has neither configuration nor randomness.
@@ -52,7 +56,7 @@ pub struct Settings {
     pub domains: Domains,
     /// Identifiers nobody can guess: one for each stream header (RFC 6120 §4.7.3).
     pub ids: [String; 3],
-    /// None: neither do peers prove themselves by dialback, nor do we.
+    /// None: no peer proves itself by dialback, nor do we, whatever `domains` says.
     pub dialback: Option<Secret>,
     /// May peers have what we have for them on their streams (XEP-0288)?
     pub bidi: bool,
@@ -225,12 +229,18 @@ impl Incoming {
         self.offer(now)
     }
 
+    /// Is there dialback for the two that the stream is for?
+    fn dials_back(&self) -> bool {
+        let (ours, claimed) = (&self.ours, &self.claimed);
+        self.settings.dialback.is_some() && (self.settings.domains.dials_back)(ours, claimed)
+    }
+
     /// The peer is who it says: stanzas may come.
     fn begin(&mut self, now: Now) {
         self.speaker.say(
             &Features {
                 stream_management: true,
-                dialback: self.settings.dialback.is_some(),
+                dialback: self.dials_back(),
                 others: vec![Element::new(ns::QUEUE, "queue")],
                 ..Features::default()
             }
@@ -274,10 +284,10 @@ impl Incoming {
                 format!("you have authenticated as {}, not as {from}", self.claimed),
             ));
         }
-        if !(self.settings.domains.federates)(from) || (self.settings.domains.serves)(from) {
+        if !(self.settings.domains.federates)(to, from) || (self.settings.domains.serves)(from) {
             return Err(StreamError::new(
                 StreamCondition::PolicyViolation,
-                format!("we have no streams with {from}"),
+                format!("{to} has no streams with {from}"),
             ));
         }
         to.clone_into(&mut self.ours);
@@ -288,20 +298,21 @@ impl Incoming {
     /// TLS first; then EXTERNAL, where the certificate speaks for the domain.
     fn offer(&mut self, now: Now) -> Result<(), StreamError> {
         let mut features = Features::default();
+        let dialback = self.dials_back();
         match &self.proof {
             None => {
                 features.starttls = Some(true);
                 self.state = State::StartTls;
             }
             Some(proof) => {
-                features.dialback = self.settings.dialback.is_some();
+                features.dialback = dialback;
                 if features.dialback {
                     // No features follow on dialback: what the stream can once it is trusted is
                     // said here.
                     features.stream_management = true;
                     features.others.push(Element::new(ns::QUEUE, "queue"));
                 }
-                match proof.speaks_for(&self.claimed, now.wall) {
+                match proof.speaks_for(&self.ours, &self.claimed, now.wall) {
                     Ok(()) => {
                         features.mechanisms = vec!["EXTERNAL".to_owned()];
                         features.others.extend(self.bidi_feature());
@@ -323,7 +334,7 @@ impl Incoming {
         if self.state == State::Stanzas {
             self.deadline = Some(now.instant + self.settings.idle);
             if words::looks_like_stanza(bytes) {
-                return self.stanza(bytes);
+                return self.stanza(bytes, now);
             }
         }
         let element = xml::parse(bytes, &self.header)?;
@@ -363,7 +374,7 @@ impl Incoming {
                 self.events.extend(opened.map(Event::Opened));
                 Ok(())
             }
-            (State::Stanzas, ns::SERVER, "message" | "presence" | "iq") => self.stanza(bytes),
+            (State::Stanzas, ns::SERVER, "message" | "presence" | "iq") => self.stanza(bytes, now),
             (State::StartTls, ..) => Err(StreamError::new(
                 StreamCondition::PolicyViolation,
                 "start TLS before anything else",
@@ -431,8 +442,15 @@ impl Incoming {
         ))
     }
 
-    fn stanza(&mut self, bytes: &Bytes) -> Result<(), StreamError> {
-        match self.receiving.stanza(bytes, &self.header)? {
+    fn stanza(&mut self, bytes: &Bytes, now: Now) -> Result<(), StreamError> {
+        // A certificate proves its domain to all of ours that believe it.
+        let (proof, domains) = (&self.proof, &self.settings.domains);
+        let proves = |theirs: &str, ours: &str| {
+            let proof = proof.as_ref();
+            (domains.federates)(ours, theirs)
+                && proof.is_some_and(|proof| proof.speaks_for(ours, theirs, now.wall).is_ok())
+        };
+        match self.receiving.stanza(bytes, &self.header, &proves)? {
             Heard::Stanza(stanza, number) => {
                 self.events.push_back(Event::Stanza(stanza, number));
             }
@@ -444,9 +462,9 @@ impl Incoming {
 
     /// After our own close the peer may still be saying what it had begun to say. A peer that
     /// counts acknowledgements will say it again elsewhere; another believes that it was heard.
-    fn late(&mut self, bytes: &Bytes) -> Result<(), StreamError> {
+    fn late(&mut self, bytes: &Bytes, now: Now) -> Result<(), StreamError> {
         if !self.receiving.is_acking() && words::looks_like_stanza(bytes) {
-            return self.stanza(bytes);
+            return self.stanza(bytes, now);
         }
         Ok(())
     }
@@ -529,7 +547,7 @@ impl Machine for Incoming {
         let outcome = match frame {
             Frame::Close => return self.end(None, now),
             Frame::Fault(error) => Err(error),
-            Frame::Element(bytes) if self.state == State::Farewell => self.late(&bytes),
+            Frame::Element(bytes) if self.state == State::Farewell => self.late(&bytes, now),
             Frame::Element(bytes) => self.element(&bytes, now),
             Frame::Open(header) => self.open(header, now),
         };

@@ -60,17 +60,14 @@ pub struct Options {
     pub queue: usize,
     /// Let one stream carry both directions (XEP-0288) with peers that know how.
     pub bidi: bool,
-    /// With which secret domains that show no certificate may prove themselves by dialback, and we
-    /// to those that do not want ours. None: never.
+    /// With which secret dialback is done, with the domains that `rules` allow it with. None: never.
     pub dialback: Option<Secret>,
     /// Where to find a domain without asking the DNS.
     pub targets: HashMap<String, Target>,
     /// Go where the DNS names private and loopback addresses; to `targets` in any case.
     pub private_addresses: bool,
-    /// What is asked of a domain that is not among `peers`.
-    pub others: trust::Policy,
-    /// What holds for single domains.
-    pub peers: HashMap<String, trust::PeerTrust>,
+    /// What each of our domains asks of others; one without asks for certificates.
+    pub rules: HashMap<String, trust::Rules>,
 }
 
 impl Options {
@@ -93,8 +90,7 @@ impl Options {
             dialback: None,
             targets: HashMap::new(),
             private_addresses: false,
-            others: trust::Policy::Require,
-            peers: HashMap::new(),
+            rules: HashMap::new(),
         }
     }
 

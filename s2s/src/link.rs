@@ -59,8 +59,8 @@ pub struct Place {
 pub trait Server: Send + Sync + 'static {
     /// Is this domain ours?
     fn serves(&self, domain: &str) -> bool;
-    /// May there be streams with this domain?
-    fn federates(&self, peer: &str) -> bool;
+    /// May there be streams between one of our domains and this?
+    fn federates(&self, ours: &str, peer: &str) -> bool;
     /// Takes stanzas whose `from` the stream has proved and whose `to` is ours, in their order.
     /// Returns once their effects are committed, each together with its place, and never twice
     /// for one place; gives how many of them were taken. Fewer than all: the storage failed, and
@@ -193,7 +193,7 @@ impl Federation {
         server: Arc<dyn Server>,
         stop: &Stop,
     ) -> Result<Self, TlsError> {
-        let trust = Trust::new(roots, options.others, options.peers.clone());
+        let trust = Trust::new(roots, options.rules.clone());
         let mut connectors = HashMap::new();
         for ours in &options.domains {
             let connector = Connector::for_server(Arc::clone(certificates), ours)?;
@@ -224,12 +224,9 @@ impl Federation {
 impl Peers {
     /// There are new rows for the domain in the outbox. Never lost, and cheap when repeated.
     pub fn wake(&self, domain: &str) {
-        // Rows for a domain that streams are no longer wanted with expire where they are.
-        if !self.0.server.federates(domain) {
-            return;
-        }
-        // The outbox does not say which of our domains a row is from: each looks for its own.
-        for ours in &self.0.options.domains {
+        // The outbox does not say which of our domains a row is from: each looks for its own. Rows
+        // for a domain that streams are no longer wanted with expire where they are.
+        for ours in self.federating(domain) {
             self.tell(ours, domain, ToPeer::Wake, |desk| {
                 desk.woken.store(true, Ordering::Release);
             });
@@ -241,7 +238,7 @@ impl Peers {
     pub fn remind(&self, domain: &str) {
         let known = {
             let peers = self.lock();
-            let ours = self.0.options.domains.iter();
+            let ours = self.federating(domain);
             let mut ours = ours.map(|ours| (ours.clone(), domain.to_owned()));
             ours.all(|names| peers.contains_key(&names))
         };
@@ -271,13 +268,13 @@ impl Peers {
     /// When the peer's mailbox is full, or there can be no streams with the domain: the stanza
     /// and why.
     pub fn send(&self, domain: &str, stanza: Stanza) -> Result<(), Box<(Stanza, StanzaError)>> {
-        if !self.0.server.federates(domain) {
-            let error = StanzaError::new(ErrorType::Cancel, StanzaCondition::RemoteServerNotFound)
-                .with_text(format!("there are no streams with {domain}"));
-            return Err(Box::new((stanza, error)));
-        }
         let from = stanza.from.as_ref().map(Jid::domain);
         let ours = self.0.options.ours(from);
+        if !self.0.server.federates(ours, domain) {
+            let error = StanzaError::new(ErrorType::Cancel, StanzaCondition::RemoteServerNotFound)
+                .with_text(format!("{ours} has no streams with {domain}"));
+            return Err(Box::new((stanza, error)));
+        }
         match self.tell(ours, domain, ToPeer::Send(stanza), |_| {}) {
             Some(ToPeer::Send(stanza)) => {
                 let error = StanzaError::new(ErrorType::Wait, StanzaCondition::ResourceConstraint)
@@ -290,18 +287,22 @@ impl Peers {
 
     /// Tries the domain now, whatever the pause after the last failure; of each of our domains.
     pub fn flush(&self, domain: &str) {
-        if self.0.server.federates(domain) {
-            for ours in &self.0.options.domains {
-                self.tell(ours, domain, ToPeer::Flush, |_| {});
-            }
+        for ours in self.federating(domain) {
+            self.tell(ours, domain, ToPeer::Flush, |_| {});
         }
+    }
+
+    /// Those of our domains that may have streams with another.
+    fn federating<'a>(&'a self, domain: &'a str) -> impl Iterator<Item = &'a String> {
+        let ours = self.0.options.domains.iter();
+        ours.filter(move |ours| self.0.server.federates(ours, domain))
     }
 
     /// What [`Server::federates`] says has changed: streams that it forbids now end.
     pub fn reconsider(&self) {
         self.0.policy.send_modify(|changes| *changes += 1);
-        for ((_, domain), desk) in &*self.lock() {
-            if !self.0.server.federates(domain) {
+        for ((ours, domain), desk) in &*self.lock() {
+            if !self.0.server.federates(ours, domain) {
                 // A full mailbox: the peer hears it with what it sends next.
                 let _ = desk.mailbox.try_send(ToPeer::Forbidden);
             }

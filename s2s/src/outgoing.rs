@@ -199,7 +199,8 @@ impl Outgoing {
 
     /// RFC 6120 §13.7.2: whoever cannot prove to be the domain gets nothing that is meant for it.
     fn secured_by(&mut self, proof: &dyn Proof, now: Now) {
-        if let Err(why) = proof.speaks_for(&self.settings.theirs, now.wall) {
+        let Settings { ours, theirs, .. } = &self.settings;
+        if let Err(why) = proof.speaks_for(ours, theirs, now.wall) {
             let domain = self.settings.theirs.clone();
             return self.end(Over::Unproven { domain, why });
         }

@@ -10,7 +10,7 @@ use rustls_pki_types::CertificateDer;
 
 use crate::link::Peers;
 use crate::outgoing::{Command, Over, Settings};
-use crate::reach::{Fault, Reached, attempt};
+use crate::reach::{Fault, Reached, attempt, secret};
 use crate::resolve::{Nowhere, resolve};
 
 /// Servers of one domain that are tried.
@@ -62,7 +62,7 @@ impl Peers {
                 theirs: domain.to_owned(),
                 // The place of our queue is with the stream that carries it.
                 queue: None,
-                dialback: shared.options.dialback.clone(),
+                dialback: secret(shared, ours, domain),
                 verify: None,
                 bidi: None,
                 negotiation: shared.options.negotiation,

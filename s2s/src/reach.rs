@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 
 use crate::EARLY_LIMITS;
 use crate::certificate::{Proof, Shown};
-use crate::dialback::{Query, Verdict};
+use crate::dialback::{Query, Secret, Verdict};
 use crate::line::{Line, News, Order};
 use crate::link::Shared;
 use crate::outgoing::{Command, Event, Outgoing, Over, Settings};
@@ -79,6 +79,14 @@ pub(crate) async fn reach(
     connect(shared, ours, domain).await
 }
 
+/// To prove ourselves where our certificate is not wanted; not where theirs is required.
+pub(crate) fn secret(shared: &Shared, ours: &str, domain: &str) -> Option<Secret> {
+    let secret = shared.options.dialback.as_ref();
+    secret
+        .filter(|_| shared.trust.dials_back(ours, domain))
+        .cloned()
+}
+
 fn ahead(domain: &str) -> Failure {
     Failure {
         not_found: false,
@@ -91,7 +99,7 @@ async fn connect(shared: &Arc<Shared>, ours: &str, domain: &str) -> Result<Carri
         ours: ours.to_owned(),
         theirs: domain.to_owned(),
         queue: shared.server.queue().await,
-        dialback: shared.options.dialback.clone(),
+        dialback: secret(shared, ours, domain),
         verify: None,
         bidi: shared.options.bidi.then(|| domains(shared)),
         negotiation: shared.options.negotiation,
@@ -135,11 +143,11 @@ pub(crate) async fn verify(shared: &Shared, query: &Query) -> Verdict {
 }
 
 async fn any_target(shared: &Shared, settings: &Settings) -> Result<Reached, Failure> {
-    let domain = &settings.theirs;
-    if !shared.server.federates(domain) {
+    let (ours, domain) = (&settings.ours, &settings.theirs);
+    if !shared.server.federates(ours, domain) {
         return Err(Failure {
             not_found: true,
-            text: format!("there are no streams with {domain}"),
+            text: format!("{ours} has no streams with {domain}"),
         });
     }
     let lookup = &*shared.lookup;

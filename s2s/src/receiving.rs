@@ -158,7 +158,13 @@ impl Receiving {
         Some(Element::new(ns::QUEUE, "held").with_attr("number", number.to_string()))
     }
 
-    pub(crate) fn stanza(&mut self, bytes: &Bytes, header: &Header) -> Result<Heard, StreamError> {
+    /// `proves`: is the stream's peer, of this domain, proved to another of ours too?
+    pub(crate) fn stanza(
+        &mut self,
+        bytes: &Bytes,
+        header: &Header,
+        proves: &dyn Fn(&str, &str) -> bool,
+    ) -> Result<Heard, StreamError> {
         let number = match self.queue {
             Queue::Numbered(number) => {
                 self.queue = Queue::Open;
@@ -175,24 +181,34 @@ impl Receiving {
                 return Ok(reply.map_or(Heard::Nothing, Heard::Answer));
             }
         };
-        self.check(&stanza)?;
+        let own = self.check(&stanza, proves)?;
         self.acks.received();
         // The queue is that of the stream's first pair.
-        let own = stanza.from.as_ref().map(Jid::domain) == Some(self.theirs.as_str());
         Ok(Heard::Stanza(stanza, number.filter(|_| own)))
     }
 
-    /// RFC 6120 §4.9.3.7, §8.1.1.2, §8.1.2.2: both addresses, between servers always.
-    fn check(&self, stanza: &Stanza) -> Result<(), StreamError> {
+    /// RFC 6120 §4.9.3.7, §8.1.1.2, §8.1.2.2: both addresses, between servers always. True where
+    /// they are of the domains that the stream is for.
+    fn check(
+        &mut self,
+        stanza: &Stanza,
+        proves: &dyn Fn(&str, &str) -> bool,
+    ) -> Result<bool, StreamError> {
         let (Some(from), Some(to)) = (&stanza.from, &stanza.to) else {
             return Err(StreamError::new(
                 StreamCondition::ImproperAddressing,
                 "a stanza between servers needs 'from' and 'to'",
             ));
         };
-        let pair =
-            |(theirs, ours): &(String, String)| theirs == from.domain() && ours == to.domain();
-        if from.domain() != self.theirs && !self.further.iter().any(pair) {
+        let (theirs, ours) = (from.domain(), to.domain());
+        if theirs == self.theirs && ours == self.ours {
+            return Ok(true);
+        }
+        let pair = |pair: &(String, String)| pair.0 == theirs && pair.1 == ours;
+        if self.further.iter().any(pair) {
+            return Ok(false);
+        }
+        if theirs != self.theirs {
             return Err(StreamError::new(
                 StreamCondition::InvalidFrom,
                 format!(
@@ -205,10 +221,17 @@ impl Receiving {
         if !(self.domains.serves)(to.domain()) {
             return Err(StreamError::new(
                 StreamCondition::HostUnknown,
-                format!("{} is not served here", to.domain()),
+                format!("{ours} is not served here"),
             ));
         }
-        Ok(())
+        // Each of our domains has rules of its own; what one believes says nothing of another.
+        if !proves(theirs, ours) || !self.prove(theirs, ours) {
+            return Err(StreamError::new(
+                StreamCondition::PolicyViolation,
+                format!("what {theirs} has for {ours} comes on a stream of its own"),
+            ));
+        }
+        Ok(false)
     }
 
     /// The error for a stanza that is none, to its sender: if that is who the stream is for.

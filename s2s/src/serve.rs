@@ -192,9 +192,11 @@ async fn verified(verifying: &mut Verifying) -> (Query, Verdict) {
 
 pub(crate) fn domains(shared: &Shared) -> Domains {
     let (serves, federates) = (Arc::clone(&shared.server), Arc::clone(&shared.server));
+    let trust = shared.trust.clone();
     Domains {
         serves: Arc::new(move |domain| serves.serves(domain)),
-        federates: Arc::new(move |domain| federates.federates(domain)),
+        federates: Arc::new(move |ours, domain| federates.federates(ours, domain)),
+        dials_back: Arc::new(move |ours, domain| trust.dials_back(ours, domain)),
     }
 }
 

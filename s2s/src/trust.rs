@@ -27,60 +27,95 @@ pub struct PeerTrust {
     pub pins: Vec<Pin>,
 }
 
+/// What one of our domains asks of others.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// Of those that are not among `peers`.
+    pub others: Policy,
+    pub peers: HashMap<String, PeerTrust>,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self {
+            others: Policy::Require,
+            peers: HashMap::new(),
+        }
+    }
+}
+
+impl Rules {
+    fn policy(&self, domain: &str) -> Policy {
+        let peer = self.peers.get(domain);
+        peer.and_then(|peer| peer.policy).unwrap_or(self.others)
+    }
+
+    fn pins(&self, domain: &str) -> &[Pin] {
+        self.peers.get(domain).map_or(&[], |peer| &peer.pins)
+    }
+}
+
 /// Cheap to clone.
 #[derive(Clone)]
-pub struct Trust(Arc<Rules>);
+pub struct Trust(Arc<Believed>);
 
-struct Rules {
+struct Believed {
     roots: Roots,
-    others: Policy,
-    peers: HashMap<String, PeerTrust>,
+    /// By our domains; for others nobody asks.
+    rules: HashMap<String, Rules>,
+    none: Rules,
 }
 
 impl Trust {
-    /// `others` is the rule for those that are not among `peers`.
+    /// `rules` is by our domains; one without believes certificates alone.
     #[must_use]
-    pub fn new(roots: Roots, others: Policy, peers: HashMap<String, PeerTrust>) -> Self {
-        Self(Arc::new(Rules {
+    pub fn new(roots: Roots, rules: HashMap<String, Rules>) -> Self {
+        Self(Arc::new(Believed {
             roots,
-            others,
-            peers,
+            rules,
+            none: Rules::default(),
         }))
     }
 
-    #[must_use]
-    pub fn policy(&self, domain: &str) -> Policy {
-        let peer = self.0.peers.get(domain);
-        peer.and_then(|peer| peer.policy).unwrap_or(self.0.others)
+    fn rules(&self, ours: &str) -> &Rules {
+        self.0.rules.get(ours).unwrap_or(&self.0.none)
     }
 
-    /// Does a chain that was shown speak for the domain?
+    #[must_use]
+    pub fn policy(&self, ours: &str, domain: &str) -> Policy {
+        self.rules(ours).policy(domain)
+    }
+
+    /// Does a chain that was shown speak for the domain, in the eyes of ours?
     ///
     /// # Errors
     /// Why it does not.
     pub fn judge(
         &self,
         chain: &[CertificateDer<'_>],
+        ours: &str,
         domain: &str,
         now: SystemTime,
     ) -> Result<(), Unproven> {
-        match self.0.peers.get(domain) {
-            Some(peer) if !peer.pins.is_empty() => verdict::pinned(chain, domain, &peer.pins),
-            _ => verdict::judge(chain, domain, Service::Server, &self.0.roots, now),
+        match self.rules(ours).pins(domain) {
+            [] => verdict::judge(chain, domain, Service::Server, &self.0.roots, now),
+            pins => verdict::pinned(chain, domain, pins),
         }
     }
 
-    /// May a domain of which this is the verdict prove itself by dialback instead? A certificate
-    /// that fails is a warning, not a gap to be filled by something weaker; and a pin is a promise
-    /// that there will be a certificate.
+    /// Is there dialback between the two at all, in either direction? Not where a certificate is
+    /// required; and a pin is a promise that there will be one.
     #[must_use]
-    pub fn dialback(&self, domain: &str, verdict: &Result<(), Unproven>) -> bool {
-        let pinned = self
-            .0
-            .peers
-            .get(domain)
-            .is_some_and(|peer| !peer.pins.is_empty());
-        self.policy(domain) == Policy::Allow && !pinned && *verdict == Err(Unproven::Absent)
+    pub fn dials_back(&self, ours: &str, domain: &str) -> bool {
+        let rules = self.rules(ours);
+        rules.policy(domain) == Policy::Allow && rules.pins(domain).is_empty()
+    }
+
+    /// May a domain of which this is the verdict prove itself by dialback instead? A certificate
+    /// that fails is a warning, not a gap to be filled by something weaker.
+    #[must_use]
+    pub fn dialback(&self, ours: &str, domain: &str, verdict: &Result<(), Unproven>) -> bool {
+        self.dials_back(ours, domain) && *verdict == Err(Unproven::Absent)
     }
 }
 
@@ -177,19 +212,37 @@ mod tests {
                 Good | Late | Nothing => roots.clone(),
             };
             let peers = HashMap::from([("b.example".to_owned(), peer)]);
-            let trust = Trust::new(believed, others, peers);
+            // Another domain of ours has rules of its own.
+            let other = Rules {
+                others: Policy::Deny,
+                ..Rules::default()
+            };
+            let rules = HashMap::from([
+                ("a.example".to_owned(), Rules { others, peers }),
+                ("other.example".to_owned(), other),
+            ]);
+            let trust = Trust::new(believed, rules);
             let (chain, when) = match shown {
                 Good | Stranger => (&good[..], now),
                 Late => (&good[..], late),
                 Nothing => (&[][..], now),
             };
-            let verdict = trust.judge(chain, "b.example", when);
-            let outcome = match (&verdict, trust.dialback("b.example", &verdict)) {
+            let verdict = trust.judge(chain, "a.example", "b.example", when);
+            let dialback = trust.dialback("a.example", "b.example", &verdict);
+            let outcome = match (&verdict, dialback) {
                 (Ok(()), _) => Proven,
                 (Err(_), true) => Dialback,
                 (Err(_), false) => Refused,
             };
             assert_eq!(outcome, expect, "case {n}: {verdict:?}");
+            // No dialback where a certificate is required or promised, whoever would begin.
+            if pins.is_empty() && policy.unwrap_or(others) == Allow {
+                assert!(trust.dials_back("a.example", "b.example"));
+            } else {
+                assert!(!trust.dials_back("a.example", "b.example"), "case {n}");
+            }
+            assert_eq!(trust.policy("other.example", "b.example"), Deny);
+            assert!(!trust.dials_back("other.example", "b.example"));
         }
         std::fs::remove_dir_all(folder).unwrap();
     }

@@ -42,7 +42,7 @@ const SCENE: Scene = Scene {
 struct Shows(Result<(), Unproven>);
 
 impl Proof for Shows {
-    fn speaks_for(&self, _: &str, _: SystemTime) -> Result<(), Unproven> {
+    fn speaks_for(&self, _: &str, _: &str, _: SystemTime) -> Result<(), Unproven> {
         self.0.clone()
     }
 }
@@ -62,7 +62,8 @@ struct Pair {
 fn domains(ours: &'static str) -> Domains {
     Domains {
         serves: Arc::new(move |domain| domain == ours),
-        federates: Arc::new(|_| true),
+        federates: Arc::new(|_, _| true),
+        dials_back: Arc::new(|_, _| true),
     }
 }
 

@@ -17,7 +17,7 @@ use comity_xmpp::stanza::{Kind, MessageType, Stanza};
 struct Anybody;
 
 impl Proof for Anybody {
-    fn speaks_for(&self, _: &str, _: SystemTime) -> Result<(), Unproven> {
+    fn speaks_for(&self, _: &str, _: &str, _: SystemTime) -> Result<(), Unproven> {
         Ok(())
     }
 }
@@ -45,7 +45,8 @@ impl Pair {
         let theirs = incoming::Settings {
             domains: Domains {
                 serves: Arc::new(|domain| domain == "b.example"),
-                federates: Arc::new(|_| true),
+                federates: Arc::new(|_, _| true),
+                dials_back: Arc::new(|_, _| true),
             },
             ids: ["1".to_owned(), "2".to_owned(), "3".to_owned()],
             dialback: None,

@@ -20,6 +20,7 @@ use comity_s2s::dialback::Verdict;
 use comity_s2s::link::{Later, Queued, Received, Server, Way};
 use comity_s2s::outgoing::{Command, Event, Outgoing, Over, Parcel, Settings};
 use comity_s2s::peer::State;
+use comity_s2s::trust::{Policy, Rules};
 use comity_s2s::{Federation, Options, Peers, Secret, serve};
 use comity_xmpp::element::Element;
 use comity_xmpp::error::{StanzaCondition, StanzaError};
@@ -46,7 +47,7 @@ impl Server for Memory {
         self.domains.iter().any(|ours| ours == domain)
     }
 
-    fn federates(&self, peer: &str) -> bool {
+    fn federates(&self, _: &str, peer: &str) -> bool {
         peer != "evil.example" && !self.blocked.lock().unwrap().iter().any(|one| one == peer)
     }
 
@@ -183,11 +184,24 @@ impl Domain {
 
     /// Begins to serve, and to believe `other`'s authority where `believe` says so.
     async fn start(&self, other: &Self, believe: bool) -> (Peers, Stopper) {
+        self.start_with(other, believe, Policy::Allow).await
+    }
+
+    async fn start_with(&self, other: &Self, believe: bool, others: Policy) -> (Peers, Stopper) {
         let (stopper, stop) = stop::channel();
         let mut options = Options::new(self.memory.domains.clone());
         options.retry_first = Duration::from_millis(100);
         options.retry_most = Duration::from_millis(400);
-        options.others = comity_s2s::trust::Policy::Allow;
+        let rules = Rules {
+            others,
+            ..Rules::default()
+        };
+        let rules = self
+            .memory
+            .domains
+            .iter()
+            .map(|ours| (ours.clone(), rules.clone()));
+        options.rules = rules.collect();
         options.dialback = Some(Secret::new(self.name.as_bytes()));
         options.targets = HashMap::from([(
             other.name.to_owned(),
@@ -495,7 +509,7 @@ async fn come_without_a_certificate(to: &Domain, secret: &str) -> Option<Over> {
 struct Believed;
 
 impl Proof for Believed {
-    fn speaks_for(&self, _: &str, _: SystemTime) -> Result<(), Unproven> {
+    fn speaks_for(&self, _: &str, _: &str, _: SystemTime) -> Result<(), Unproven> {
         Ok(())
     }
 }
@@ -653,4 +667,23 @@ async fn a_crowd_in_both_directions_does_not_stop_itself() {
     assert_eq!(b.received(400).await.len(), 400);
     assert_eq!(a.received(399).await.len(), 399);
     assert_eq!(to_a.list()[0].way, Some(Way::Theirs));
+}
+
+/// The other side does not believe our certificate and would take a key; but where a certificate is
+/// required, there is no dialback in either direction.
+#[tokio::test]
+async fn no_key_is_shown_where_a_certificate_is_required() {
+    for (policy, shown) in [(Policy::Allow, true), (Policy::Require, false)] {
+        let a = Domain::new("a.example", Start::StartTls).await;
+        let b = Domain::new("b.example", Start::StartTls).await;
+        let (to_b, _stop_a) = a.start_with(&b, true, policy).await;
+        let (_, _stop_b) = b.start(&a, false).await;
+        a.queue(1, &b);
+        to_b.wake(b.name);
+        let why = || to_b.list().into_iter().find_map(|one| one.last_failure);
+        until(|| why().is_some()).await;
+        let why = why().unwrap();
+        // b has refused the key, or offered what it would have taken, which was passed over.
+        assert_eq!(why.contains("does not offer EXTERNAL"), !shown, "{why}");
+    }
 }

@@ -26,7 +26,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 struct For(&'static [&'static str]);
 
 impl Proof for For {
-    fn speaks_for(&self, domain: &str, _: SystemTime) -> Result<(), Unproven> {
+    fn speaks_for(&self, _: &str, domain: &str, _: SystemTime) -> Result<(), Unproven> {
         if self.0.contains(&domain) {
             return Ok(());
         }
@@ -41,7 +41,7 @@ impl Proof for For {
 struct Nothing;
 
 impl Proof for Nothing {
-    fn speaks_for(&self, _: &str, _: SystemTime) -> Result<(), Unproven> {
+    fn speaks_for(&self, _: &str, _: &str, _: SystemTime) -> Result<(), Unproven> {
         Err(Unproven::Absent)
     }
 }
@@ -78,8 +78,11 @@ fn incoming(proof: Option<&'static [&'static str]>) -> Transcript<Incoming> {
 fn incoming_with(proof: Option<Box<dyn Proof>>, dialback: Option<Secret>) -> Transcript<Incoming> {
     let settings = incoming::Settings {
         domains: Domains {
-            serves: Arc::new(|domain| domain == "a.example" || domain == "rooms.a.example"),
-            federates: Arc::new(|domain| domain != "evil.example"),
+            serves: Arc::new(|domain| domain.ends_with("a.example")),
+            federates: Arc::new(|ours, domain| {
+                domain != "evil.example" && ours != "quiet.a.example"
+            }),
+            dials_back: Arc::new(|_, domain| domain != "strict.example"),
         },
         ids: ["one".to_owned(), "two".to_owned(), "three".to_owned()],
         dialback,
@@ -113,7 +116,11 @@ fn receive(stage: &mut Transcript<Incoming>, script: &str) {
 }
 
 fn trusted() -> Transcript<Incoming> {
-    let mut stage = incoming(Some(&["b.example"]));
+    trusted_with(None)
+}
+
+fn trusted_with(dialback: Option<Secret>) -> Transcript<Incoming> {
+    let mut stage = incoming_with(Some(Box::new(For(&["b.example"]))), dialback);
     let open = from_b();
     receive(
         &mut stage,
@@ -343,6 +350,11 @@ fn stanzas_come_from_the_proved_domain_and_go_to_ours() {
         (
             "<message from='bob@b.example' to='x@c.example'/>",
             "host-unknown",
+        ),
+        // Ours too, but without streams with b.example; what a.example believes does not help.
+        (
+            "<message from='bob@b.example' to='x@quiet.a.example'/>",
+            "policy-violation",
         ),
         (
             "<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>",
@@ -917,6 +929,49 @@ fn dialback_that_is_no_proof_of_the_header() {
             ),
         );
     }
+}
+
+/// Where a certificate is required, no key takes its place, nor its side.
+#[test]
+fn a_key_is_worth_nothing_where_a_certificate_is_required() {
+    let open = header("from='strict.example'", "to='a.example'");
+    let mut stage = incoming_with(Some(Box::new(Nothing)), Some(secret()));
+    receive(
+        &mut stage,
+        &format!(
+            "{open}
+            S: <stream:stream *
+            S: <stream:error*<not-authorized *does not prove strict.example*
+            S: </stream:stream>
+            E: Closed(Some(*"
+        ),
+    );
+    let key = format!("<db:result {DB} from='strict.example' to='a.example'>KEY</db:result>");
+    let proof = Box::new(For(&["strict.example"]));
+    let mut stage = incoming_with(Some(proof), Some(secret()));
+    receive(
+        &mut stage,
+        &format!(
+            "{open}
+            S: <stream:stream *
+            S: <stream:features*<mechanism>EXTERNAL</mechanism></mechanisms></stream:features>
+            C: {key}
+            S: <stream:error*<policy-violation *asks for a certificate*
+            S: </stream:stream>
+            E: Closed(Some(*"
+        ),
+    );
+    // On a stream of somebody else's, the answer is for the key alone.
+    let mut stage = trusted_with(Some(secret()));
+    receive(
+        &mut stage,
+        &format!(
+            "C: {key}
+            S: <db:result *to='strict.example' type='error'><error *<policy-violation *
+            C: <message from='bob@b.example' to='alice@a.example'/>
+            E: Stanza(*"
+        ),
+    );
 }
 
 #[test]

@@ -275,13 +275,13 @@ pub(crate) fn may_leave(home: &Home, stanza: &Stanza, domain: &str) -> Result<()
 /// Why no stream can carry this.
 fn unreachable(home: &Home, stanza: &Stanza, domain: &str) -> Option<StanzaError> {
     let from = stanza.from.as_ref().map(Jid::domain);
-    let why = if !home.federation.with(domain) {
-        format!("this server has no streams with {domain}")
-    } else if !from.is_some_and(|from| home.hosts.serves(from)) {
-        // RFC 6120 §8.1.2.2: a stream carries what its own domain says.
-        "only domains of this server have streams to others".to_owned()
-    } else {
-        return None;
+    // RFC 6120 §8.1.2.2: a stream carries what its own domain says.
+    let why = match from.filter(|from| home.hosts.serves(from)) {
+        None => "only domains of this server have streams to others".to_owned(),
+        Some(from) if !home.federation.with(from, domain) => {
+            format!("{from} has no streams with {domain}")
+        }
+        Some(_) => return None,
     };
     let error = StanzaError::new(ErrorType::Cancel, StanzaCondition::RemoteServerNotFound);
     Some(error.with_text(why))

@@ -120,12 +120,19 @@ pub struct Limits {
 /// With which domains there may be streams.
 #[derive(Clone, Debug, Default)]
 pub struct Federation {
+    /// By our domains; one without has streams with all.
+    pub lists: HashMap<String, Lists>,
+    /// In no case these, which the operator has blocked while the server ran.
+    pub blocked: Blocked,
+}
+
+/// With whom one of our domains has streams.
+#[derive(Clone, Debug, Default)]
+pub struct Lists {
     /// Only these; `None`: all.
     pub allow: Option<HashSet<String>>,
     /// In any case not these.
     pub deny: HashSet<String>,
-    /// Nor these, which the operator has blocked while the server ran.
-    pub blocked: Blocked,
 }
 
 /// Changes while the server runs. Cheap to clone.
@@ -149,11 +156,17 @@ impl Blocked {
 }
 
 impl Federation {
+    /// May there be streams between one of our domains and another?
     #[must_use]
-    pub fn with(&self, peer: &str) -> bool {
-        !self.deny.contains(peer)
-            && !self.blocked.contains(peer)
-            && self.allow.as_ref().is_none_or(|allow| allow.contains(peer))
+    pub fn with(&self, ours: &str, peer: &str) -> bool {
+        let listed = self.lists.get(ours).is_none_or(|lists| lists.with(peer));
+        listed && !self.blocked.contains(peer)
+    }
+}
+
+impl Lists {
+    fn with(&self, peer: &str) -> bool {
+        !self.deny.contains(peer) && self.allow.as_ref().is_none_or(|allow| allow.contains(peer))
     }
 }
 

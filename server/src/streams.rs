@@ -89,8 +89,8 @@ impl comity_s2s::link::Server for Home {
         self.hosts.serves(domain)
     }
 
-    fn federates(&self, peer: &str) -> bool {
-        self.federation.with(peer)
+    fn federates(&self, ours: &str, peer: &str) -> bool {
+        self.federation.with(ours, peer)
     }
 
     fn stanzas<'a>(&'a self, peer: &'a str, stanzas: Vec<Received>) -> ForPeer<'a, usize> {

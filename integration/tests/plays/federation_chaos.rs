@@ -59,17 +59,20 @@ impl Theatre {
         self.links[link].set(weather);
     }
 
-    /// Does something to a line for a while.
+    /// Does something to the line for a while: to both, since the domain that has come first has
+    /// opened the one connection that carries both directions.
     async fn trouble(&self, dice: &mut Dice) {
-        let link = usize::try_from(dice.below(2)).unwrap();
         let weather = match dice.below(3) {
             0 => Weather::Slow(Duration::from_millis(5 + dice.below(40))),
             1 => Weather::Cut,
             _ => Weather::HalfOpen,
         };
-        self.weather(link, weather);
-        pause(dice, 1000).await;
-        self.weather(link, Weather::Fair);
+        for weather in [weather, Weather::Fair] {
+            (0..2).for_each(|link| self.weather(link, weather));
+            if weather != Weather::Fair {
+                pause(dice, 1000).await;
+            }
+        }
     }
 
     fn broken(&self) -> usize {

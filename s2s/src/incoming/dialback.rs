@@ -79,7 +79,14 @@ impl Incoming {
             );
             return Ok(());
         }
-        if !(domains.federates)(&theirs) || (domains.serves)(&theirs) {
+        let federates = (domains.federates)(&ours, &theirs) && !(domains.serves)(&theirs);
+        if self.state != State::Stanzas && !self.dials_back() {
+            return Err(StreamError::new(
+                StreamCondition::PolicyViolation,
+                format!("{ours} asks for a certificate that proves {theirs}, and for no key"),
+            ));
+        }
+        if !federates || !(domains.dials_back)(&ours, &theirs) {
             let verdict = Verdict::Error(StanzaCondition::PolicyViolation);
             self.answer_key(&theirs, &ours, verdict);
             return Ok(());
@@ -93,10 +100,10 @@ impl Incoming {
             id: self.id.clone(),
             key,
         };
-        match proof.speaks_for(&query.theirs, now.wall) {
+        match proof.speaks_for(&query.ours, &query.theirs, now.wall) {
             // XEP-0178 §4 with XEP-0344: the certificate proves it, and nobody needs to be asked.
             Ok(()) => self.verified(&query, Verdict::Valid, now),
-            Err(why) if !proof.may_dial_back(&query.theirs, now.wall) => {
+            Err(why) if !proof.may_dial_back(&query.ours, &query.theirs, now.wall) => {
                 return Err(unproven(&query.theirs, &why));
             }
             Err(_) if self.verifying.len() >= VERIFICATIONS || query.key.len() > KEY => {

@@ -48,7 +48,7 @@ impl Outgoing {
         let Some(receiving) = &mut self.receiving else {
             return Ok(());
         };
-        let event = match receiving.stanza(bytes, &self.header)? {
+        let event = match receiving.stanza(bytes, &self.header, &|_, _| false)? {
             Heard::Stanza(stanza, number) => Event::Stanza(stanza, number),
             Heard::Answer(error) => Event::Answer(error),
             Heard::Nothing => return Ok(()),

@@ -89,7 +89,7 @@ pub(super) async fn carry(
                 Ok(Step::Written) => {}
                 Err(ended) => break Gone::Ended(ended),
             },
-            () = forbidden(&mut policy, shared, peer) => {
+            () = forbidden(&mut policy, shared, (&ours, peer)) => {
                 pump.command(Command::Close(Some(unwanted())));
             }
             () = stop.wait(), if leaving == Leaving::No => leaving = Leaving::Asked,
@@ -167,9 +167,9 @@ fn tell(taken: Taken, pump: &mut Stream) {
 }
 
 /// Waits until there may be no streams with the peer any longer. Cancel-safe.
-async fn forbidden(policy: &mut watch::Receiver<u64>, shared: &Shared, peer: &str) {
+async fn forbidden(policy: &mut watch::Receiver<u64>, shared: &Shared, (ours, peer): (&str, &str)) {
     while policy.changed().await.is_ok() {
-        if !shared.server.federates(peer) {
+        if !shared.server.federates(ours, peer) {
             return;
         }
     }

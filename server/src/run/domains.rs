@@ -19,11 +19,17 @@ pub(super) fn domains(conf: &Conf) -> Result<Vec<String>, RunError> {
         .keys()
         .map(|domain| ("s2s.targets", domain));
     let peers = conf.s2s.peers.keys().map(|domain| ("s2s.peers", domain));
+    let own = conf.s2s.domains.values().flat_map(|own| {
+        let lists = own.allow.iter().chain(&own.deny).flatten();
+        let all = own.peers.keys().chain(lists);
+        all.map(|domain| ("s2s.domains", domain))
+    });
     named
         .into_iter()
         .flat_map(|(key, domains)| domains.iter().map(move |domain| (key, domain)))
         .chain(targets)
         .chain(peers)
+        .chain(own)
         .try_for_each(|(key, domain)| check(key, domain))?;
     Ok(conf.server.domains.clone())
 }
@@ -78,5 +84,13 @@ mod tests {
             conf.s2s.peers.insert("B.example".to_owned(), peer);
         });
         assert_eq!(text, "s2s.peers: B.example: write it as b.example");
+        let text = refused(|conf| {
+            let own = comity_conf::Own {
+                allow: Some(vec!["B.example".to_owned()]),
+                ..comity_conf::Own::default()
+            };
+            conf.s2s.domains.insert("localhost".to_owned(), own);
+        });
+        assert_eq!(text, "s2s.domains: B.example: write it as b.example");
     }
 }

@@ -11,7 +11,7 @@ use super::clients::size;
 use crate::afterwards::Afterwards;
 use crate::blocklists::Blocklists;
 use crate::fast::Tokens;
-use crate::home::{Blocked, Clock, Federation, Home, Limits, Remote, Shared};
+use crate::home::{Blocked, Clock, Federation, Home, Limits, Lists, Remote, Shared};
 use crate::module::account;
 use crate::module::archive::{Keeping, Preferences};
 use crate::offers::Offers;
@@ -47,7 +47,7 @@ pub(super) async fn home(
         archive: Preferences::new(keeping(conf)),
         federation: Federation {
             blocked,
-            ..federation(conf)
+            ..federation(conf, domains)
         },
         tokens: tokens(conf)?,
         web: places(conf, domains),
@@ -135,30 +135,36 @@ fn places(conf: &Conf, domains: &[String]) -> Places {
     Places::new(&conf.web.url, port, domains)
 }
 
-fn federation(conf: &Conf) -> Federation {
+fn federation(conf: &Conf, domains: &[String]) -> Federation {
+    let lists = domains.iter().map(|ours| {
+        let rules = conf.s2s.rules(ours);
+        (ours.clone(), lists(&rules))
+    });
+    Federation {
+        lists: lists.collect(),
+        blocked: Blocked::default(),
+    }
+}
+
+fn lists(rules: &comity_conf::Rules) -> Lists {
     use comity_conf::Policy::{Allow, Deny, Require};
-    let s2s = &conf.s2s;
     let with = |policies: &'static [comity_conf::Policy]| {
-        let peers = s2s.peers.iter();
+        let peers = rules.peers.iter();
         peers
             .filter(|(_, peer)| peer.policy.is_some_and(|policy| policies.contains(&policy)))
             .map(|(domain, _)| domain.clone())
     };
-    let allow = match s2s.federation {
+    let allow = match rules.federation {
         Policy::Open => None,
-        Policy::Listed => Some(
-            s2s.allow
-                .iter()
-                .cloned()
-                .chain(with(&[Allow, Require]))
-                .collect(),
-        ),
+        Policy::Listed => {
+            let named = rules.allow.iter().cloned();
+            Some(named.chain(with(&[Allow, Require])).collect())
+        }
         Policy::Off => Some(std::collections::HashSet::new()),
     };
-    Federation {
+    Lists {
         allow,
-        deny: s2s.deny.iter().cloned().chain(with(&[Deny])).collect(),
-        blocked: Blocked::default(),
+        deny: rules.deny.iter().cloned().chain(with(&[Deny])).collect(),
     }
 }
 
@@ -186,12 +192,49 @@ mod tests {
                  [s2s.peers]\n{peers}"
             );
             let conf = Conf::parse(&text, std::path::Path::new("homeserver.toml")).unwrap();
-            let federation = federation(&conf);
+            let federation = federation(&conf, &["localhost".to_owned()]);
             let with: String = ["a", "b", "c", "d", "e"]
                 .into_iter()
-                .filter(|domain| federation.with(domain))
+                .filter(|domain| federation.with("localhost", domain))
                 .collect();
             assert_eq!(with, expect, "case {n}");
+        }
+    }
+
+    /// What one of our domains says for itself, and with whom of a to e it has streams then; the
+    /// other says nothing.
+    #[test]
+    fn each_domain_of_ours_may_say_for_itself_with_whom() {
+        let cases = [
+            ("", "acd"),
+            ("federation = \"off\"", ""),
+            ("federation = \"listed\"", "ad"),
+            ("federation = \"listed\", allow = [\"e\"]", "d"),
+            ("deny = []", "abcd"),
+            ("deny = [\"a\", \"c\"]", "bd"),
+            ("peers = { d = { policy = \"deny\" } }", "ac"),
+            ("peers = { e = {} }", "acde"),
+            (
+                "federation = \"listed\", peers = { c = { policy = \"require\" } }",
+                "acd",
+            ),
+        ];
+        for (own, expect) in cases {
+            let text = format!(
+                "[server]\ndomains = [\"one\", \"two\"]\n[s2s]\nallow = [\"a\"]\ndeny = [\"b\"]\n\
+                 [s2s.peers]\nd = {{ policy = \"allow\" }}\ne = {{ policy = \"deny\" }}\n\
+                 [s2s.domains]\none = {{ {own} }}\n"
+            );
+            let conf = Conf::parse(&text, std::path::Path::new("homeserver.toml")).unwrap();
+            let federation = federation(&conf, &conf.server.domains);
+            let with = |ours: &str| -> String {
+                let peers = ["a", "b", "c", "d", "e"].into_iter();
+                peers.filter(|peer| federation.with(ours, peer)).collect()
+            };
+            assert_eq!(with("one"), expect, "{own}");
+            assert_eq!(with("two"), "acd", "{own}");
+            federation.blocked.set("c", true);
+            assert!(!federation.with("one", "c") && !federation.with("two", "c"));
         }
     }
 }

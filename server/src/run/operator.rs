@@ -124,7 +124,8 @@ impl Peers for Known {
     }
 
     fn federates(&self, domain: &str) -> bool {
-        self.home.federation.with(domain)
+        let mut ours = self.home.hosts.domains().iter();
+        ours.any(|ours| self.home.federation.with(ours, domain))
     }
 
     fn flush(&self, domain: &str) {

@@ -11,7 +11,7 @@ use comity_net::random;
 use comity_net::stop::Stop;
 use comity_net::tls::{Certificates, Roots};
 use comity_s2s::link::{Incoming, Status};
-use comity_s2s::trust::{PeerTrust, Policy};
+use comity_s2s::trust::{PeerTrust, Policy, Rules};
 use comity_s2s::{Federation, Options, Peers, Secret, serve};
 use comity_xmpp::error::{ErrorType, StanzaCondition, StanzaError};
 use comity_xmpp::stanza::Stanza;
@@ -138,24 +138,30 @@ fn options(conf: &S2s, home: &Home) -> Options {
         retry_most: conf.retry_most,
         queue: size(conf.queue),
         bidi: conf.bidi,
-        dialback: match conf.dialback {
-            Dialback::Never => None,
-            Dialback::Fallback => Some(Secret::new(&random::bytes::<32>())),
-        },
-        others: match conf.dialback {
-            Dialback::Never => Policy::Require,
-            Dialback::Fallback => Policy::Allow,
-        },
-        private_addresses: conf.private_addresses,
-        peers: (conf.peers.iter())
-            .map(|(domain, peer)| (domain.clone(), trust(peer)))
+        dialback: Some(Secret::new(&random::bytes::<32>())),
+        rules: (domains.iter())
+            .map(|ours| (ours.clone(), rules(&conf.rules(ours))))
             .collect(),
+        private_addresses: conf.private_addresses,
         targets: conf
             .targets
             .iter()
             .map(|(domain, target)| (domain.clone(), at(target)))
             .collect(),
         ..Options::new(domains)
+    }
+}
+
+/// What one of our domains asks of others.
+fn rules(conf: &comity_conf::Rules) -> Rules {
+    Rules {
+        others: match conf.dialback {
+            Dialback::Never => Policy::Require,
+            Dialback::Fallback => Policy::Allow,
+        },
+        peers: (conf.peers.iter())
+            .map(|(domain, peer)| (domain.clone(), trust(peer)))
+            .collect(),
     }
 }
 

@@ -260,19 +260,11 @@ impl Outgoing {
                 self.sending.open(receiving::held_up_to(&element)?);
                 self.enable();
             }
-            (State::Enabled, ns::SM, "enabled") => {
-                self.sending.begin();
-                if let Some(receiving) = &mut self.receiving {
-                    receiving.begin();
-                }
-                self.begin();
-            }
-            (_, ns::QUEUE, _) if self.takes_stanzas() => self.opened(&element)?,
+            (State::Enabled, ns::SM, "enabled") => self.count(),
+            (_, ns::QUEUE, _) if self.is_bidi() => self.opened(&element)?,
             (_, ns::SERVER, "message" | "presence" | "iq") if self.takes_stanzas() => {
                 return self.stanza(bytes);
             }
-            // Our close and what the peer had begun to say have crossed.
-            (State::Farewell, ns::QUEUE, _) if self.is_bidi() => {}
             // Acknowledgements are a comfort; a peer that fails to count still takes stanzas.
             (State::Enabled, ns::SM, "failed") => self.begin(),
             (State::Stanzas | State::Farewell, ns::SM, _) => self.management(&element, now)?,
@@ -388,6 +380,15 @@ impl Outgoing {
 
     fn identity(&self) -> String {
         sasl::encode(self.settings.ours.as_bytes())
+    }
+
+    /// XEP-0198 §3: in both directions, where there are two.
+    fn count(&mut self) {
+        self.sending.begin();
+        if let Some(receiving) = &mut self.receiving {
+            receiving.begin();
+        }
+        self.begin();
     }
 
     fn begin(&mut self) {

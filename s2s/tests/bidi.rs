@@ -187,14 +187,14 @@ impl Pair {
         self.settle();
     }
 
-    fn from_a(&mut self, row: i64) {
+    fn a_sends(&mut self, row: i64) {
         let bytes = message("alice@a.example", "bob@b.example", row);
         let command = outgoing::Command::Send(Parcel::Row(row), bytes);
         self.a.command(command, self.now);
         self.settle();
     }
 
-    fn from_b(&mut self, row: i64) {
+    fn b_sends(&mut self, row: i64) {
         let bytes = message("bob@b.example", "alice@a.example", row);
         let command = incoming::Command::Send(Parcel::Row(row), bytes);
         self.b.command(command, self.now);
@@ -240,9 +240,9 @@ fn both_directions_are_counted_and_numbered_over_one_stream() {
     pair.begin();
     assert!(pair.is_ready());
     assert_eq!(pair.b.held(), Some(7));
-    pair.from_a(1);
-    pair.from_b(8);
-    pair.from_b(9);
+    pair.a_sends(1);
+    pair.b_sends(8);
+    pair.b_sends(9);
     assert_eq!(pair.numbers(), [Some(8), Some(9)]);
     // Delivered is what is committed.
     assert_eq!(pair.delivered_by_b(), []);
@@ -275,7 +275,7 @@ fn whoever_proves_itself_by_its_certificate_alone_is_sent_to() {
     assert!(!pair.a.is_bidi() && !pair.b.is_bidi());
     // And counts nevertheless, with its queue.
     assert_eq!(pair.a.held(), Some(0));
-    pair.from_a(1);
+    pair.a_sends(1);
     let numbered = |event: &incoming::Event| matches!(event, incoming::Event::Stanza(_, Some(1)));
     assert!(pair.of_b.iter().any(numbered));
     for (asked, offered) in [(false, true), (true, false)] {
@@ -303,7 +303,7 @@ fn a_peer_that_does_not_count_is_sent_to_after_a_moment() {
     assert!(!pair.is_ready(), "it may still begin to count");
     pair.pass(Duration::from_secs(1));
     assert!(pair.is_ready());
-    pair.from_b(8);
+    pair.b_sends(8);
     // It is not known before it is written.
     assert_eq!(pair.delivered_by_b(), []);
     // Counting would begin behind what is on its way.
@@ -332,7 +332,7 @@ fn without_a_queue_of_the_peers_ours_is_not_opened() {
     let mut pair = Pair::new(scene);
     pair.begin();
     assert!(pair.is_ready());
-    pair.from_b(8);
+    pair.b_sends(8);
     assert_eq!(pair.numbers(), [None]);
     assert!(!pair.said.iter().any(|said| said.starts_with("<open")));
 }
@@ -341,7 +341,7 @@ fn without_a_queue_of_the_peers_ours_is_not_opened() {
 fn a_peer_that_acknowledges_nothing_costs_the_stream_and_no_row() {
     let mut pair = Pair::new(SCENE);
     pair.begin();
-    pair.from_b(8);
+    pair.b_sends(8);
     pair.pass(Duration::from_secs(60));
     let closed = |event: &incoming::Event| {
         matches!(event, incoming::Event::Closed(Some(error))
@@ -356,7 +356,7 @@ fn what_goes_out_keeps_the_stream_as_what_comes_in_does() {
     let mut pair = Pair::new(SCENE);
     pair.begin();
     pair.pass(Duration::from_secs(599));
-    pair.from_b(8);
+    pair.b_sends(8);
     pair.a.command(outgoing::Command::Committed, pair.now);
     pair.settle();
     pair.pass(Duration::from_secs(599));

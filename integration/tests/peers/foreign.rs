@@ -105,10 +105,7 @@ pub(crate) async fn federate<P: Peer>(
     speak::questions(romeo, "capulet.example", way.software).await;
     speak::questions(juliet, "montague.example", "Comity").await;
     speak::notifications(juliet, romeo).await;
-    // Not yet to ejabberd, whose people do not hear what ours publish.
-    if way.software == "Prosody" {
-        speak::notifications(romeo, juliet).await;
-    }
+    speak::notifications(romeo, juliet).await;
     if way.dialback {
         scene::logged_at(&scene.peer.log(), &["montague.example", "db:result"]).await;
     }

@@ -40,7 +40,7 @@ impl Outgoing {
         self.receiving.as_ref().is_none_or(|receiving| {
             // Until we are ready, what we wait for is behind what comes.
             let ready = !matches!(self.state, State::Held | State::Enabled);
-            !(ready && receiving.is_opening()) && !(ready && receiving.waiting() >= WINDOW)
+            !ready || !receiving.is_opening() && receiving.waiting() < WINDOW
         })
     }
 
@@ -79,7 +79,9 @@ impl Outgoing {
     }
 
     pub(super) fn opened(&mut self, element: &Element) -> Result<(), StreamError> {
-        let Some(receiving) = &mut self.receiving else {
+        let takes = self.takes_stanzas();
+        // Our close and what the peer had begun to say may cross.
+        let Some(receiving) = self.receiving.as_mut().filter(|_| takes) else {
             return Ok(());
         };
         if let Some(name) = receiving.queue(element)? {

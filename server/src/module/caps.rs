@@ -71,6 +71,18 @@ impl Caps {
         true
     }
 
+    /// The resources of a contact elsewhere that are there, and what they show.
+    pub(crate) fn of_contact(&self, account: &BareJid, contact: &BareJid) -> Vec<(Jid, Shown)> {
+        let inner = self.lock();
+        let there = inner.abroad.get(account).into_iter().flatten();
+        let theirs = there.filter(|(resource, _)| resource.to_bare() == *contact);
+        let mut found: Vec<_> = theirs
+            .map(|(resource, (shown, _))| (resource.clone(), shown.clone()))
+            .collect();
+        found.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        found
+    }
+
     /// What a resource that has come is interested in; gives what it was interested in before.
     /// `None`: it is gone by now, or shows something else.
     pub(crate) fn learned(

@@ -88,7 +88,11 @@ async fn shown_by(home: &Home, account: &BareJid, resource: &Jid, shown: Shown) 
     // Only who sees the account's presence is told of anything by itself (XEP-0163 §4.3.1).
     let stands = super::relation(home, account, &resource.to_bare()).await;
     if !matches!(stands, Ok(Relation::Contact { .. })) {
-        caps.went(account, resource);
+        // Whom the account sees may see it soon, and will not say again who it is: ejabberd sends a
+        // contact's presence once, with the agreement.
+        if !sees(home, account, &resource.to_bare()).await {
+            caps.went(account, resource);
+        }
         return Deliveries::none();
     }
     let interests = caps::interests(home, account, resource, &shown).await;
@@ -99,8 +103,16 @@ async fn shown_by(home: &Home, account: &BareJid, resource: &Jid, shown: Shown) 
     last_items(home, account, resource, &new).await
 }
 
-/// A contact here sees the account from now on.
+async fn sees(home: &Home, account: &BareJid, contact: &BareJid) -> bool {
+    let found = home.storage.contact(account.as_str(), contact.as_str());
+    matches!(found.await, Ok(Some(contact)) if contact.subscription.to())
+}
+
+/// A contact sees the account from now on.
 pub(crate) async fn agreed(home: Home, account: BareJid, contact: BareJid) -> Deliveries {
+    if !home.hosts.serves(contact.domain()) {
+        return agreed_abroad(home, account, &contact).await;
+    }
     let sessions = home.sessions.of(&contact, |session| {
         let (_, interests) = session.interests.as_ref()?;
         let there = session.presence.is_some();
@@ -109,6 +121,18 @@ pub(crate) async fn agreed(home: Home, account: BareJid, contact: BareJid) -> De
     let mut deliveries = Deliveries::none();
     for (session, interests) in sessions {
         deliveries.extend(last_items(&home, &account, &session, &interests).await);
+    }
+    deliveries
+}
+
+/// What its resources show they have shown already; all that they want is news to them.
+async fn agreed_abroad(home: Home, account: BareJid, contact: &BareJid) -> Deliveries {
+    let mut deliveries = Deliveries::none();
+    for (resource, shown) in home.services.caps.of_contact(&account, contact) {
+        let nothing = Interests::default();
+        let caps = &home.services.caps;
+        caps.learned(&account, &resource, &shown, nothing);
+        deliveries.extend(theirs(home.clone(), account.clone(), resource, shown).await);
     }
     deliveries
 }

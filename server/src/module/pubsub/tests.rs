@@ -239,6 +239,55 @@ async fn a_listener_of_another_domain() {
     play.queued("b.example", &[]).await;
 }
 
+/// Whoever shows herself before she is let in is told once she is, if she is a contact.
+#[tokio::test]
+async fn a_listener_who_came_before_the_agreement() {
+    for contact in [true, false] {
+        let play = Play::of(&[JULIET]).await;
+        let mut juliet = play.login("juliet@a.example/balcony").await;
+        juliet.send(&publish("one", "")).await;
+        if contact {
+            juliet
+                .send("<presence to='nurse@b.example' type='subscribe'/>")
+                .await;
+            play.arrives(
+                "<presence type='subscribed' from='nurse@b.example' to='juliet@a.example'/>",
+            )
+            .await;
+        }
+        let presence = format!(
+            "<presence from='nurse@b.example/hall' to='juliet@a.example'>{}</presence>",
+            caps()
+        );
+        play.arrives(&presence).await;
+        play.arrives("<presence type='subscribe' from='nurse@b.example' to='juliet@a.example'/>")
+            .await;
+        juliet.forget().await;
+        let before = play.away.count();
+        juliet
+            .send("<presence to='nurse@b.example' type='subscribed'/>")
+            .await;
+        // Our presence, and the question what she wants to hear of.
+        wait_for(&play, before + 1 + usize::from(contact)).await;
+        if !contact {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            assert_eq!(play.away.count(), before + 1);
+            continue;
+        }
+        let id = play.away.last_id().unwrap();
+        play.forget_away();
+        play.arrives(&answer(&id, JULIET, "nurse@b.example/hall"))
+            .await;
+        let told = |item: &str| event(JULIET, "nurse@b.example/hall", item);
+        wait_for_rows(&play, 3).await;
+        let asked = "<presence type='subscribe' from='juliet@a.example' to='nurse@b.example'/>";
+        play.queued("b.example", &[asked, &agreed(), &told("one")])
+            .await;
+        juliet.send(&publish("two", "")).await;
+        play.queued("b.example", &[&told("two")]).await;
+    }
+}
+
 fn agreed() -> String {
     "<presence type='subscribed' from='juliet@a.example' to='nurse@b.example'/>".to_owned()
 }
@@ -254,9 +303,13 @@ async fn wait_for(play: &Play, count: usize) {
 }
 
 async fn wait_for_row(play: &Play) {
+    wait_for_rows(play, 2).await;
+}
+
+async fn wait_for_rows(play: &Play, count: usize) {
     for _ in 0..1000 {
         let rows = play.home.storage.outbox("b.example", 0, 10).await.unwrap();
-        if rows.len() >= 2 {
+        if rows.len() >= count {
             return;
         }
         tokio::time::sleep(Duration::from_millis(5)).await;

@@ -23,6 +23,8 @@ pub struct Accounts {
     pub pubsub_items: u32,
     /// Octets of all items together. Default 16,777,216: avatars are the largest.
     pub pubsub_bytes: u64,
+    /// Octets of private XML (XEP-0049) and the vCard. Default 1,048,576.
+    pub private_bytes: u64,
 }
 
 impl Default for Accounts {
@@ -36,6 +38,7 @@ impl Default for Accounts {
             pubsub_nodes: 256,
             pubsub_items: 1_000,
             pubsub_bytes: 16_777_216,
+            private_bytes: 1_048_576,
         }
     }
 }

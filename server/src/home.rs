@@ -113,6 +113,8 @@ pub struct Limits {
     pub pubsub_nodes: usize,
     pub pubsub_items: usize,
     pub pubsub_bytes: u64,
+    /// Bytes of private XML and the vCard of one account.
+    pub private_bytes: u64,
     /// Milliseconds a stanza waits in the outbox before its sender is told.
     pub outbox_expiry_ms: u64,
 }
@@ -182,6 +184,7 @@ impl Default for Limits {
             pubsub_nodes: 256,
             pubsub_items: 1_000,
             pubsub_bytes: 16 * 1024 * 1024,
+            private_bytes: 1024 * 1024,
             outbox_expiry_ms: 3 * 24 * 3600 * 1000,
         }
     }

@@ -17,7 +17,9 @@ use crate::receipt::Receipt;
 
 pub mod account;
 pub mod archive;
+pub mod avatar;
 pub mod blocking;
+pub mod bookmarks;
 pub(crate) mod caps;
 pub mod carbons;
 pub mod contacts;
@@ -35,15 +37,19 @@ pub mod mls_sync;
 pub mod outbox;
 pub mod ping;
 pub mod presence;
+pub mod private_xml;
 pub mod pubsub;
 pub mod roster;
+pub mod vcard;
 pub mod version;
 
 /// Every feature of this server. A line here is all it takes to add one.
 pub const MODULES: &[Module] = &[
     account::MODULE,
     archive::MODULE,
+    avatar::MODULE,
     blocking::MODULE,
+    bookmarks::MODULE,
     carbons::MODULE,
     contacts::MODULE,
     disco::MODULE,
@@ -61,8 +67,10 @@ pub const MODULES: &[Module] = &[
     outbox::MODULE,
     ping::MODULE,
     presence::MODULE,
+    private_xml::MODULE,
     pubsub::MODULE,
     roster::MODULE,
+    vcard::MODULE,
     version::MODULE,
 ];
 

@@ -14,7 +14,7 @@ use comity_xmpp::jid::{BareJid, Jid};
 use comity_xmpp::stanza::{Kind, PresenceType, Stanza};
 use tracing::error;
 
-pub(crate) use broadcast::gone;
+pub(crate) use broadcast::{gone, refreshed};
 use subscription::{State, Verb};
 
 use super::{Context, Entity, Module, Origin};

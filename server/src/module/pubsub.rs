@@ -9,6 +9,7 @@ pub(crate) mod disco;
 mod items;
 mod manage;
 mod notify;
+pub(crate) mod owner;
 mod publish;
 mod refusal;
 mod relations;
@@ -147,6 +148,21 @@ async fn relation(
         },
         _ => Relation::Stranger,
     })
+}
+
+/// May somebody read a node of this account? For what shows its items in another way.
+pub(crate) async fn may_read(
+    home: &Home,
+    account: &BareJid,
+    who: &Jid,
+    node: &str,
+    config: &Config,
+) -> bool {
+    let Ok(relation) = relation(home, account, &who.to_bare()).await else {
+        return false;
+    };
+    let viewer = viewer(home, account, node, who, relation).await;
+    viewer.is_ok_and(|viewer| access::read(config, &viewer).is_ok())
 }
 
 impl Asked<'_> {

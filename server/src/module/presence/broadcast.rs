@@ -13,7 +13,7 @@ use tracing::error;
 use super::{addressed, current, subscribers};
 use crate::deliver::{self, Deliveries};
 use crate::home::Home;
-use crate::module::{caps, last_activity, message, pubsub};
+use crate::module::{avatar, caps, last_activity, message, pubsub};
 use crate::sessions::Session;
 
 /// RFC 6121 §4.2, §4.4: the session is available, with this priority.
@@ -27,7 +27,7 @@ pub(super) async fn available(home: &Home, session: &Jid, stanza: Stanza) -> Del
         Ok(roster) => roster,
         Err(fault) => return deliver::failed(&stanza, &fault),
     };
-    let presence = Arc::new(stanza);
+    let presence = Arc::new(avatar::shown(home, &account, stanza).await);
     let Some(appeared) = home
         .sessions
         .appear(session, Arc::clone(&presence), priority)
@@ -47,6 +47,38 @@ pub(super) async fn available(home: &Home, session: &Jid, stanza: Stanza) -> Del
     if caps::shown(&presence).is_some() {
         let arrived = pubsub::arrival::ours(home.clone(), session.clone(), presence);
         deliveries.afterwards(arrived);
+    }
+    deliveries
+}
+
+/// The account's avatar is another now: its sessions' presence says so (XEP-0398 §2.3).
+pub(crate) async fn refreshed(home: &Home, account: &BareJid) -> Deliveries {
+    let mut deliveries = Deliveries::none();
+    let roster = match home.storage.roster(account.as_str()).await {
+        Ok(roster) => roster,
+        Err(fault) => {
+            error!(%fault, "a roster cannot be read: contacts see the old avatar");
+            return deliveries;
+        }
+    };
+    for available in home.sessions.available(account) {
+        let before = Stanza::clone(&available.presence);
+        let presence = Arc::new(avatar::shown(home, account, before).await);
+        if presence == available.presence {
+            continue;
+        }
+        let still = home.sessions.with(&available.jid, |session| {
+            let same = (session.presence.as_ref())
+                .is_some_and(|shown| Arc::ptr_eq(shown, &available.presence));
+            if same {
+                session.presence = Some(Arc::clone(&presence));
+            }
+            same
+        });
+        if still == Some(true) {
+            deliveries.extend(to_subscribers(&presence, &roster.contacts));
+            deliveries.extend(to_own(home, account, &presence));
+        }
     }
     deliveries
 }

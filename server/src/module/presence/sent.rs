@@ -10,7 +10,7 @@ use super::subscription::{self, State, Verb};
 use super::{ATTEMPTS, broadcast, current, kept, received, understood, vanished, verb, visible};
 use crate::deliver::{self, Deliveries};
 use crate::home::Home;
-use crate::module::{Context, pubsub, roster};
+use crate::module::{Context, avatar, pubsub, roster};
 use crate::route::Hop;
 
 pub(super) async fn take(
@@ -37,7 +37,15 @@ pub(super) async fn take(
         PresenceType::Probe => Deliveries::none(),
         PresenceType::Available | PresenceType::Unavailable => {
             match remember(home, session, &to, kind) {
-                Ok(()) => pass_on(home, session, stanza, kind, hop).await,
+                Ok(()) => {
+                    let stanza = match kind {
+                        PresenceType::Available => {
+                            avatar::shown(home, &session.to_bare(), stanza).await
+                        }
+                        _ => stanza,
+                    };
+                    pass_on(home, session, stanza, kind, hop).await
+                }
                 Err(error) => Deliveries::refuse(&stanza, &error),
             }
         }

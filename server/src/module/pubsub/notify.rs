@@ -18,6 +18,7 @@ use super::config::Config;
 use super::items;
 use crate::deliver::Deliveries;
 use crate::home::Home;
+use crate::module::{avatar, presence};
 
 pub(super) async fn published(
     home: &Home,
@@ -136,9 +137,12 @@ async fn to_all(
             return Deliveries::none();
         }
     };
+    let mut deliveries = Deliveries::none();
+    if node == avatar::METADATA {
+        deliveries.extend(presence::refreshed(home, account).await);
+    }
     let lists = &home.blocklists;
     let pattern = message(account, account.clone().into(), content);
-    let mut deliveries = Deliveries::none();
     for to in recipients {
         let stanza = pattern.clone().with_to(to.clone());
         if lists.blocks(account, &to) || lists.blocks(&to.to_bare(), account.as_jid()) {

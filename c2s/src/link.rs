@@ -1,6 +1,7 @@
 //! What a client's stream asks of its server, and what the server may send into it.
 
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -27,6 +28,15 @@ pub trait Server: Send + Sync + 'static {
     /// Is this domain ours?
     fn serves(&self, domain: &str) -> bool;
     fn credentials<'a>(&'a self, account: &'a BareJid) -> Later<'a, Credentials>;
+    /// Somebody at this address wants to log in as that account. Returns once the attempt may be
+    /// looked at; false: it may not, and the stream ends.
+    fn attempt<'a>(&'a self, _from: IpAddr, _account: &'a BareJid) -> Later<'a, bool> {
+        Box::pin(std::future::ready(true))
+    }
+    /// An attempt has failed; without an account, where it named none.
+    fn failed(&self, _from: IpAddr, _account: Option<&BareJid>) {}
+    /// An attempt has succeeded.
+    fn entered(&self, _from: IpAddr, _account: &BareJid) {}
     /// Does a token prove that it is this account's (XEP-0484)? What has come of it is committed
     /// before this returns.
     fn fast<'a>(&'a self, attempt: FastAttempt) -> Later<'a, Option<FastAccepted>>;

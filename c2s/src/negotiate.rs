@@ -18,6 +18,7 @@ use comity_xmpp::error::{StanzaError, StreamCondition, StreamError};
 use comity_xmpp::jid::{BareJid, Jid};
 use comity_xmpp::machine::{Frame, Machine, Now};
 use comity_xmpp::ns;
+use comity_xmpp::sasl::{Condition, Failure};
 use comity_xmpp::speaker::Speaker;
 use comity_xmpp::stream::{Features, Header};
 use comity_xmpp::xml;
@@ -70,6 +71,8 @@ pub enum Event {
     Fast(FastAttempt),
     /// Make a token. Answer with [`Command::Token`].
     Token(FastWanted),
+    /// The client has not proved that it is this account, or anybody. Nothing is awaited.
+    Failed(Option<BareJid>),
     /// Make a session. Answer with [`Command::Bound`].
     Bind {
         account: BareJid,
@@ -169,6 +172,8 @@ pub struct Negotiate {
     inactive: bool,
     resumption: Option<Duration>,
     failures: u8,
+    /// Whom the client tries to be.
+    tried: Option<BareJid>,
     deadline: Instant,
     events: VecDeque<Event>,
 }
@@ -217,6 +222,7 @@ impl Negotiate {
             host: String::new(),
             header: Header::default(),
             failures: 0,
+            tried: None,
             deadline,
             events: VecDeque::new(),
         }
@@ -384,7 +390,7 @@ impl Negotiate {
         }
         match outcome {
             Outcome::Say(element) => self.speaker.say(&element),
-            Outcome::Ask(account) => self.events.push_back(Event::Credentials(account)),
+            Outcome::Ask(account) => self.ask(account),
             Outcome::Check(check) => self.events.push_back(Event::Check(check)),
             Outcome::Success(account, success) => {
                 self.speaker.say(&success);
@@ -394,10 +400,24 @@ impl Negotiate {
             }
             Outcome::Failure(failure) => {
                 self.speaker.say(&failure.to_element());
+                self.tell_failure(&failure);
                 self.failed("to authenticate")?;
             }
         }
         Ok(())
+    }
+
+    fn ask(&mut self, account: BareJid) {
+        self.tried = Some(account.clone());
+        self.events.push_back(Event::Credentials(account));
+    }
+
+    /// Who gives up by himself has not guessed.
+    fn tell_failure(&mut self, failure: &Failure) {
+        let tried = self.tried.take();
+        if failure.condition != Condition::Aborted {
+            self.events.push_back(Event::Failed(tried));
+        }
     }
 
     /// RFC 6120 §6.4.5: a few retries, so that a typing error costs no new connection.
@@ -513,7 +533,10 @@ impl Machine for Negotiate {
             (Command::Close(error), State::Header | State::StartTls | State::Auth(_))
             | (
                 Command::Close(error),
-                State::HeaderOfAuthenticated(_) | State::Bind(_) | State::Resuming { .. },
+                State::HeaderOfAuthenticated(_)
+                | State::Bind(_)
+                | State::Fast(_)
+                | State::Resuming { .. },
             ) => Err(error),
             // An answer that nobody waits for any more.
             _ => Ok(()),

@@ -47,7 +47,7 @@ pub(crate) async fn run(
     mut stop: Stop,
 ) {
     // Boxed: what negotiation needs is given back before the session's long life begins.
-    let negotiated = Box::pin(over_tcp(socket, start, &shared, &mut stop)).await;
+    let negotiated = Box::pin(over_tcp(socket, peer, start, &shared, &mut stop)).await;
     go_on(negotiated, peer, &shared, &mut stop).await;
 }
 
@@ -58,7 +58,7 @@ pub(crate) async fn run_websocket(
     shared: Arc<Shared>,
     mut stop: Stop,
 ) {
-    let negotiated = Box::pin(over_websocket(upgrade, &shared, &mut stop)).await;
+    let negotiated = Box::pin(over_websocket(upgrade, peer, &shared, &mut stop)).await;
     go_on(negotiated, peer, &shared, &mut stop).await;
 }
 
@@ -114,6 +114,7 @@ enum Stands<S, F> {
 
 async fn over_tcp(
     socket: TcpStream,
+    peer: SocketAddr,
     start: Start,
     shared: &Arc<Shared>,
     stop: &mut Stop,
@@ -128,7 +129,7 @@ async fn over_tcp(
     let machine = Negotiate::new(settings(shared), secured, now());
     let mut pump = Pump::new(transport, machine, shared.options.early_limits());
     loop {
-        match negotiate(pump, secured, shared, stop).await? {
+        match negotiate(pump, (secured, peer), shared, stop).await? {
             Stands::StartTls(bare) => {
                 pump = start_tls(*bare, shared, stop).await?;
                 secured = Some(Secured {
@@ -142,6 +143,7 @@ async fn over_tcp(
 
 async fn over_websocket(
     upgrade: Upgrade,
+    peer: SocketAddr,
     shared: &Arc<Shared>,
     stop: &mut Stop,
 ) -> Result<Begun<Upgraded, WebSocketFraming>, NoSession> {
@@ -154,7 +156,7 @@ async fn over_websocket(
     let machine = Negotiate::new(settings(shared), secured, now());
     let framing = WebSocketFraming::new(shared.options.early_limits());
     let pump = Pump::framed(upgraded, machine, framing);
-    match negotiate(pump, secured, shared, stop).await? {
+    match negotiate(pump, (secured, peer), shared, stop).await? {
         Stands::Session(begun) => Ok(*begun),
         // There is TLS already, so that the machine does not offer it.
         Stands::StartTls(_) => Err(NoSession::Left),
@@ -163,7 +165,7 @@ async fn over_websocket(
 
 async fn negotiate<S, F>(
     mut pump: Pump<S, Negotiate, F>,
-    secured: Option<Secured>,
+    client: (Option<Secured>, SocketAddr),
     shared: &Arc<Shared>,
     stop: &mut Stop,
 ) -> Result<Stands<S, F>, NoSession>
@@ -197,7 +199,7 @@ where
             }
             question => {
                 let manner = pump.machine().manner();
-                if let Some(answer) = answer(question, manner, secured, &mut way, shared).await {
+                if let Some(answer) = answer(question, manner, client, &mut way, shared).await {
                     pump.command(answer);
                 }
             }
@@ -209,13 +211,16 @@ where
 async fn answer(
     question: negotiate::Event,
     manner: negotiate::Manner,
-    secured: Option<Secured>,
+    (secured, peer): (Option<Secured>, SocketAddr),
     way: &mut Option<Way>,
     shared: &Arc<Shared>,
 ) -> Option<negotiate::Command> {
     let negotiate::Manner { mechanism, inline } = manner;
     Some(match question {
         negotiate::Event::Credentials(account) => {
+            if !shared.server.attempt(peer.ip(), &account).await {
+                return Some(negotiate::Command::Close(too_often()));
+            }
             let credentials = shared.server.credentials(&account).await;
             negotiate::Command::Credentials(credentials)
         }
@@ -224,6 +229,10 @@ async fn answer(
             negotiate::Command::Checked(right)
         }
         negotiate::Event::Fast(attempt) => {
+            let account = &attempt.token.account;
+            if !shared.server.attempt(peer.ip(), account).await {
+                return Some(negotiate::Command::Close(too_often()));
+            }
             let accepted = shared.server.fast(attempt).await;
             negotiate::Command::Fast(accepted)
         }
@@ -236,7 +245,8 @@ async fn answer(
             resource,
             options,
         } => {
-            tracing::info!(%account, mechanism, inline, "authenticated");
+            tracing::info!(%account, mechanism, inline, %peer, "authenticated");
+            shared.server.entered(peer.ip(), &account);
             let (outbound, receiver) = Outbound::new(shared.options.queue);
             let bound = Bound {
                 account,
@@ -255,17 +265,40 @@ async fn answer(
             negotiate::Command::Bound(answer)
         }
         negotiate::Event::Resume { account, id, h } => {
-            tracing::info!(%account, mechanism, inline, "authenticated");
+            tracing::info!(%account, mechanism, inline, %peer, "authenticated");
+            shared.server.entered(peer.ip(), &account);
             let found = come_back(&account, &id, h, secured, shared).await;
             let (found, answer) = found.map_or_else(|answer| (None, answer), come_back_answer);
             *way = found.map(Way::Back);
             answer
+        }
+        negotiate::Event::Failed(account) => {
+            not_authenticated(account.as_ref(), peer, mechanism, shared);
+            return None;
         }
         negotiate::Event::StartTls
         | negotiate::Event::Restart
         | negotiate::Event::Done
         | negotiate::Event::Closed(_) => return None,
     })
+}
+
+fn not_authenticated(
+    account: Option<&BareJid>,
+    peer: SocketAddr,
+    mechanism: &'static str,
+    shared: &Shared,
+) {
+    let who = account.map(tracing::field::display);
+    tracing::info!(account = who, %peer, mechanism, "not authenticated");
+    shared.server.failed(peer.ip(), account);
+}
+
+fn too_often() -> StreamError {
+    StreamError::new(
+        StreamCondition::PolicyViolation,
+        "too many logins have failed here: wait a minute",
+    )
 }
 
 fn settings(shared: &Arc<Shared>) -> negotiate::Settings {

@@ -290,14 +290,18 @@ fn refusals_are_in_the_words_of_the_profile() {
             E: Check(*
             !: wrong
             S: <failure xmlns='urn:xmpp:sasl:2'><not-authorized xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/></failure>
+            E: Failed(Some(alice@a.example))
             C: <authenticate xmlns='urn:xmpp:sasl:2' mechanism='X'/>
             S: <failure xmlns='urn:xmpp:sasl:2'><invalid-mechanism *
+            E: Failed(None)
             C: <response xmlns='urn:xmpp:sasl:2'/>
             S: <failure xmlns='urn:xmpp:sasl:2'><malformed-request *
+            E: Failed(None)
             C: <abort xmlns='urn:xmpp:sasl:2'/>
             S: <failure xmlns='urn:xmpp:sasl:2'><aborted *
             C: <auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='X'/>
             S: <failure xmlns='urn:ietf:params:xml:ns:xmpp-sasl'>*
+            E: Failed(None)
             S: <stream:error *<policy-violation *
             S: </stream:stream>
             E: Closed(*"
@@ -372,6 +376,7 @@ fn a_token_that_is_refused_leaves_the_password() {
             E: Fast(*
             !: refused token
             S: <failure xmlns='urn:xmpp:sasl:2'><not-authorized *
+            E: Failed(Some(alice@a.example))
             {password}
             S: <success *
             S: <stream:features*"
@@ -398,7 +403,9 @@ fn messages_of_tokens_that_are_none() {
         let token = with_token(mechanism, message, inline);
         play(
             &mut stage(),
-            &format!("{token}\nS: <failure xmlns='urn:xmpp:sasl:2'><{condition} *"),
+            &format!(
+                "{token}\nS: <failure xmlns='urn:xmpp:sasl:2'><{condition} *\nE: Failed(None)"
+            ),
         );
     }
 }

@@ -362,7 +362,10 @@ fn scram_to_its_end() {
             if password == "wrong" {
                 play(
                     &mut stage,
-                    &format!("C: {response}\nS: <failure*<not-authorized/>*"),
+                    &format!(
+                        "C: {response}\nS: <failure*<not-authorized/>*\n\
+                         E: Failed(Some(alice@a.example))"
+                    ),
                 );
                 continue;
             }
@@ -380,14 +383,14 @@ fn whoever_would_be_another_is_refused() {
     let auth = plain("bob@a.example", "alice", "sesame");
     play(
         &mut stage,
-        &format!("{auth}\nS: <failure*<invalid-authzid/>*"),
+        &format!("{auth}\nS: <failure*<invalid-authzid/>*\nE: Failed(None)"),
     );
     for user in ["alice@b.example", "a lice", "@", "alice/x", "a.example/"] {
         let auth = plain("", user, "sesame");
         let mut stage = secured();
         play(
             &mut stage,
-            &format!("{auth}\nS: <failure*<not-authorized/>*"),
+            &format!("{auth}\nS: <failure*<not-authorized/>*\nE: Failed(None)"),
         );
     }
     let auth = plain("alice@a.example", "alice@a.example", "sesame");
@@ -410,7 +413,8 @@ fn a_disabled_account_looks_like_a_wrong_password() {
                 !: {credentials}
                 E: Check(*
                 !: {answer}
-                S: <failure xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><not-authorized/></failure>"
+                S: <failure xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><not-authorized/></failure>
+                E: Failed(Some(alice@a.example))"
             ),
         );
     }
@@ -423,10 +427,13 @@ fn mechanisms_that_are_not_offered_and_messages_that_are_none() {
         &mut stage,
         "C: <auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='DIGEST-MD5'/>
         S: <failure*<invalid-mechanism/>*
+        E: Failed(None)
         C: <auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>?</auth>
         S: <failure*<incorrect-encoding/>*
+        E: Failed(None)
         C: <response xmlns='urn:ietf:params:xml:ns:xmpp-sasl'>AA==</response>
         S: <failure*<malformed-request/>*
+        E: Failed(None)
         C: <auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'/>
         S: <challenge xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>
         C: <abort xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>
@@ -440,12 +447,13 @@ fn failures_to_authenticate_have_a_limit() {
     let bad = "C: <auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='X'/>
         S: <failure*";
     for _ in 1..negotiate::ATTEMPTS {
-        play(&mut stage, bad);
+        play(&mut stage, &format!("{bad}\nE: Failed(None)"));
     }
     play(
         &mut stage,
         &format!(
             "{bad}
+            E: Failed(None)
             S: <stream:error*<policy-violation *
             S: </stream:stream>
             E: Closed(Some(*"

@@ -17,6 +17,17 @@ pub struct C2s {
     pub connections: u32,
     /// Connections at a time from one IP address. Default 100: an office behind one address.
     pub connections_per_address: u32,
+    /// Connections that one IP address may open in a minute, at each listener. Default 300: an
+    /// office comes back after its router was restarted.
+    pub connections_per_minute: u32,
+    /// Failed logins from one IP address, and at one account, that have no consequence; further ones
+    /// make the next wait, up to 32 s and 8 s. One is forgotten each minute. Default 10 and 20.
+    pub failures_per_address: u32,
+    pub failures_per_account: u32,
+    /// What all sessions of an account may send: stanzas at once, and then a second; who is faster
+    /// is read more slowly. Default 10,000 and 200; 0 a second: as fast as it goes.
+    pub stanza_burst: u32,
+    pub stanzas_per_second: u32,
     /// Offer PLAIN beside SCRAM, always inside TLS. Default true: mcabber and go-sendxmpp need it.
     pub plain: bool,
     /// Octets of a stanza before the client has logged in. Default 16 KiB; RFC 6120 §13.12 asks
@@ -53,6 +64,11 @@ impl Default for C2s {
             listen_tls: vec![SocketAddr::from((Ipv6Addr::UNSPECIFIED, 5223))],
             connections: 10_000,
             connections_per_address: 100,
+            connections_per_minute: 300,
+            failures_per_address: 10,
+            failures_per_account: 20,
+            stanza_burst: 10_000,
+            stanzas_per_second: 200,
             plain: true,
             stanza_bytes_before_login: 16 << 10,
             stanza_bytes: 256 << 10,

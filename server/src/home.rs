@@ -13,9 +13,11 @@ use comity_xmpp::stanza::Stanza;
 use crate::afterwards::Afterwards;
 use crate::blocklists::Blocklists;
 use crate::fast::Tokens;
+use crate::guard::Guard;
 use crate::module::archive::Preferences;
 use crate::offers::Offers;
 use crate::outreach::Outreach;
+use crate::pace::Pace;
 use crate::requests::Requests;
 use crate::route::Hosts;
 use crate::services::Services;
@@ -75,6 +77,10 @@ pub struct Shared {
     pub federation: Federation,
     /// Bounds how many other domains an account addresses.
     pub outreach: Outreach,
+    /// Who fails to log in too often.
+    pub guard: Guard,
+    /// How fast accounts may send.
+    pub pace: Pace,
     /// Whom our accounts do not want to hear of.
     pub blocklists: Blocklists,
     /// What the operator has us offer beside.

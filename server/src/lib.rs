@@ -13,10 +13,12 @@ pub mod cli;
 pub mod deliver;
 pub mod dispatch;
 pub mod fast;
+pub mod guard;
 pub mod home;
 pub mod module;
 pub mod offers;
 pub mod outreach;
+pub mod pace;
 pub mod passwords;
 #[cfg(test)]
 mod play;

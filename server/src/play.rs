@@ -156,6 +156,11 @@ impl Play {
             afterwards: Afterwards::default(),
             outreach: Outreach::default(),
             offers,
+            guard: crate::guard::Guard::new(crate::guard::Allowed {
+                per_address: 10,
+                per_account: 20,
+            }),
+            pace: crate::pace::Pace::new(crate::pace::Rate::default()),
             started_ms: START_S * 1000,
             blocklists: crate::blocklists::Blocklists::default(),
         });

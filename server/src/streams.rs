@@ -1,5 +1,8 @@
 //! What the streams of clients and of other domains ask of the server.
 
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
 use comity_c2s::link::{Bound, Credentials, FastAccepted, FastAttempt, FastToken, FastWanted};
 use comity_s2s::link::{Queued, Received};
 use comity_storage::{RemoveOutgoing, RenewOutboxQueue};
@@ -27,6 +30,24 @@ impl comity_c2s::link::Server for Home {
         Box::pin(account::credentials(self, account))
     }
 
+    fn attempt<'a>(&'a self, from: IpAddr, account: &'a BareJid) -> ForClient<'a, bool> {
+        Box::pin(async move {
+            let wait = self.guard.attempt(from, account, self.now_ms());
+            if let Some(wait @ 1..) = wait {
+                tokio::time::sleep(Duration::from_millis(wait)).await;
+            }
+            wait.is_some()
+        })
+    }
+
+    fn failed(&self, from: IpAddr, account: Option<&BareJid>) {
+        self.guard.failed(from, account, self.now_ms());
+    }
+
+    fn entered(&self, from: IpAddr, account: &BareJid) {
+        self.guard.entered(from, account, self.now_ms());
+    }
+
     fn fast<'a>(&'a self, attempt: FastAttempt) -> ForClient<'a, Option<FastAccepted>> {
         Box::pin(async move { fast::check(self, &attempt).await })
     }
@@ -41,7 +62,14 @@ impl comity_c2s::link::Server for Home {
 
     fn stanza<'a>(&'a self, session: &'a Jid, stanza: Stanza) -> ForClient<'a, ()> {
         let origin = Origin::Session(session.clone());
-        Box::pin(dispatch::take(self, origin, stanza))
+        Box::pin(async move {
+            let wait = self.pace.take(&session.to_bare(), Instant::now());
+            if !wait.is_zero() {
+                // The stream reads no further meanwhile than its window.
+                tokio::time::sleep(wait).await;
+            }
+            dispatch::take(self, origin, stanza).await;
+        })
     }
 
     fn resumed<'a>(

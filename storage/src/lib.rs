@@ -35,6 +35,7 @@ mod writer;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use sqlx::pool::PoolConnection;
 use sqlx::{Sqlite, SqlitePool};
@@ -79,6 +80,7 @@ pub struct Storage {
 struct Inner {
     writer: writer::Handle,
     readers: SqlitePool,
+    reads: AtomicU64,
     /// Only for `:memory:`: removed when the last clone is gone.
     _scratch: Option<open::Scratch>,
 }
@@ -96,6 +98,7 @@ impl Storage {
             inner: Arc::new(Inner {
                 writer: writer::start(opened.writer, checkpoints),
                 readers: opened.readers,
+                reads: AtomicU64::new(0),
                 _scratch: opened.scratch,
             }),
         })
@@ -142,8 +145,15 @@ impl Storage {
         self.inner.readers.close().await;
     }
 
+    /// How many reads there were so far: what a question costs, without a clock.
+    #[must_use]
+    pub fn reads(&self) -> u64 {
+        self.inner.reads.load(Ordering::Relaxed)
+    }
+
     /// A connection for reading; never waits for the writer, and cannot write.
     pub(crate) async fn read(&self) -> Result<PoolConnection<Sqlite>, Error> {
+        self.inner.reads.fetch_add(1, Ordering::Relaxed);
         match self.inner.readers.acquire().await {
             Err(sqlx::Error::PoolClosed) => Err(Error::Closed),
             other => Ok(other?),

@@ -162,7 +162,7 @@ impl Negotiate {
                 let said = Element::new(ns::SASL2, said.name.as_str()).with_text(said.text());
                 self.speaker.say(&said);
             }
-            Outcome::Ask(account) => self.events.push_back(Event::Credentials(account)),
+            Outcome::Ask(account) => self.ask(account),
             Outcome::Check(check) => self.events.push_back(Event::Check(check)),
             Outcome::Success(account, success) => {
                 if let Some(extended) = &mut self.extended {
@@ -179,6 +179,7 @@ impl Negotiate {
     pub(super) fn refuse_authentication(&mut self, failure: &Failure) -> Result<(), StreamError> {
         self.extended = None;
         self.speaker.say(&refusal(failure));
+        self.tell_failure(failure);
         self.failed("to authenticate")
     }
 

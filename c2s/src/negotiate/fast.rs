@@ -47,6 +47,7 @@ impl Negotiate {
         match self.attempt(element) {
             Ok(attempt) => {
                 self.mechanism = attempt.token.mechanism;
+                self.tried = Some(attempt.token.account.clone());
                 self.state = State::Fast(attempt.token.account.clone());
                 self.events.push_back(Event::Fast(attempt));
                 Ok(())

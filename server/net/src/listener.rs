@@ -5,13 +5,16 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// How long `accept` rests when the system has no descriptor or memory for another connection.
 const EXHAUSTED_REST: Duration = Duration::from_millis(200);
+/// Addresses whose latest connections are remembered.
+const REMEMBERED: usize = 65_536;
+const MINUTE: Duration = Duration::from_secs(60);
 
 /// How many streams a listener carries at once.
 #[derive(Clone, Copy, Debug)]
@@ -53,9 +56,26 @@ impl Listener {
             connections: Arc::new(Semaphore::new(permits.connections)),
             addresses: Arc::new(Addresses {
                 limit: permits.per_address,
+                per_minute: None,
                 open: Mutex::default(),
+                opened: Mutex::default(),
             }),
         })
+    }
+
+    /// With a bound on how many connections one address may open in a minute; further ones are
+    /// closed at once.
+    #[must_use]
+    pub fn paced(self, per_minute: u32) -> Self {
+        Self {
+            addresses: Arc::new(Addresses {
+                limit: self.addresses.limit,
+                per_minute: Some(per_minute),
+                open: Mutex::default(),
+                opened: Mutex::default(),
+            }),
+            ..self
+        }
     }
 
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -111,10 +131,13 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     )
 }
 
-/// How many connections each address has open.
+/// How many connections each address has open, and how many it has opened lately.
 struct Addresses {
     limit: usize,
+    /// Connections that one address may open in a minute; none: as many as it likes.
+    per_minute: Option<u32>,
     open: Mutex<HashMap<IpAddr, usize>>,
+    opened: Mutex<HashMap<IpAddr, Instant>>,
 }
 
 struct AddressPlace {
@@ -125,6 +148,9 @@ struct AddressPlace {
 impl Addresses {
     fn enter(this: &Arc<Self>, address: IpAddr) -> Option<AddressPlace> {
         let address = household(address);
+        if !this.in_time(address, Instant::now()) {
+            return None;
+        }
         let mut open = this.open.lock().unwrap_or_else(PoisonError::into_inner);
         let count = open.entry(address).or_default();
         if *count >= this.limit {
@@ -135,6 +161,32 @@ impl Addresses {
             addresses: Arc::clone(this),
             address,
         })
+    }
+}
+
+impl Addresses {
+    /// Counts a new connection; false if the address has opened too many lately. Remembered for
+    /// each is when it will have made up for them, and only while it has not.
+    fn in_time(&self, address: IpAddr, now: Instant) -> bool {
+        let Some(per_minute) = self.per_minute.filter(|per_minute| *per_minute > 0) else {
+            return true;
+        };
+        let each = MINUTE / per_minute;
+        let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        if opened.len() >= REMEMBERED && !opened.contains_key(&address) {
+            opened.retain(|_, even| *even > now);
+            if opened.len() >= REMEMBERED {
+                // Thousands of addresses at once: the bound on all connections is what is left.
+                return true;
+            }
+        }
+        let even = opened.entry(address).or_insert(now);
+        let next = (*even).max(now) + each;
+        if next - now > MINUTE {
+            return false;
+        }
+        *even = next;
+        true
     }
 }
 
@@ -155,7 +207,8 @@ impl Drop for AddressPlace {
 }
 
 /// Who counts as one: an IPv4 address, or the /64 that one IPv6 subscriber has for itself.
-fn household(address: IpAddr) -> IpAddr {
+#[must_use]
+pub fn household(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(v4) => IpAddr::V4(v4),
         IpAddr::V6(v6) => {
@@ -202,6 +255,21 @@ mod tests {
         drop(accepted);
         let _third = TcpStream::connect(address).await.unwrap();
         assert!(within(listener.accept()).await.is_some());
+    }
+
+    #[tokio::test]
+    async fn an_address_opens_so_many_in_a_minute() {
+        let listener = listen(10, 10).await.paced(3);
+        let (one, other) = (IpAddr::from([192, 0, 2, 1]), IpAddr::from([192, 0, 2, 2]));
+        let start = Instant::now();
+        let opens = |address, after| listener.addresses.in_time(address, start + after);
+        let at_once: Vec<bool> = (0..5).map(|_| opens(one, Duration::ZERO)).collect();
+        assert_eq!(at_once, [true, true, true, false, false]);
+        assert!(opens(other, Duration::ZERO));
+        // A third of a minute later there is room for one.
+        assert!(opens(one, Duration::from_secs(20)));
+        assert!(!opens(one, Duration::from_secs(21)));
+        assert!(opens(one, Duration::from_secs(120)));
     }
 
     #[tokio::test]

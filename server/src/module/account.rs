@@ -103,9 +103,10 @@ pub(crate) async fn credentials(home: &Home, account: &BareJid) -> Credentials {
         (false, Vec::new())
     });
     let of = |hash: Hash| {
-        keys.iter()
-            .find(|keys| kept(keys.hash) == hash)
-            .map_or_else(|| derived(home, account, hash), |keys| scram(hash, keys))
+        // In any case: nobody is to tell from the work whether there are others.
+        let derived = derived(home, account, hash);
+        let found = keys.iter().find(|keys| kept(keys.hash) == hash);
+        found.map_or(derived, |keys| scram(hash, keys))
     };
     Credentials {
         sha1: of(Hash::Sha1),
@@ -133,6 +134,8 @@ fn scram(hash: Hash, keys: &KeptScramKeys) -> ScramKeys {
 
 /// Keys of no password, always the same for one account.
 fn derived(home: &Home, account: &BareJid, hash: Hash) -> ScramKeys {
+    #[cfg(test)]
+    tests::did(format!("derive {hash:?}"));
     let secret = home
         .host_secrets
         .get(account.domain())
@@ -177,4 +180,62 @@ pub(crate) async fn host_secrets(
         secrets.insert(domain.clone(), secret);
     }
     Ok(secrets)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use comity_storage::SetScramKeys;
+
+    use super::*;
+    use crate::passwords::Passwords;
+    use crate::play::Play;
+
+    thread_local! {
+        static DONE: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+    }
+
+    pub(super) fn did(what: String) {
+        DONE.with_borrow_mut(|done| done.push(what));
+    }
+
+    /// What is done to answer for an account, and how often storage is read meanwhile.
+    async fn work(play: &Play, account: &str) -> (Vec<String>, u64, Credentials) {
+        let account = BareJid::parse(account).unwrap();
+        DONE.take();
+        let before = play.home.storage.reads();
+        let credentials = credentials(&play.home, &account).await;
+        (DONE.take(), play.home.storage.reads() - before, credentials)
+    }
+
+    /// Counted, not timed: an unknown account costs what a known one does, step by step, and what
+    /// its client sees has the same form.
+    #[tokio::test]
+    async fn an_unknown_account_is_the_same_work_as_a_wrong_password() {
+        let play = Play::of(&["alice@a.example", "old@a.example"]).await;
+        let keys = Passwords::new(play.home.limits.scram_iterations)
+            .keys("secret")
+            .await;
+        let keys = SetScramKeys {
+            account: "alice@a.example".to_owned(),
+            keys: keys.unwrap(),
+        };
+        assert!(play.home.storage.write(keys).await.unwrap());
+        let (done, reads, known) = work(&play, "alice@a.example").await;
+        assert_eq!((done.len(), reads), (2, 2), "{done:?}");
+        assert!(known.usable && known.sha256.verify_password("secret"));
+        // Without keys, and without an account.
+        for other in ["old@a.example", "nobody@a.example"] {
+            let (theirs, their_reads, unknown) = work(&play, other).await;
+            assert_eq!((&theirs, their_reads), (&done, reads), "{other}");
+            assert_eq!(unknown.sha256.salt.len(), known.sha256.salt.len());
+            assert_eq!(unknown.sha1.stored_key.len(), known.sha1.stored_key.len());
+            assert_eq!(unknown.sha256.iterations, known.sha256.iterations);
+            assert!(!unknown.sha256.verify_password("secret"));
+            // Asked again, it says the same.
+            let (_, _, again) = work(&play, other).await;
+            assert!(again.sha256 == unknown.sha256);
+        }
+    }
 }

@@ -32,6 +32,7 @@ pub(super) async fn start(
     ] {
         for address in addresses {
             let listener = listen(*address, permits).await?;
+            let listener = listener.paced(conf.connections_per_minute);
             info!(%address, tls = ?how, "listening for clients");
             tokio::spawn(serve(listener, how, clients.clone(), stop.clone()));
         }

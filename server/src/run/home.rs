@@ -11,11 +11,13 @@ use super::clients::size;
 use crate::afterwards::Afterwards;
 use crate::blocklists::Blocklists;
 use crate::fast::Tokens;
+use crate::guard::{Allowed, Guard};
 use crate::home::{Blocked, Clock, Federation, Home, Limits, Lists, Remote, Shared};
 use crate::module::account;
 use crate::module::archive::{Keeping, Preferences};
 use crate::offers::Offers;
 use crate::outreach::Outreach;
+use crate::pace::{Pace, Rate};
 use crate::requests::Requests;
 use crate::route::Hosts;
 use crate::services::Services;
@@ -56,6 +58,14 @@ pub(super) async fn home(
         afterwards: Afterwards::default(),
         outreach: Outreach::default(),
         offers,
+        guard: Guard::new(Allowed {
+            per_address: conf.c2s.failures_per_address,
+            per_account: conf.c2s.failures_per_account,
+        }),
+        pace: Pace::new(Rate {
+            per_second: conf.c2s.stanzas_per_second,
+            burst: conf.c2s.stanza_burst,
+        }),
         started_ms,
         blocklists,
     }))

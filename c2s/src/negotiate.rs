@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use comity_net::tls::EndPoint;
 use comity_xmpp::ack;
 use comity_xmpp::element::Element;
 use comity_xmpp::error::{StanzaError, StreamCondition, StreamError};
@@ -51,10 +52,13 @@ pub struct Settings {
     pub idle: Duration,
 }
 
-/// What TLS has brought: the tls-exporter binding (RFC 9266), if the connection has one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What TLS has brought: its bindings, if the connection has them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Secured {
+    /// tls-exporter (RFC 9266).
     pub exporter: Option<[u8; 32]>,
+    /// tls-server-end-point (RFC 5929).
+    pub end_point: Option<EndPoint>,
 }
 
 #[derive(Debug)]

@@ -125,6 +125,7 @@ async fn over_tcp(
     }
     let mut secured = transport.is_tls().then(|| Secured {
         exporter: transport.exporter(),
+        end_point: transport.end_point(),
     });
     let machine = Negotiate::new(settings(shared), secured, now());
     let mut pump = Pump::new(transport, machine, shared.options.early_limits());
@@ -134,6 +135,7 @@ async fn over_tcp(
                 pump = start_tls(*bare, shared, stop).await?;
                 secured = Some(Secured {
                     exporter: pump.stream().exporter(),
+                    end_point: pump.stream().end_point(),
                 });
             }
             Stands::Session(begun) => return Ok(*begun),
@@ -152,6 +154,7 @@ async fn over_websocket(
     let upgraded = upgraded.map_err(Ended::Broken)?;
     let secured = Some(Secured {
         exporter: upgraded.transport().exporter(),
+        end_point: upgraded.transport().end_point(),
     });
     let machine = Negotiate::new(settings(shared), secured, now());
     let framing = WebSocketFraming::new(shared.options.early_limits());
@@ -330,7 +333,7 @@ async fn secure(
                 () = stop.wait() => Err(NoSession::Left),
             }
         }
-        secured @ Transport::Tls(_) => Ok(secured),
+        secured @ Transport::Tls(..) => Ok(secured),
     }
 }
 
@@ -340,6 +343,7 @@ async fn start_tls(mut pump: Bare, shared: &Shared, stop: &mut Stop) -> Result<B
     let transport = secure(transport, Start::StartTls, shared, stop).await?;
     let secured = Secured {
         exporter: transport.exporter(),
+        end_point: transport.end_point(),
     };
     let mut pump = Pump::new(transport, machine, shared.options.early_limits());
     pump.command(negotiate::Command::TlsStarted(secured));

@@ -90,7 +90,7 @@ fn stage() -> Transcript<Negotiate> {
         bytes: 262_144,
         idle: Duration::from_secs(330),
     };
-    let secured = Some(Secured { exporter: None });
+    let secured = Some(Secured::default());
     let mut stage = Transcript::new(LIMITS, |now| Negotiate::new(settings, secured, now));
     play(
         &mut stage,

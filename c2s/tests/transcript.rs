@@ -3,11 +3,12 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use comity_c2s::link::Credentials;
 use comity_c2s::negotiate::{self, Negotiate, Secured};
 use comity_c2s::session::{self, Session};
+use comity_net::tls::EndPoint;
 use comity_xmpp::error::{ErrorType, StanzaCondition, StanzaError, StreamCondition, StreamError};
 use comity_xmpp::frame::Limits;
 use comity_xmpp::jid::Jid;
@@ -45,8 +46,19 @@ fn negotiate(secured: bool) -> Transcript<Negotiate> {
         bytes: 262_144,
         idle: Duration::from_secs(330),
     };
-    let secured = secured.then_some(Secured { exporter: None });
+    let secured = secured.then_some(Secured::default());
     Transcript::new(LIMITS, |now| Negotiate::new(settings, secured, now))
+}
+
+/// Of a certificate made for this.
+fn end_point() -> EndPoint {
+    let name = format!("comity-c2s-{}", comity_net::random::id());
+    let directory = std::env::temp_dir().join(name);
+    let domains = ["a.example".to_owned()];
+    let made = comity_net::tls::local::ensure(&directory, &domains, SystemTime::now()).unwrap();
+    let chain = made.certificates[0].load().unwrap();
+    std::fs::remove_dir_all(&directory).unwrap();
+    EndPoint::of(&chain[0]).unwrap()
 }
 
 fn keys(hash: Hash) -> ScramKeys {
@@ -56,9 +68,14 @@ fn keys(hash: Hash) -> ScramKeys {
 fn command(words: &str) -> negotiate::Command {
     use negotiate::Command;
     match words {
-        "tls" => Command::TlsStarted(Secured { exporter: None }),
+        "tls" => Command::TlsStarted(Secured::default()),
         "tls with exporter" => Command::TlsStarted(Secured {
             exporter: Some([7; 32]),
+            end_point: None,
+        }),
+        "tls with both bindings" => Command::TlsStarted(Secured {
+            exporter: Some([7; 32]),
+            end_point: Some(end_point()),
         }),
         "credentials" | "disabled" => Command::Credentials(Credentials {
             sha1: keys(Hash::Sha1),
@@ -243,6 +260,27 @@ fn channel_binding_is_offered_where_the_connection_has_one() {
             {OPEN}
             {HEADER}
             S: <stream:features*<mechanism>SCRAM-SHA-256-PLUS</mechanism>*<channel-binding type='tls-exporter'/>*"
+        ),
+    );
+}
+
+/// XEP-0440, XEP-0484: each binding is offered, for SCRAM and for tokens.
+#[test]
+fn the_certificates_binding_is_offered_beside() {
+    let mut stage = negotiate(false);
+    play(
+        &mut stage,
+        &format!(
+            "{OPEN}
+            {HEADER}
+            S: <stream:features*
+            C: <starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>
+            S: <proceed*
+            E: StartTls
+            !: tls with both bindings
+            {OPEN}
+            {HEADER}
+            S: <stream:features*<channel-binding type='tls-exporter'/><channel-binding type='tls-server-end-point'/>*<mechanism>HT-SHA-256-EXPR</mechanism><mechanism>HT-SHA-256-ENDP</mechanism><mechanism>HT-SHA-256-NONE</mechanism>*"
         ),
     );
 }

@@ -114,6 +114,13 @@ fn domains(conf: &Conf) -> Result<(), Broken> {
         let why = format!("{domain} is served here");
         refuse(domains.contains(domain), &["s2s", "targets"], &why)?;
     }
+    for domain in conf.components.secret_files.keys() {
+        let key = &["components", "secret_files"];
+        let why = format!("{domain} is served here");
+        refuse(domains.contains(domain), key, &why)?;
+        let why = format!("{domain} is another server by s2s.targets");
+        refuse(conf.s2s.targets.contains_key(domain), key, &why)?;
+    }
     for domain in conf.s2s.peers.keys() {
         let why = format!("{domain} is served here");
         refuse(domains.contains(domain), &["s2s", "peers"], &why)?;

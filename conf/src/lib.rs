@@ -10,6 +10,7 @@ mod acme;
 mod archive;
 mod c2s;
 mod check;
+mod components;
 mod contacts;
 mod duration;
 mod error;
@@ -32,6 +33,7 @@ pub use acme::{
 };
 pub use archive::{Archive, ArchivePolicy};
 pub use c2s::C2s;
+pub use components::Components;
 pub use contacts::Contacts;
 pub use error::Error;
 pub use external::{External, ExternalService, Transport};
@@ -56,6 +58,7 @@ pub struct Conf {
     pub c2s: C2s,
     pub s2s: S2s,
     pub web: Web,
+    pub components: Components,
     pub contacts: Contacts,
     pub external: External,
     pub tls: Tls,
@@ -101,6 +104,7 @@ impl Conf {
         conf.s2s.listen.iter_mut().for_each(to_loopback);
         conf.s2s.listen_tls.iter_mut().for_each(to_loopback);
         conf.web.listen.iter_mut().for_each(to_loopback);
+        conf.components.listen.iter_mut().for_each(to_loopback);
         conf
     }
 
@@ -137,6 +141,7 @@ impl Conf {
         let token = [&mut token.module, &mut token.pin_file];
         // An empty path is none, and not the directory.
         paths.extend(token.into_iter().filter(|path| path.as_os_str() != ""));
+        paths.extend(self.components.secret_files.values_mut());
         for certificate in self.tls.certificates.values_mut() {
             paths.extend([&mut certificate.chain, &mut certificate.key]);
         }

@@ -163,18 +163,6 @@ fn values_that_cannot_be_are_refused_where_they_stand() {
         "homeserver.toml:2:1: server.domains: name at least one",
     );
     check(
-        "[mls.authority]\nissuing = \"token\"",
-        ":2:1: mls.authority.issuing: name the library of the token",
-    );
-    check(
-        "[mls.authority.token]\nmodule = \"x.so\"",
-        "say which token",
-    );
-    check(
-        "[mls.authority.token]\nslot = \"first\"",
-        ":2:1: mls.authority.token.slot: \"first\" is no number",
-    );
-    check(
         "[server]\ndomains = [\"a\", \"a\"]",
         ":2:1: server.domains: a is named twice",
     );
@@ -229,6 +217,48 @@ fn values_that_cannot_be_are_refused_where_they_stand() {
     check(
         "[server]\ndomains = [\"a\", \"b\"]\n[s2s.domains.a.peers]\nb = { policy = \"deny\" }",
         "s2s.domains: peers of a: b is served here",
+    );
+}
+
+#[test]
+fn tokens_services_and_components_are_named_in_full() {
+    let check = |text: &str, expected: &str| {
+        let found = refused(text);
+        assert!(found.contains(expected), "{found:?} for {text:?}");
+    };
+    check(
+        "[mls.authority]\nissuing = \"token\"",
+        ":2:1: mls.authority.issuing: name the library of the token",
+    );
+    check(
+        "[mls.authority.token]\nmodule = \"x.so\"",
+        "say which token",
+    );
+    check(
+        "[mls.authority.token]\nslot = \"first\"",
+        ":2:1: mls.authority.token.slot: \"first\" is no number",
+    );
+    let service = |keys: &str| format!("[external]\nservices = [{{ type = \"turn\"{keys} }}]");
+    check(&service(""), "host");
+    check(
+        &service(", host = \"\""),
+        "external.services: a service needs",
+    );
+    check(
+        &service(", host = \"h\", username = \"u\""),
+        "username and password_file go together",
+    );
+    check(
+        &service(", host = \"h\", secret_file = \"s\", username = \"u\", password_file = \"p\""),
+        "either secret_file or username",
+    );
+    check(
+        &service(", host = \"h\", lifetime = \"1s\""),
+        "lifetime is less than a minute",
+    );
+    check(
+        "[components.secret_files]\nlocalhost = \"s\"",
+        "components.secret_files: localhost is served here",
     );
 }
 

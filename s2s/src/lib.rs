@@ -2,6 +2,7 @@
 //! thin place that touches the runtime last ([`link`]).
 
 pub mod certificate;
+pub mod component;
 pub mod dialback;
 pub mod incoming;
 mod intake;

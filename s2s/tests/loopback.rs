@@ -16,6 +16,7 @@ use comity_net::stop::{self, Stopper};
 use comity_net::tls::verdict::Unproven;
 use comity_net::tls::{Certificates, Connector, Roots, local};
 use comity_s2s::certificate::Proof;
+use comity_s2s::component::{self, serve::Components};
 use comity_s2s::dialback::Verdict;
 use comity_s2s::link::{Later, Queued, Received, Server, Way};
 use comity_s2s::outgoing::{Command, Event, Outgoing, Over, Parcel, Settings};
@@ -25,7 +26,10 @@ use comity_s2s::{Federation, Options, Peers, Secret, serve};
 use comity_xmpp::element::Element;
 use comity_xmpp::error::{StanzaCondition, StanzaError};
 use comity_xmpp::jid::Jid;
+use comity_xmpp::sasl::Hash;
 use comity_xmpp::stanza::{Kind, MessageType, PresenceType, Stanza};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -686,4 +690,97 @@ async fn no_key_is_shown_where_a_certificate_is_required() {
         // b has refused the key, or offered what it would have taken, which was passed over.
         assert_eq!(why.contains("does not offer EXTERNAL"), !shown, "{why}");
     }
+}
+
+/// A component that has shown its secret (XEP-0114).
+async fn connect_component(address: std::net::SocketAddr) -> TcpStream {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let header = "<stream:stream xmlns='jabber:component:accept' to='irc.a.example' \
+         xmlns:stream='http://etherx.jabber.org/streams'>";
+    stream.write_all(header.as_bytes()).await.unwrap();
+    let answer = read_until(&mut stream, "id='").await + &read_until(&mut stream, "'").await;
+    let id = answer.rsplit("id='").next().unwrap().trim_end_matches('\'');
+    let digest = Hash::Sha1.digest(format!("{id}s3cret").as_bytes());
+    let proof: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    let handshake = format!("<handshake>{proof}</handshake>");
+    stream.write_all(handshake.as_bytes()).await.unwrap();
+    read_until(&mut stream, "<handshake/>").await;
+    stream
+}
+
+/// What is read up to these words.
+async fn read_until(stream: &mut TcpStream, words: &str) -> String {
+    let mut read = Vec::new();
+    while !read.ends_with(words.as_bytes()) {
+        let byte = tokio::time::timeout(PATIENCE, stream.read_u8()).await;
+        let byte = byte.unwrap_or_else(|_| panic!("no {words}"));
+        read.push(byte.unwrap_or_else(|_| panic!("it ended before {words}")));
+    }
+    String::from_utf8(read).unwrap()
+}
+
+/// XEP-0114: what waited comes first, what is sent arrives, and a newer connection takes over.
+#[tokio::test]
+async fn a_component_is_given_what_waited_and_speaks() {
+    let memory = Arc::new(Memory::default());
+    let row = |n: i64| {
+        (
+            n,
+            Bytes::from(format!("<message to='x@irc.a.example' id='{n}'/>")),
+        )
+    };
+    memory.outbox.lock().unwrap().extend((1..=100).map(row));
+    let permits = comity_net::listener::Permits {
+        connections: 9,
+        per_address: 9,
+    };
+    let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), permits)
+        .await
+        .unwrap();
+    let address = listener.local_addr().unwrap();
+    let secrets = HashMap::from([("irc.a.example".to_owned(), "s3cret".into())]);
+    let components = Components::new(secrets, 65_536);
+    let (stopper, stop) = stop::channel();
+    let server: Arc<dyn Server> = Arc::<Memory>::clone(&memory);
+    tokio::spawn(component::serve::serve(
+        listener,
+        components.clone(),
+        server,
+        stop,
+    ));
+    let ping = |id: &str| {
+        Stanza::new(Kind::Message(MessageType::Chat))
+            .with_from(Jid::parse("alice@a.example").unwrap())
+            .with_to(Jid::parse("irc.a.example").unwrap())
+            .with_id(id)
+    };
+    // While it is away, what is not kept comes back.
+    assert!(components.send("irc.a.example", ping("away")).is_err());
+    let mut one = connect_component(address).await;
+    let waited = read_until(&mut one, "id='100'/>").await;
+    assert_eq!(waited.matches("<message").count(), 100);
+    components.send("irc.a.example", ping("there")).unwrap();
+    read_until(&mut one, "id='there'/>").await;
+    let said = "<message from='irc.a.example' to='alice@a.example' id='said'/>";
+    one.write_all(said.as_bytes()).await.unwrap();
+    let settled = async {
+        while *memory.received.lock().unwrap() != ["said"]
+            || !memory.outbox.lock().unwrap().is_empty()
+        {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, settled).await.unwrap();
+    let mut two = connect_component(address).await;
+    read_until(&mut one, "<conflict").await;
+    components.send("irc.a.example", ping("two")).unwrap();
+    read_until(&mut two, "id='two'/>").await;
+    drop(two);
+    let gone = async {
+        while components.send("irc.a.example", ping("gone")).is_ok() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, gone).await.unwrap();
+    drop(stopper);
 }

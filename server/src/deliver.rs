@@ -278,6 +278,7 @@ fn unreachable(home: &Home, stanza: &Stanza, domain: &str) -> Option<StanzaError
     // RFC 6120 §8.1.2.2: a stream carries what its own domain says.
     let why = match from.filter(|from| home.hosts.serves(from)) {
         None => "only domains of this server have streams to others".to_owned(),
+        Some(_) if home.federation.components.contains(domain) => return None,
         Some(from) if !home.federation.with(from, domain) => {
             format!("{from} has no streams with {domain}")
         }

@@ -18,6 +18,7 @@ use crate::module::archive::Preferences;
 use crate::offers::Offers;
 use crate::outreach::Outreach;
 use crate::pace::Pace;
+use crate::passwords::Passwords;
 use crate::requests::Requests;
 use crate::route::Hosts;
 use crate::services::Services;
@@ -77,6 +78,8 @@ pub struct Shared {
     pub federation: Federation,
     /// Bounds how many other domains an account addresses.
     pub outreach: Outreach,
+    /// Makes keys of new passwords.
+    pub passwords: Passwords,
     /// Who fails to log in too often.
     pub guard: Guard,
     /// How fast accounts may send.
@@ -130,6 +133,8 @@ pub struct Limits {
 pub struct Federation {
     /// By our domains; one without has streams with all.
     pub lists: HashMap<String, Lists>,
+    /// Domains of components (XEP-0114), which are reached another way.
+    pub components: std::collections::BTreeSet<String>,
     /// In no case these, which the operator has blocked while the server ran.
     pub blocked: Blocked,
 }

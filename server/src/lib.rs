@@ -15,6 +15,7 @@ pub mod dispatch;
 pub mod fast;
 pub mod guard;
 pub mod home;
+pub mod implemented;
 pub mod module;
 pub mod offers;
 pub mod outreach;

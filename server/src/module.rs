@@ -39,6 +39,7 @@ pub mod ping;
 pub mod presence;
 pub mod private_xml;
 pub mod pubsub;
+pub mod registration;
 pub mod roster;
 pub mod vcard;
 pub mod version;
@@ -69,6 +70,7 @@ pub const MODULES: &[Module] = &[
     presence::MODULE,
     private_xml::MODULE,
     pubsub::MODULE,
+    registration::MODULE,
     roster::MODULE,
     vcard::MODULE,
     version::MODULE,

@@ -160,6 +160,7 @@ impl Play {
                 per_address: 10,
                 per_account: 20,
             }),
+            passwords: crate::passwords::Passwords::new(4096),
             pace: crate::pace::Pace::new(crate::pace::Rate::default()),
             started_ms: START_S * 1000,
             blocklists: crate::blocklists::Blocklists::default(),

@@ -17,6 +17,7 @@ use crate::services::ServicesError;
 
 pub(crate) mod acme;
 mod clients;
+mod components;
 mod domains;
 mod home;
 mod operator;
@@ -80,7 +81,7 @@ pub async fn run(
     )
     .await?;
     let (stopper, stop) = stop::channel();
-    let state = operator::state(&conf, &domains, &home, &remote);
+    let state = operator::state(&domains, &home, &remote);
     tokio::spawn(admin::serve(listener, state, stop.clone()));
     tokio::spawn(Arc::clone(&certificates).watch(stop.clone()));
     tokio::spawn(tls::reload_at_hangup(
@@ -88,6 +89,7 @@ pub async fn run(
         stop.clone(),
     ));
     let clients = clients::start(&conf.c2s, &home, Arc::clone(&certificates), &stop).await?;
+    components::start(&conf, &home, &remote, &stop).await?;
     peers::start(&conf, &home, &remote, &certificates, &stop).await?;
     web::start(&conf.web, &home, Arc::clone(&certificates), clients, &stop).await?;
     acme::start(&conf, &certificates, &stop)?;

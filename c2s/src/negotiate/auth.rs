@@ -14,8 +14,9 @@ use crate::link::Credentials;
 
 /// XEP-0440.
 const CHANNEL_BINDING: &str = "urn:xmpp:sasl-cb:0";
-/// The registered name of the binding of RFC 9266.
+/// The registered names of the bindings of RFC 9266 and RFC 5929.
 const TLS_EXPORTER: &str = "tls-exporter";
+const TLS_SERVER_END_POINT: &str = "tls-server-end-point";
 
 /// A password to be held against the keys of an account: thousands of hashes, so off the reactor.
 #[derive(Debug)]
@@ -85,10 +86,12 @@ enum Step {
 impl Auth {
     pub(super) fn new(host: &str, plain: bool, secured: Secured) -> Self {
         let exporter = secured.exporter.map(|data| (TLS_EXPORTER, data.to_vec()));
+        let end_point =
+            (secured.end_point).map(|data| (TLS_SERVER_END_POINT, data.as_bytes().to_vec()));
         Self {
             host: host.to_owned(),
             plain,
-            bindings: Bindings(exporter.into_iter().collect()),
+            bindings: Bindings(exporter.into_iter().chain(end_point).collect()),
             chosen: "",
             step: Step::Auth,
         }
@@ -108,9 +111,10 @@ impl Auth {
         let names = self.mechanisms().into_iter().map(|m| m.as_str().to_owned());
         features.mechanisms = names.collect();
         if !self.bindings.0.is_empty() {
-            let kind =
-                Element::new(CHANNEL_BINDING, "channel-binding").with_attr("type", TLS_EXPORTER);
-            let offer = Element::new(CHANNEL_BINDING, "sasl-channel-binding").with_child(kind);
+            let kinds = self.bindings.0.iter().map(|(kind, _)| {
+                Element::new(CHANNEL_BINDING, "channel-binding").with_attr("type", *kind)
+            });
+            let offer = Element::new(CHANNEL_BINDING, "sasl-channel-binding").with_children(kinds);
             features.others.push(offer);
         }
     }

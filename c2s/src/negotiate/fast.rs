@@ -13,16 +13,20 @@ use crate::link::{FastAccepted, FastAttempt, FastToken, FastWanted};
 
 /// With tls-exporter (RFC 9266).
 const EXPORTER: &str = "HT-SHA-256-EXPR";
+/// With tls-server-end-point (RFC 5929), for clients that know no other binding.
+const END_POINT: &str = "HT-SHA-256-ENDP";
 const NONE: &str = "HT-SHA-256-NONE";
 /// Of HMAC-SHA-256.
 const PROOF_BYTES: usize = 32;
 
 /// What a connection can offer, the better first.
 pub(super) fn mechanisms(secured: Secured, on: bool) -> &'static [&'static str] {
-    match (on, secured.exporter) {
-        (false, _) => &[],
-        (true, None) => &[NONE],
-        (true, Some(_)) => &[EXPORTER, NONE],
+    match (on, secured.exporter, secured.end_point) {
+        (false, ..) => &[],
+        (true, None, None) => &[NONE],
+        (true, Some(_), None) => &[EXPORTER, NONE],
+        (true, None, Some(_)) => &[END_POINT, NONE],
+        (true, Some(_), Some(_)) => &[EXPORTER, END_POINT, NONE],
     }
 }
 
@@ -32,7 +36,9 @@ pub(super) fn is_one(mechanism: &str) -> bool {
 }
 
 fn known(mechanism: &str) -> Option<&'static str> {
-    [EXPORTER, NONE].into_iter().find(|name| *name == mechanism)
+    [EXPORTER, END_POINT, NONE]
+        .into_iter()
+        .find(|name| *name == mechanism)
 }
 
 /// `<request-token/>`.
@@ -58,7 +64,7 @@ impl Negotiate {
 
     fn attempt(&self, element: &Element) -> Result<FastAttempt, Failure> {
         let malformed = |text: &str| Failure::new(Condition::MalformedRequest).with_text(text);
-        let secured = self.secured.unwrap_or(Secured { exporter: None });
+        let secured = self.secured.unwrap_or_default();
         let mechanism = element.attr("mechanism").and_then(known);
         let mechanism = mechanism
             .filter(|name| mechanisms(secured, self.settings.fast).contains(name))
@@ -91,6 +97,7 @@ impl Negotiate {
             .ok_or_else(|| Failure::new(Condition::NotAuthorized))?;
         let binding = match mechanism {
             EXPORTER => secured.exporter.map(|data| data.to_vec()),
+            END_POINT => secured.end_point.map(|data| data.as_bytes().to_vec()),
             _ => None,
         };
         Ok(FastAttempt {

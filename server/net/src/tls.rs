@@ -8,6 +8,7 @@
 pub mod accept;
 pub mod certificates;
 pub mod connect;
+mod end_point;
 pub mod local;
 pub mod roots;
 pub mod verdict;
@@ -24,6 +25,7 @@ use rustls::crypto::CryptoProvider;
 pub use accept::Acceptor;
 pub use certificates::{CertificateFiles, Certificates};
 pub use connect::Connector;
+pub use end_point::EndPoint;
 pub use roots::Roots;
 
 /// RFC 9266 §2.

@@ -201,3 +201,20 @@ async fn bytes_in_clear_are_no_handshake() {
     let outcome = acceptor.accept(theirs, Start::StartTls, PATIENCE).await;
     assert!(matches!(outcome.err(), Some(TlsError::Handshake(_))));
 }
+
+/// RFC 5929 §4.1: what a client can compute from the certificate that it is shown.
+#[tokio::test]
+async fn both_ends_know_the_certificate_that_was_shown() {
+    let a = Domain::new("a.example");
+    let acceptor = Acceptor::new(Service::Client, Arc::clone(&a.certificates)).unwrap();
+    let connector = Connector::for_client(a.roots()).unwrap();
+    for start in STARTS {
+        let (theirs, ours) = shake(&acceptor, &connector, a.name, (start, start)).await;
+        let (theirs, ours) = (theirs.unwrap(), ours.unwrap());
+        let shown = ours.peer_chain();
+        let expected = comity_net::tls::EndPoint::of(&shown[0]).unwrap();
+        assert_eq!(theirs.end_point(), Some(expected));
+        assert_eq!(expected.as_bytes().len(), 32);
+        assert_eq!(ours.end_point(), None);
+    }
+}

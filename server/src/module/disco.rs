@@ -70,7 +70,8 @@ fn handle(context: Context, request: Request) -> Later<Deliveries> {
                     let account = request.to.to_bare();
                     pubsub::disco::nodes(&context.home, &account, &request.from).await
                 }
-                Entity::Domain | Entity::Room => Ok(Vec::new()),
+                Entity::Domain => Ok(components(&context.home)),
+                Entity::Room => Ok(Vec::new()),
             };
             match items {
                 Ok(items) => Element::new(ns::DISCO_ITEMS, "query").with_children(items),
@@ -79,6 +80,12 @@ fn handle(context: Context, request: Request) -> Later<Deliveries> {
         };
         Deliveries::answer(request.stanza.result(Some(&answer)))
     })
+}
+
+/// XEP-0030 §4: what belongs to this server and has an address of its own.
+fn components(home: &Home) -> Vec<Element> {
+    let item = |domain: &String| Element::new(ns::DISCO_ITEMS, "item").with_attr("jid", domain);
+    home.federation.components.iter().map(item).collect()
 }
 
 /// Accounts have nodes; nobody else has.

@@ -31,3 +31,25 @@ fn handle(_: Context, request: Request) -> Later<Deliveries> {
         Deliveries::answer(request.stanza.result(Some(&query)))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::play::Play;
+
+    #[tokio::test]
+    async fn the_version_is_told_and_nothing_else() {
+        let play = Play::of(&["alice@a.example"]).await;
+        let mut alice = play.login("alice@a.example/1").await;
+        alice
+            .send("<iq type='get' id='v' to='a.example'><query xmlns='jabber:iq:version'/></iq>")
+            .await;
+        alice
+            .gets(&format!(
+                "<iq type='result' id='v' from='a.example' to='alice@a.example/1'>\
+                 <query xmlns='jabber:iq:version'><name>Comity</name><version>{}</version>\
+                 </query></iq>",
+                env!("CARGO_PKG_VERSION")
+            ))
+            .await;
+    }
+}

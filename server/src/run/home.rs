@@ -18,6 +18,7 @@ use crate::module::archive::{Keeping, Preferences};
 use crate::offers::Offers;
 use crate::outreach::Outreach;
 use crate::pace::{Pace, Rate};
+use crate::passwords::Passwords;
 use crate::requests::Requests;
 use crate::route::Hosts;
 use crate::services::Services;
@@ -49,6 +50,7 @@ pub(super) async fn home(
         archive: Preferences::new(keeping(conf)),
         federation: Federation {
             blocked,
+            components: super::components::domains(conf)?.into_iter().collect(),
             ..federation(conf, domains)
         },
         tokens: tokens(conf)?,
@@ -58,6 +60,7 @@ pub(super) async fn home(
         afterwards: Afterwards::default(),
         outreach: Outreach::default(),
         offers,
+        passwords: Passwords::new(conf.accounts.scram_iterations),
         guard: Guard::new(Allowed {
             per_address: conf.c2s.failures_per_address,
             per_account: conf.c2s.failures_per_account,
@@ -153,6 +156,7 @@ fn federation(conf: &Conf, domains: &[String]) -> Federation {
     });
     Federation {
         lists: lists.collect(),
+        components: std::collections::BTreeSet::new(),
         blocked: Blocked::default(),
     }
 }

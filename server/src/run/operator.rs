@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use comity_conf::Conf;
 use comity_mls_wire::refusal::Refusal;
 use comity_s2s::link::Incoming;
 
@@ -14,10 +13,9 @@ use crate::admin::peer::{Discarding, Probing, Stream, Streams as Peers};
 use crate::deliver;
 use crate::home::{Home, Remote};
 use crate::module::{mls_as, mls_crl, outbox, roster};
-use crate::passwords::Passwords;
 use crate::services::anchors;
 
-pub(super) fn state(conf: &Conf, domains: &[String], home: &Home, streams: &Arc<Streams>) -> State {
+pub(super) fn state(domains: &[String], home: &Home, streams: &Arc<Streams>) -> State {
     let (authorities, counted) = (home.clone(), home.clone());
     let (sessions, rosters, devices, peers, lists) = (
         home.clone(),
@@ -34,7 +32,7 @@ pub(super) fn state(conf: &Conf, domains: &[String], home: &Home, streams: &Arc<
             home: home.clone(),
             streams: Arc::clone(streams),
         }),
-        passwords: Passwords::new(conf.accounts.scram_iterations),
+        passwords: home.passwords.clone(),
         clock: Arc::clone(&home.clock),
         kick: Arc::new(move |account, why| sessions.sessions.kick(account, why)),
         leave: Arc::new(move |account| {

@@ -10,6 +10,7 @@ use comity_net::listener::Permits;
 use comity_net::random;
 use comity_net::stop::Stop;
 use comity_net::tls::{Certificates, Roots};
+use comity_s2s::component::serve::Components;
 use comity_s2s::link::{Incoming, Status};
 use comity_s2s::trust::{PeerTrust, Policy, Rules};
 use comity_s2s::{Federation, Options, Peers, Secret, serve};
@@ -23,20 +24,43 @@ use crate::home::{Home, Remote};
 
 /// The streams to other domains, while they are open: the server and its streams know each other.
 #[derive(Default)]
-pub(super) struct Streams(RwLock<Option<Peers>>);
+pub(super) struct Streams {
+    peers: RwLock<Option<Peers>>,
+    components: RwLock<Option<Components>>,
+}
 
 impl Streams {
     fn open(&self, peers: Peers) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(peers);
+        *self.peers.write().unwrap_or_else(PoisonError::into_inner) = Some(peers);
     }
 
     /// Forgets them, so that the server can be forgotten too.
     pub(super) fn close(&self) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.peers.write().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Components are reached through these from now on.
+    pub(super) fn attach(&self, components: Components) {
+        let mut attached = self
+            .components
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        *attached = Some(components);
+    }
+
+    /// Where this domain is one of a component.
+    fn component(&self, domain: &str) -> Option<Components> {
+        let components = self
+            .components
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        components
+            .clone()
+            .filter(|components| components.has(domain))
     }
 
     pub(super) fn peers(&self) -> Option<Peers> {
-        self.0
+        self.peers
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
@@ -45,6 +69,9 @@ impl Streams {
 
 impl Remote for Streams {
     fn send(&self, domain: &str, stanza: Stanza) -> Result<(), Box<(Stanza, StanzaError)>> {
+        if let Some(components) = self.component(domain) {
+            return components.send(domain, stanza);
+        }
         match self.peers() {
             Some(peers) => peers.send(domain, stanza),
             None => {
@@ -65,6 +92,9 @@ impl Remote for Streams {
     }
 
     fn wake(&self, domain: &str) {
+        if let Some(components) = self.component(domain) {
+            return components.wake(domain);
+        }
         // Rows that nobody was told of are found at the next start.
         if let Some(peers) = self.peers() {
             peers.wake(domain);
@@ -72,6 +102,9 @@ impl Remote for Streams {
     }
 
     fn remind(&self, domain: &str) {
+        if let Some(components) = self.component(domain) {
+            return components.wake(domain);
+        }
         if let Some(peers) = self.peers() {
             peers.remind(domain);
         }

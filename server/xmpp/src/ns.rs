@@ -2,6 +2,7 @@
 
 pub const CLIENT: &str = "jabber:client"; // RFC 6120 §4.8.2
 pub const SERVER: &str = "jabber:server"; // RFC 6120 §4.8.2
+pub const COMPONENT: &str = "jabber:component:accept"; // XEP-0114
 pub const STREAM: &str = "http://etherx.jabber.org/streams"; // RFC 6120 §4.8.1
 pub const STREAMS: &str = "urn:ietf:params:xml:ns:xmpp-streams"; // RFC 6120 §4.9
 pub const STANZAS: &str = "urn:ietf:params:xml:ns:xmpp-stanzas"; // RFC 6120 §8.3

@@ -22,6 +22,7 @@ use crate::transport::Transport;
 pub struct Acceptor {
     start_tls: TlsAcceptor,
     direct: TlsAcceptor,
+    certificates: Arc<Certificates>,
 }
 
 impl Acceptor {
@@ -48,7 +49,7 @@ impl Acceptor {
             Service::Client => builder.with_no_client_auth(),
             Service::Server => builder.with_client_cert_verifier(Arc::new(KeepAny(provider))),
         };
-        let mut config = builder.with_cert_resolver(certificates);
+        let mut config = builder.with_cert_resolver(Arc::clone(&certificates) as _);
         // One ticket serves the client that comes back; the second of the default only costs.
         config.send_tls13_tickets = 1;
         let start_tls = Arc::new(config.clone());
@@ -57,6 +58,7 @@ impl Acceptor {
         Ok(Self {
             start_tls: start_tls.into(),
             direct: Arc::new(config).into(),
+            certificates,
         })
     }
 
@@ -71,10 +73,16 @@ impl Acceptor {
             Start::StartTls => &self.start_tls,
             Start::Direct => &self.direct,
         };
+        let shown = self.certificates.shown();
         // Boxed: the handshake's future is large, and a stream's task would carry it for life.
         let handshake = Box::pin(acceptor.accept(stream));
         match tokio::time::timeout(patience, handshake).await {
-            Ok(Ok(stream)) => Ok(Transport::Tls(Box::new(TlsStream::Server(stream)))),
+            Ok(Ok(stream)) => {
+                let name = stream.get_ref().1.server_name();
+                let end_point = self.certificates.end_point(&shown, name).map(Box::new);
+                let stream = Box::new(TlsStream::Server(stream));
+                Ok(Transport::Tls(stream, end_point))
+            }
             Ok(Err(error)) => Err(TlsError::Handshake(error)),
             Err(_) => Err(TlsError::Slow),
         }

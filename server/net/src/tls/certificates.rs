@@ -12,7 +12,7 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::roots::{certificates_in, read};
-use super::{TlsError, ascii, provider};
+use super::{EndPoint, TlsError, ascii, provider};
 use crate::stop::Stop;
 
 /// How often the files are looked at for a change.
@@ -111,12 +111,36 @@ impl Certificates {
         times.collect()
     }
 
+    /// Those of this moment, for [`Self::end_point`].
+    pub(super) fn shown(&self) -> Shown {
+        Shown(self.set())
+    }
+
+    /// What binds to the certificate shown to a client that named this domain in a handshake which
+    /// began with these; nothing if they were replaced during it, since either may have been shown.
+    pub(super) fn end_point(&self, began: &Shown, name: Option<&str>) -> Option<EndPoint> {
+        let set = self.set();
+        if !Arc::ptr_eq(&set, &began.0) {
+            return None;
+        }
+        EndPoint::of(set.named(name).cert.first()?)
+    }
+
     fn set(&self) -> Arc<Set> {
         Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
+/// The certificates at one moment.
+pub(super) struct Shown(Arc<Set>);
+
 impl Set {
+    /// RFC 6066 §3.
+    fn named(&self, name: Option<&str>) -> &Arc<CertifiedKey> {
+        name.and_then(|name| self.by_domain.get(&name.to_ascii_lowercase()))
+            .unwrap_or(&self.default)
+    }
+
     fn load(files: &[CertificateFiles]) -> Result<Self, TlsError> {
         let mut by_domain = HashMap::new();
         let mut default = None;
@@ -148,11 +172,7 @@ fn certified(files: &CertificateFiles) -> Result<CertifiedKey, TlsError> {
 
 impl ResolvesServerCert for Certificates {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let set = self.set();
-        let named = hello
-            .server_name()
-            .and_then(|name| set.by_domain.get(&name.to_ascii_lowercase()));
-        Some(Arc::clone(named.unwrap_or(&set.default)))
+        Some(Arc::clone(self.set().named(hello.server_name())))
     }
 }
 

@@ -95,7 +95,7 @@ impl Connector {
         };
         let handshake = Box::pin(connector.connect(name, stream));
         match tokio::time::timeout(patience, handshake).await {
-            Ok(Ok(stream)) => Ok(Transport::Tls(Box::new(TlsStream::Client(stream)))),
+            Ok(Ok(stream)) => Ok(Transport::Tls(Box::new(TlsStream::Client(stream)), None)),
             Ok(Err(error)) => Err(failure(error)),
             Err(_) => Err(TlsError::Slow),
         }

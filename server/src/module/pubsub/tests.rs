@@ -531,3 +531,65 @@ async fn nodes_are_discovered_by_who_may_read_them() {
     romeo.send(&items("i", JULIET)).await;
     assert_eq!(refused(&mut romeo).await.0, "forbidden");
 }
+
+/// XEP-0490, XEP-0223: how far a conversation was read, for one's own clients and nobody else.
+#[tokio::test]
+async fn what_was_read_is_known_to_all_ones_clients() {
+    const DISPLAYED: &str = "urn:xmpp:mds:displayed:0";
+    let play = Play::of(&[ROMEO, JULIET]).await;
+    friends(&play).await;
+    let (mut balcony, mut chamber) = (
+        play.login("juliet@a.example/balcony").await,
+        play.login("juliet@a.example/chamber").await,
+    );
+    let mut romeo = play.login("romeo@a.example/orchard").await;
+    for jid in [&chamber.jid, &romeo.jid] {
+        let shown = crate::module::caps::Shown {
+            hash: "sha-256".to_owned(),
+            node: "urn:x".to_owned(),
+            ver: "x".to_owned(),
+        };
+        let nodes = std::collections::HashSet::from([DISPLAYED.to_owned()]);
+        let interests = (shown, std::sync::Arc::new(nodes));
+        play.home
+            .sessions
+            .with(jid, |session| session.interests = Some(interests));
+    }
+    for person in [&mut balcony, &mut chamber, &mut romeo] {
+        person.forget().await;
+    }
+    let displayed = "<displayed xmlns='urn:xmpp:mds:displayed:0'><stanza-id \
+         xmlns='urn:xmpp:sid:0' by='juliet@a.example' id='42'/></displayed>";
+    let private = options(&[
+        ("persist_items", "true"),
+        ("max_items", "max"),
+        ("send_last_published_item", "never"),
+        ("access_model", "whitelist"),
+    ]);
+    balcony
+        .send(&format!(
+            "<iq type='set' id='d'><pubsub xmlns='http://jabber.org/protocol/pubsub'>\
+             <publish node='{DISPLAYED}'><item id='{ROMEO}'>{displayed}</item></publish>\
+             {private}</pubsub></iq>"
+        ))
+        .await;
+    chamber
+        .gets(&format!(
+            "<message type='headline' from='{JULIET}' to='juliet@a.example/chamber'><event \
+             xmlns='http://jabber.org/protocol/pubsub#event'><items node='{DISPLAYED}'>\
+             <item id='{ROMEO}'>{displayed}</item></items></event></message>"
+        ))
+        .await;
+    romeo.gets_nothing().await;
+    romeo
+        .send(&format!(
+            "<iq type='get' id='d' to='{JULIET}'><pubsub \
+             xmlns='http://jabber.org/protocol/pubsub'><items node='{DISPLAYED}'/></pubsub></iq>"
+        ))
+        .await;
+    let (condition, detail) = refused(&mut romeo).await;
+    assert_eq!(
+        (condition.as_str(), detail.as_str()),
+        ("not-allowed", "closed-node")
+    );
+}

@@ -7,9 +7,9 @@ use crate::error::StreamError;
 use crate::ns;
 use crate::xml::{Reader, Token, attribute, content, finish};
 
-/// Both content namespaces are one inside a stanza: a child in either is the stanza's own.
+/// All content namespaces are one inside a stanza: a child in any is the stanza's own.
 pub(super) fn content_ns(namespace: &str) -> &str {
-    if namespace == ns::SERVER {
+    if namespace == ns::SERVER || namespace == ns::COMPONENT {
         ns::CLIENT
     } else {
         namespace

@@ -52,6 +52,12 @@ impl Engine {
             self.message_accepted(room, record, entry, &in_flight)?;
             return Ok(Step::Done);
         }
+        if self.is_own_unknown(record, entry)? {
+            // RFC 9420 §15.1: what this device says from here on would be sealed with keys that it
+            // has used already.
+            let why = "it was sent by this device before its data was restored";
+            return self.lose(record, entry, why, now);
+        }
         let opened = match self.open_message(record, entry)? {
             Ok((group, sender, data)) => {
                 self.accept_content(record, entry, group, sender, &data, now)?
@@ -68,6 +74,23 @@ impl Engine {
             self.note(room, entry.seq, entry.time, what)?;
         }
         Ok(Step::Done)
+    }
+
+    /// Was it sealed by this very leaf, which knows nothing of it?
+    fn is_own_unknown(&mut self, record: &Record, entry: &Entry) -> Result<bool, Error> {
+        let mine = entry.sender == self.account && entry.device == Some(self.own_device()?);
+        let Payload::Held(payload) = &entry.payload else {
+            return Ok(false);
+        };
+        let (true, Ok(message)) = (mine, parse(payload, record)) else {
+            return Ok(false);
+        };
+        if message.wire_format() != WireFormat::PrivateMessage {
+            return Ok(false);
+        }
+        let mut group = self.mls.load(&record.group_id)?;
+        let opened = group.process_incoming_message(message);
+        Ok(matches!(opened, Err(MlsError::CantProcessMessageFromSelf)))
     }
 
     /// Decrypts; the group is only worth keeping if that went well.
@@ -98,9 +121,6 @@ impl Engine {
                 }
             }
             Ok(_) => fail("it is no message"),
-            Err(MlsError::CantProcessMessageFromSelf) => {
-                fail("it was sent by this device before its data was restored")
-            }
             Err(error) => Ok(Err(error.to_string())),
         }
     }

@@ -260,6 +260,23 @@ fn a_device_restored_from_a_backup_comes_back() {
     );
 }
 
+/// Its next message would be sealed with a key that it has used before.
+#[test]
+fn a_device_restored_to_before_a_message_of_its_own_says_nothing_before_it_is_back() {
+    let mut stage = Stage::new();
+    let backup = stage.world.clients[stage.bob].store.copy();
+    stage.say(stage.bob, "one");
+    stage.world.restore(stage.bob, backup);
+    stage.world.run();
+    assert_eq!(stage.state(stage.bob), RoomState::Resyncing);
+    stage.say(stage.bob, "two");
+    stage.world.run_for(HOUR_MS);
+    let room = stage.room.clone();
+    stage.world.assert_agreement(&room, &stage.all());
+    assert_eq!(stage.heard(stage.alice), ["one", "two"]);
+    assert_eq!(stage.world.rooms[&room].reports, []);
+}
+
 #[test]
 fn a_handshake_that_is_gone_is_come_back_from_and_who_is_there_is_shown() {
     let mut stage = Stage::new();

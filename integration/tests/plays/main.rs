@@ -10,6 +10,7 @@ mod crash;
 mod documents;
 mod federation_chaos;
 mod federation_wire;
+mod history;
 mod hosting;
 mod identities;
 mod key_packages;

@@ -363,6 +363,11 @@ impl Person {
         answered.map_err(|e| self.fault(e))
     }
 
+    /// Ends the program; the device stays.
+    pub async fn quit(self) {
+        self.chat.close().await;
+    }
+
     /// Answers whoever writes, for ever: `you said: …`.
     pub async fn keep_company(&mut self) {
         while let Some(update) = self.updates.recv().await {

@@ -19,6 +19,7 @@ mod malicious_server;
 mod offline_root;
 mod outage;
 mod quickstart;
+mod resync;
 mod revocation;
 mod root_rotation;
 mod screen;

@@ -53,6 +53,15 @@ impl MemoryKeys {
         self.keys().get(handle).cloned().ok_or(KeyFault::Missing)
     }
 
+    /// A copy of the keys as they are now, no longer shared.
+    #[must_use]
+    pub fn snapshot(&self) -> Self {
+        let keys = self.keys().clone();
+        Self {
+            keys: Arc::new(Mutex::new(keys)),
+        }
+    }
+
     #[must_use]
     pub fn len(&self) -> usize {
         self.keys().len()

@@ -89,7 +89,7 @@ pub(super) struct Client {
     pub(super) handed: Vec<[u8; 16]>,
     pub(super) inbox: VecDeque<Input>,
     pub(super) events: Vec<Event>,
-    backup: Option<MemoryStore>,
+    backup: Option<(MemoryStore, MemoryKeys)>,
     /// How often it was put back to an older state.
     pub(super) rolled_back: usize,
 }
@@ -239,21 +239,22 @@ impl Fleet {
         self.connect(client);
     }
 
-    /// A copy of the store as it is now, while nothing waits to be said.
+    /// A copy of the store and its keys as they are now, while nothing waits to be said.
     pub(super) fn remember(&mut self, client: usize) {
         let state = &mut self.clients[client];
         let waits = state.store.scan(Space::Outbox, b"", None, 1).unwrap();
         let flies = state.store.scan(Space::InFlight, b"", None, 1).unwrap();
         if waits.is_empty() && flies.is_empty() {
-            state.backup = Some(state.store.rows.snapshot());
+            state.backup = Some((state.store.rows.snapshot(), state.keys.snapshot()));
         }
     }
 
     /// The device is put back to the state it had then.
     pub(super) fn roll_back(&mut self, client: usize) {
         let state = &mut self.clients[client];
-        if let Some(backup) = state.backup.take() {
-            state.store = Crashing::over(backup);
+        if let Some((rows, keys)) = state.backup.take() {
+            state.store = Crashing::over(rows);
+            state.keys = keys;
             state.rolled_back += 1;
             self.restart(client);
         }

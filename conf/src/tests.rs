@@ -206,6 +206,14 @@ fn values_that_cannot_be_are_refused_where_they_stand() {
         "[tls.certificates]\n\"x.example\" = { chain = \"c\", key = \"k\" }",
         "tls.certificates: x.example is not in server.domains",
     );
+}
+
+#[test]
+fn domains_served_here_are_nobodys_peers() {
+    let check = |text: &str, expected: &str| {
+        let found = refused(text);
+        assert!(found.contains(expected), "{found:?} for {text:?}");
+    };
     check(
         "[s2s.targets]\nlocalhost = \"127.0.0.1:1\"",
         "s2s.targets: localhost is served here",

@@ -20,6 +20,7 @@ const DAY: i64 = 24 * 3600;
 /// A day back: nobody minds, and peers may read the clock a second earlier.
 const VALID: (i64, i64) = (-DAY, 90 * DAY);
 const OVER: (i64, i64) = (-10 * DAY, -DAY);
+const SOON: (i64, i64) = (-30 * DAY, DAY / 2);
 
 /// RFC 6120 §13.7.1.4, RFC 4985 §2.
 const XMPP_ADDR: &str = "1.3.6.1.5.5.7.8.5";
@@ -45,6 +46,8 @@ pub struct Shape<'a> {
     pub self_signed: bool,
     /// As public authorities make them since 2025: not for clients.
     pub server_auth_only: bool,
+    /// It ends within a day.
+    pub ends_soon: bool,
 }
 
 impl<'a> Shape<'a> {
@@ -124,7 +127,11 @@ impl Authority {
 
     fn leaf(&self, shape: &Shape<'_>) -> Result<(X509, PKey<Private>), ErrorStack> {
         let key = new_key()?;
-        let validity = if shape.expired { OVER } else { VALID };
+        let validity = match (shape.expired, shape.ends_soon) {
+            (true, _) => OVER,
+            (false, true) => SOON,
+            (false, false) => VALID,
+        };
         let mut builder = begin("A play's certificate", &key, validity)?;
         let issuer = match shape.self_signed {
             true => None,

@@ -304,6 +304,17 @@ impl Home {
         Ok(())
     }
 
+    /// SIGHUP: the certificates are read again.
+    pub fn hang_up(&self) -> io::Result<()> {
+        let process = self.process.as_ref();
+        let id = process.ok_or_else(|| io::Error::other("it does not run"))?;
+        let id = id.id().to_string();
+        match Command::new("kill").args(["-HUP", &id]).status()?.success() {
+            true => Ok(()),
+            false => Err(io::Error::other("kill -HUP")),
+        }
+    }
+
     /// SIGTERM, and waits for the end.
     pub fn stop(&mut self) -> io::Result<()> {
         if let Some(mut process) = self.process.take() {

@@ -463,8 +463,15 @@ impl Incoming {
     /// After our own close the peer may still be saying what it had begun to say. A peer that
     /// counts acknowledgements will say it again elsewhere; another believes that it was heard.
     fn late(&mut self, bytes: &Bytes, now: Now) -> Result<(), StreamError> {
-        if !self.receiving.is_acking() && words::looks_like_stanza(bytes) {
-            return self.stanza(bytes, now);
+        if words::looks_like_stanza(bytes) {
+            return match self.receiving.is_acking() {
+                true => Ok(()),
+                false => self.stanza(bytes, now),
+            };
+        }
+        let element = xml::parse(bytes, &self.header)?;
+        if self.receiving.is_acking() && element.is(ns::SM, "a") {
+            self.acknowledged(&element, now.instant)?;
         }
         Ok(())
     }

@@ -262,6 +262,20 @@ fn both_directions_are_counted_and_numbered_over_one_stream() {
     assert_eq!(pair.b.into_unacked(), [Parcel::Row(9)]);
 }
 
+/// What the peer has taken in is known, though our close and its word have crossed.
+#[test]
+fn an_acknowledgement_behind_our_close_counts() {
+    let mut pair = Pair::new(SCENE);
+    pair.begin();
+    pair.b_sends(8);
+    pair.b.command(incoming::Command::Close(None), pair.now);
+    let a = Frame::Element(Bytes::from_static(b"<a xmlns='urn:xmpp:sm:3' h='1'/>"));
+    pair.b.receive(a, pair.now);
+    pair.events();
+    assert_eq!(pair.delivered_by_b(), [Parcel::Row(8)]);
+    assert_eq!(pair.b.into_unacked(), []);
+}
+
 #[test]
 fn whoever_proves_itself_by_its_certificate_alone_is_sent_to() {
     // By dialback, without a certificate: nobody asks for both directions, since it is not offered.

@@ -375,6 +375,23 @@ fn stanzas_come_from_the_proved_domain_and_go_to_ours() {
     }
 }
 
+/// A bad stanza is answered, an error that is one is not, and the stream goes on.
+#[test]
+fn errors_are_not_answered_with_errors() {
+    let mut stage = trusted();
+    receive(
+        &mut stage,
+        "C: <iq from='bob@b.example' to='a.example' type='fetch' id='q'/>
+        E: Answer(*
+        C: <iq from='bob@b.example' to='a.example' type='error'/>
+        C: <message from='bob@b.example' to='a.example' type='error'/>
+        E: Stanza(*
+        !: committed
+        C: <message from='bob@b.example' to='alice@a.example'/>
+        E: Stanza(*",
+    );
+}
+
 #[test]
 fn acknowledgements_count_what_is_committed() {
     let mut stage = trusted();

@@ -12,6 +12,7 @@ use comity_xmpp::stanza::Stanza;
 
 use crate::afterwards::Afterwards;
 use crate::blocklists::Blocklists;
+use crate::expiries::Expiries;
 use crate::fast::Tokens;
 use crate::guard::Guard;
 use crate::module::archive::Preferences;
@@ -98,6 +99,8 @@ pub struct Shared {
     pub web: Places,
     /// From which the salts of unknown users are derived, by domain.
     pub host_secrets: HashMap<String, Vec<u8>>,
+    /// When our own certificates end.
+    pub expiries: Expiries,
     /// Bounds what is done after a stanza (see [`crate::deliver::Deliveries::afterwards`]).
     pub afterwards: Afterwards,
 }

@@ -12,6 +12,7 @@ pub mod check;
 pub mod cli;
 pub mod deliver;
 pub mod dispatch;
+pub mod expiries;
 pub mod fast;
 pub mod guard;
 pub mod home;

@@ -153,6 +153,7 @@ impl Play {
             metrics_from: Vec::new(),
             web: Places::new("", Some(5443), &domains),
             host_secrets: std::collections::HashMap::new(),
+            expiries: crate::expiries::Expiries::default(),
             afterwards: Afterwards::default(),
             outreach: Outreach::default(),
             offers,

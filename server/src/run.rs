@@ -19,6 +19,7 @@ pub(crate) mod acme;
 mod clients;
 mod components;
 mod domains;
+mod expiry;
 mod home;
 mod operator;
 mod peers;
@@ -88,6 +89,8 @@ pub async fn run(
         Arc::clone(&certificates),
         stop.clone(),
     ));
+    let watching = Arc::clone(&certificates);
+    tokio::spawn(expiry::watch(watching, home.clone(), stop.clone()));
     let clients = clients::start(&conf.c2s, &home, Arc::clone(&certificates), &stop).await?;
     components::start(&conf, &home, &remote, &stop).await?;
     peers::start(&conf, &home, &remote, &certificates, &stop).await?;

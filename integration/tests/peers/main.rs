@@ -15,5 +15,6 @@ mod names;
 mod pins;
 mod prosody;
 mod refusals;
+mod renewal;
 mod scene;
 mod speak;

@@ -285,10 +285,12 @@ impl Task {
         self.lost(why.map(failure), machine.into_unacked());
     }
 
-    /// In good order. A stream that is lent is given back: its owner closes it.
+    /// In good order. A stream that is lent is given back: its owner closes it. Unless something is
+    /// on its way, which comes back when the stream is over.
     fn close(&mut self, going: &mut Going) {
         match going {
             Going::Own(stream, _) => stream.command(Command::Close(None)),
+            Going::Lent(line) if self.peer.waiting() > 0 => line.order(Order::Close),
             Going::Lent(line) => {
                 line.release();
                 *going = Going::Nothing;

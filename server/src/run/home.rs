@@ -10,6 +10,7 @@ use super::RunError;
 use super::clients::size;
 use crate::afterwards::Afterwards;
 use crate::blocklists::Blocklists;
+use crate::expiries::Expiries;
 use crate::fast::Tokens;
 use crate::guard::{Allowed, Guard};
 use crate::home::{Blocked, Clock, Federation, Home, Limits, Lists, Remote, Shared};
@@ -57,6 +58,7 @@ pub(super) async fn home(
         web: places(conf, domains),
         metrics_from: conf.web.metrics_from.clone(),
         host_secrets,
+        expiries: Expiries::default(),
         afterwards: Afterwards::default(),
         outreach: Outreach::default(),
         offers,

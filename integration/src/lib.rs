@@ -61,6 +61,12 @@ pub fn python() -> PathBuf {
     cache().join("venv/bin/python")
 }
 
+/// A program that drives somebody else's client for a play.
+#[must_use]
+pub fn peer(name: &str) -> PathBuf {
+    [env!("CARGO_MANIFEST_DIR"), "peers", name].iter().collect()
+}
+
 /// A loopback address for the `n`-th home of this process. Tests run as processes of their own, so
 /// the process id tells them apart.
 #[must_use]

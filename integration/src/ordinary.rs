@@ -44,16 +44,28 @@ impl Ordinary {
         server: SocketAddr,
         authority: &Path,
     ) -> Self {
-        let peers = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers");
-        let mut process = Command::new(crate::python())
-            .arg(peers.join(program))
+        let mut command = Command::new(crate::python());
+        command
+            .arg(crate::peer(program))
             .args([jid, password])
             .args([server.ip().to_string(), server.port().to_string()])
-            .arg(authority)
+            .arg(authority);
+        let mut this = Self::start(jid, &mut command);
+        this.until(&json!({"event": "ready"})).await;
+        this
+    }
+
+    /// Somebody with another program that takes such orders.
+    ///
+    /// # Panics
+    /// When it does not start.
+    #[must_use]
+    pub fn start(jid: &str, command: &mut Command) -> Self {
+        let mut process = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
-            .expect("python with slixmpp is installed");
+            .expect("integration/run has installed it");
         let orders = process.stdin.take().expect("it was piped");
         let lines = BufReader::new(process.stdout.take().expect("it was piped")).lines();
         let (tell, happenings) = unbounded_channel();
@@ -67,15 +79,13 @@ impl Ordinary {
                 }
             }
         });
-        let mut this = Self {
+        Self {
             jid: jid.to_owned(),
             process,
             orders,
             happenings,
             earlier: Vec::new(),
-        };
-        this.until(&json!({"event": "ready"})).await;
-        this
+        }
     }
 
     #[must_use]

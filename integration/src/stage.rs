@@ -39,17 +39,28 @@ impl Stage {
     /// When a server does not start.
     #[must_use]
     pub fn set_hosting(play: &str, homes: &[&[&str]], extra: &str) -> Self {
+        let options = homes.iter().map(|domains| {
+            let mut options = Options::new(domains[0], crate::address());
+            options.also = domains[1..].iter().map(|also| (*also).to_owned()).collect();
+            extra.clone_into(&mut options.extra);
+            options
+        });
+        Self::set_options(play, options)
+    }
+
+    /// Homes of which the play says everything.
+    ///
+    /// # Panics
+    /// When a server does not start.
+    #[must_use]
+    pub fn set_options(play: &str, homes: impl IntoIterator<Item = Options>) -> Self {
         let folder = std::env::temp_dir().join(format!("comity-{play}-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&folder);
-        let mut homes: Vec<Home> = homes
-            .iter()
-            .map(|domains| {
-                let mut options = Options::new(domains[0], crate::address());
-                options.also = domains[1..].iter().map(|also| (*also).to_owned()).collect();
-                extra.clone_into(&mut options.extra);
-                Home::new(options, &folder.join(domains[0])).expect("a folder can be made")
-            })
-            .collect();
+        let homes = homes.into_iter().map(|options| {
+            let own = folder.join(&options.domain);
+            Home::new(options, &own).expect("a folder can be made")
+        });
+        let mut homes: Vec<Home> = homes.collect();
         Home::start_together(&mut homes).expect("the servers start");
         Self { homes, folder }
     }

@@ -14,7 +14,7 @@ fn nbxmpp_binds_to_the_channel() {
     home.add_user("romeo", PASSWORD).unwrap();
     for mechanism in ["SCRAM-SHA-256-PLUS", "SCRAM-SHA-1-PLUS"] {
         let output = Command::new(integration::cache().join("gi/bin/python"))
-            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/peers/plus.py"))
+            .arg(integration::peer("plus.py"))
             .args(["romeo@montague.example", PASSWORD])
             .args([home.c2s().ip().to_string(), home.c2s().port().to_string()])
             .arg(home.ca())

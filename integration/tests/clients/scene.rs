@@ -55,7 +55,7 @@ impl Drop for Scene {
 pub(crate) fn echo(home: &Home, local: &str, say: &[&str]) -> Command {
     let mut command = Command::new(integration::python());
     command
-        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/peers/echo.py"))
+        .arg(integration::peer("echo.py"))
         .arg(format!("{local}@{}", home.domain()))
         .args([
             PASSWORD,

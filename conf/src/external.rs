@@ -1,4 +1,5 @@
-//! `[external]`: services beside this server that clients learn of from it (XEP-0215).
+//! `[external]`: services beside this server that clients learn of from it (XEP-0215, XEP-0030), and
+//! where they learn of its outages (XEP-0455).
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,6 +11,11 @@ use serde::{Deserialize, Serialize};
 pub struct External {
     /// Default: none.
     pub services: Vec<ExternalService>,
+    /// Addresses of XMPP services elsewhere, for rooms or uploads, that whoever asks this server what
+    /// it has is told of. Default: none.
+    pub addresses: Vec<String>,
+    /// URLs of what a program can read about outages. Default: none.
+    pub outages: Vec<String>,
 }
 
 /// One of them.
@@ -66,8 +72,13 @@ const MOST: usize = 32;
 impl External {
     /// What is wrong with it.
     pub(crate) fn broken(&self) -> Option<String> {
-        if self.services.len() > MOST {
-            return Some(format!("at most {MOST} services can be told of"));
+        let told = [
+            self.services.len(),
+            self.addresses.len(),
+            self.outages.len(),
+        ];
+        if told.into_iter().any(|number| number > MOST) {
+            return Some(format!("at most {MOST} of each can be told of"));
         }
         self.services.iter().find_map(ExternalService::broken)
     }

@@ -11,11 +11,14 @@ Reads orders from standard input and writes what happens to standard output, a J
     {"do": "login", "jid": …, "password": …}          {"event": "done", "do": …}
     {"do": "click" | "see" | "miss", "css": …, "text": …}  {"event": "failed", "why": …}
     {"do": "say", "text": …}
+    {"do": "count", "css": …, "text": …, "number": …}
     {"do": "reload"}
+    {"do": "forget"}
     {"do": "picture", "file": …}
 
-`see` waits for an element that shows the text, `miss` until none does. Each waits PATIENCE seconds at
-the most; what fails leaves `failed.png` in PROFILE.
+`see` waits for an element that shows the text, `miss` until none does, `count` for so many of them.
+`forget` makes it the browser of somebody who was never here. Each waits PATIENCE seconds at the most;
+what fails leaves `failed.png` in PROFILE.
 """
 import functools
 import http.server
@@ -126,18 +129,25 @@ class Person:
         )
         return patience.until(lambda _: condition(), what)
 
+    def all(self, css, text=""):
+        """The elements of that kind that are displayed and show the text."""
+
+        def shows(element):
+            return element.is_displayed() and text in (element.text or element.get_attribute("title") or "")
+
+        return [element for element in self.driver.find_elements(By.CSS_SELECTOR, css) if shows(element)]
+
     def find(self, css, text=""):
-        """The first element of that kind that is displayed and shows the text."""
-        for element in self.driver.find_elements(By.CSS_SELECTOR, css):
-            if element.is_displayed() and text in (element.text or element.get_attribute("title") or ""):
-                return element
-        return None
+        return next(iter(self.all(css, text)), None)
 
     def see(self, css, text=""):
         return self.wait(lambda: self.find(css, text), f"no {css} shows {text!r}")
 
     def miss(self, css, text=""):
         self.wait(lambda: not self.find(css, text), f"{css} still shows {text!r}")
+
+    def count(self, css, text, number):
+        self.wait(lambda: len(self.all(css, text)) == number, f"not {number} {css} show {text!r}")
 
     def click(self, css, text=""):
         def clicked():
@@ -166,6 +176,11 @@ class Person:
     def reload(self):
         self.driver.refresh()
         self.see("converse-roster")
+
+    def forget(self):
+        self.driver.get("about:blank")
+        origin = {"origin": self.page, "storageTypes": "all"}
+        self.driver.execute_cdp_cmd("Storage.clearDataForOrigin", origin)
 
     def picture(self, file):
         self.driver.save_screenshot(file)

@@ -10,15 +10,20 @@ Reads orders from standard input and writes what happens to standard output, a J
     {"do": "burst", "to": …, "from": …, "until": …, "pause": …}   messages "0", "1", …
     {"do": "subscribe", "to": …}                  {"event": "message", "from": …, "text": …}
     {"do": "nick", "nick": …}                     {"event": "presence", "from": …, "type": …}
+    {"do": "avatar"}                              {"event": "avatar", "data": …}, in base64
     {"do": "ping" | "version" | "disco", "to": …} {"event": "nick", "from": …, "nick": …}
                                                   {"event": "answer", "to": …, "what": …}
                                                   {"event": "error", "from": …, "condition": …}
 """
 import asyncio
+import base64
 import json
 import logging
+import os
 import ssl
+import struct
 import sys
+import zlib
 
 import slixmpp
 
@@ -31,6 +36,19 @@ def tell(event, **more):
     print(json.dumps({"event": event, **more}), flush=True)
 
 
+def picture():
+    """A square of one colour (PNG), and its side."""
+    size, colour = 64, os.urandom(3)
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", size, size, 8, 2, 0, 0, 0)
+    rows = (b"\0" + colour * size) * size
+    parts = chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(rows)), chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts), size
+
+
 class Person(slixmpp.ClientXMPP):
     def __init__(self, jid, password, ca):
         super().__init__(jid, password)
@@ -38,7 +56,7 @@ class Person(slixmpp.ClientXMPP):
             self.ssl_context = ssl._create_unverified_context()
         else:
             self.ssl_context = ssl.create_default_context(cafile=ca)
-        for plugin in ("xep_0030", "xep_0092", "xep_0115", "xep_0163", "xep_0172", "xep_0199"):
+        for plugin in ("xep_0030", "xep_0084", "xep_0092", "xep_0115", "xep_0163", "xep_0172", "xep_0199"):
             self.register_plugin(plugin)
         # Whoever asks to see our presence may, and shows us theirs (RFC 6121 §3.1).
         self.auto_authorize = True
@@ -90,6 +108,8 @@ class Person(slixmpp.ClientXMPP):
             self.send_presence_subscription(pto=to)
         elif what == "nick":
             await self.plugin["xep_0172"].publish_nick(order["nick"], timeout=PATIENCE)
+        elif what == "avatar":
+            await self.avatar()
         elif what == "ping":
             await self.plugin["xep_0199"].send_ping(to, timeout=PATIENCE)
             tell("answer", to=to, what="pong")
@@ -107,6 +127,16 @@ class Person(slixmpp.ClientXMPP):
         for number in range(order["from"], order["until"]):
             self.send_message(mto=order["to"], mbody=str(number), mtype="chat")
             await asyncio.sleep(order["pause"])
+
+    async def avatar(self):
+        """Publishes a picture of its own (XEP-0084)."""
+        image, size = picture()
+        avatar = self.plugin["xep_0084"]
+        await avatar.publish_avatar(image, timeout=PATIENCE)
+        info = {"id": avatar.generate_id(image), "type": "image/png", "bytes": str(len(image))}
+        info |= {"width": str(size), "height": str(size)}
+        await avatar.publish_avatar_metadata(info, timeout=PATIENCE)
+        tell("avatar", data=base64.b64encode(image).decode())
 
     async def listen(self):
         reader = asyncio.StreamReader(limit=1 << 20)

@@ -34,6 +34,7 @@ pub mod mls_keys;
 pub mod mls_log;
 pub mod mls_room;
 pub mod mls_sync;
+pub mod outages;
 pub mod outbox;
 pub mod ping;
 pub mod presence;
@@ -65,6 +66,7 @@ pub const MODULES: &[Module] = &[
     mls_keys::MODULE,
     mls_room::MODULE,
     mls_sync::MODULE,
+    outages::MODULE,
     outbox::MODULE,
     ping::MODULE,
     presence::MODULE,

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use comity_conf::{Conf, ExternalService};
+use comity_xmpp::jid::{Jid, JidError};
 
 /// Octets of a secret's file.
 const SECRET_BYTES: usize = 4096;
@@ -16,6 +17,10 @@ pub struct Offers {
     pub contacts: Vec<(&'static str, Vec<String>)>,
     /// XEP-0215.
     pub services: Vec<Service>,
+    /// Of services that are not ours (XEP-0030).
+    pub addresses: Vec<Jid>,
+    /// URLs of what is said of outages (XEP-0455).
+    pub outages: Vec<String>,
 }
 
 /// A service of another program.
@@ -42,16 +47,27 @@ pub enum Access {
 pub enum OffersError {
     #[error("the secret in {} cannot be read: {source}", path.display())]
     Secret { path: PathBuf, source: io::Error },
+    #[error("external.addresses: {address:?} is not an address: {source}")]
+    Address { address: String, source: JidError },
 }
 
 impl Offers {
     /// # Errors
-    /// A secret that cannot be read.
+    /// A secret that cannot be read, an address that is none.
     pub fn of(conf: &Conf) -> Result<Self, OffersError> {
-        let services = conf.external.services.iter().map(Service::of);
+        let external = &conf.external;
+        let services = external.services.iter().map(Service::of);
+        let addresses = external.addresses.iter().map(|address| {
+            Jid::parse(address).map_err(|source| OffersError::Address {
+                address: address.clone(),
+                source,
+            })
+        });
         Ok(Self {
             contacts: conf.contacts.named(),
             services: services.collect::<Result<_, _>>()?,
+            addresses: addresses.collect::<Result<_, _>>()?,
+            outages: external.outages.clone(),
         })
     }
 }
@@ -98,6 +114,19 @@ pub(crate) fn secret(path: &Path) -> Result<String, OffersError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn addresses_are_some() {
+        let offers = |address: &str| {
+            let mut conf = Conf::default();
+            conf.external.addresses = vec![address.to_owned()];
+            Offers::of(&conf)
+        };
+        let offered = offers("Rooms.B.example").unwrap();
+        assert_eq!(offered.addresses[0].as_str(), "rooms.b.example");
+        let error = offers("@rooms").map(|_| ()).unwrap_err().to_string();
+        assert!(error.contains("\"@rooms\""), "{error}");
+    }
 
     #[test]
     fn secrets_are_one_line_of_a_file() {

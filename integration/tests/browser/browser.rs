@@ -45,6 +45,12 @@ impl Browser {
             .await;
     }
 
+    /// Waits until so many elements show the text.
+    pub(crate) async fn counts(&mut self, css: &str, text: &str, number: usize) {
+        self.does(json!({"do": "count", "css": css, "text": text, "number": number}))
+            .await;
+    }
+
     pub(crate) async fn clicks(&mut self, css: &str, text: &str) {
         self.does(json!({"do": "click", "css": css, "text": text}))
             .await;
@@ -58,6 +64,11 @@ impl Browser {
     /// Opens the page anew.
     pub(crate) async fn reloads(&mut self) {
         self.does(json!({"do": "reload"})).await;
+    }
+
+    /// Is a browser that was never here.
+    pub(crate) async fn forgets(&mut self) {
+        self.does(json!({"do": "forget"})).await;
     }
 
     /// Saves what is shown, where `COMITY_PICTURES` names a folder for it.

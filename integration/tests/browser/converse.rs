@@ -10,10 +10,16 @@ use crate::browser::{Browser, origin};
 
 const ROMEO: &str = "romeo@montague.example";
 const JULIET: &str = "juliet@capulet.example";
-/// Her entry in his roster, by whether she is there.
-const THERE: &str = "[data-jid='juliet@capulet.example'] [color='var(--chat-status-online)']";
-const NOT_THERE: &str = "[data-jid='juliet@capulet.example'] [color='var(--chat-status-offline)']";
-const MESSAGE: &str = "converse-chat-message";
+/// Her entry in his roster.
+const ENTRY: &str = "converse-roster-contact [data-jid='juliet@capulet.example']";
+/// What is said, in the order it is said.
+const SAID: [&str; 5] = [
+    "He jests at scars that never felt a wound",
+    "Ay me",
+    "O Romeo, Romeo!",
+    "Shall I hear more, or shall I speak at this?",
+    "I take thee at thy word",
+];
 
 #[tokio::test]
 async fn converse() {
@@ -29,40 +35,52 @@ async fn converse() {
     let folder = stage.folder().join("browser");
     let mut romeo = Browser::open(&stage.homes[0], page, &folder).await;
     romeo.login(ROMEO, PASSWORD).await;
-    romeo.sees("converse-roster-contact", "juliet").await;
-    romeo.sees(NOT_THERE, "").await;
+    romeo.sees(&with_status("offline"), "").await;
     let mut juliet = login(&stage, 1, JULIET).await;
-    romeo.sees(THERE, "").await;
-
-    romeo
-        .clicks("converse-roster-contact .open-chat", "juliet")
-        .await;
-    romeo
-        .says("He jests at scars that never felt a wound")
-        .await;
-    juliet
-        .hears(ROMEO, "He jests at scars that never felt a wound")
-        .await;
-    juliet.says(ROMEO, "Ay me");
-    romeo.sees(MESSAGE, "Ay me").await;
-    romeo.picture("converse.png").await;
+    romeo.sees(&with_status("online"), "").await;
+    romeo.clicks(ENTRY, "juliet").await;
+    answers(&mut romeo, &mut juliet, SAID[0]).await;
+    asks(&mut juliet, &mut romeo, SAID[1]).await;
 
     stage.homes[0].stop().unwrap();
     stage.homes[0].start().unwrap();
-    juliet.says(ROMEO, "O Romeo, Romeo!");
-    romeo.sees(MESSAGE, "O Romeo, Romeo!").await;
-    romeo
-        .says("Shall I hear more, or shall I speak at this?")
-        .await;
-    juliet
-        .hears(ROMEO, "Shall I hear more, or shall I speak at this?")
-        .await;
+    asks(&mut juliet, &mut romeo, SAID[2]).await;
+    answers(&mut romeo, &mut juliet, SAID[3]).await;
 
     romeo.reloads().await;
-    romeo.sees(MESSAGE, "O Romeo, Romeo!").await;
-    romeo.says("I take thee at thy word").await;
-    juliet.hears(ROMEO, "I take thee at thy word").await;
-    romeo.picture("converse-reloaded.png").await;
+    answers(&mut romeo, &mut juliet, SAID[4]).await;
+    remembers(&mut romeo).await;
+
+    // What was said is not in the browser, but in the archive.
+    romeo.forgets().await;
+    romeo.login(ROMEO, PASSWORD).await;
+    romeo.clicks(ENTRY, "juliet").await;
+    remembers(&mut romeo).await;
+    romeo.picture("converse.png").await;
+}
+
+async fn answers(romeo: &mut Browser, juliet: &mut Ordinary, text: &str) {
+    romeo.says(text).await;
+    juliet.hears(ROMEO, text).await;
+}
+
+async fn asks(juliet: &mut Ordinary, romeo: &mut Browser, text: &str) {
+    juliet.says(ROMEO, text);
+    romeo.sees("converse-chat-message", text).await;
+}
+
+/// All that was said is there, once.
+async fn remembers(romeo: &mut Browser) {
+    for text in SAID {
+        romeo.sees("converse-chat-message", text).await;
+    }
+    for text in SAID {
+        romeo.counts("converse-chat-message", text, 1).await;
+    }
+}
+
+fn with_status(status: &str) -> String {
+    format!("{ENTRY} [color='var(--chat-status-{status})']")
 }
 
 /// The two get to see each other's presence, by other clients.

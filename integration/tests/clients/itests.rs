@@ -20,7 +20,7 @@ const ACCOUNTS: [(&str, &str); 2] = [
     ("slix-ci-2", "slix-ci-2-pass"),
 ];
 /// Fewer have never passed.
-const ENOUGH: usize = 30;
+const ENOUGH: usize = 34;
 
 #[test]
 fn slixmpps_own_tests() {
@@ -51,12 +51,12 @@ fn slixmpps_own_tests() {
 
 async fn prosody(network: &Network, authority: &Authority) -> Prosody {
     let place = network.place();
-    let rooms = format!("muc.{ELSEWHERE}");
-    for name in [ELSEWHERE, &rooms] {
+    let (rooms, uploads) = (format!("muc.{ELSEWHERE}"), format!("upload.{ELSEWHERE}"));
+    for name in [ELSEWHERE, &rooms, &uploads] {
         network.host(name, place).await;
     }
     let shape = Shape {
-        names: vec![San::Dns(ELSEWHERE), San::Dns(&rooms)],
+        names: vec![San::Dns(ELSEWHERE), San::Dns(&rooms), San::Dns(&uploads)],
         ..Shape::default()
     };
     let options = Options {
@@ -67,7 +67,10 @@ async fn prosody(network: &Network, authority: &Authority) -> Prosody {
         dialback: false,
         quiet: false,
     };
-    let more = format!("Component \"{rooms}\" \"muc\"\n");
+    let more = format!(
+        "Component \"{rooms}\" \"muc\"\nComponent \"{uploads}\" \"http_file_share\"\n    \
+         http_file_share_access = {{ \"{HOST}\" }}\n"
+    );
     Prosody::start_with(options, &network.folder().join("elsewhere"), &more).unwrap()
 }
 
@@ -84,7 +87,10 @@ async fn comity(network: &Network, authority: &Authority) -> Home {
         c2s: String::new(),
         c2s_tls: format!("\"{}:5223\"", place.v4),
         s2s: String::new(),
-        extra: String::new(),
+        extra: format!(
+            "[external]\naddresses = [\"muc.{ELSEWHERE}\", \"upload.{ELSEWHERE}\"]\n\
+             outages = [\"https://{HOST}:5443/status.json\"]\n"
+        ),
     };
     let home = home.start(network).unwrap();
     for (local, password) in ACCOUNTS {

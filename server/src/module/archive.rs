@@ -43,6 +43,8 @@ pub const MODULE: Module = Module {
     ],
     features: &[
         (Entity::Account, ns::MAM),
+        // Where profanity and others look for it, as other servers show it there as well.
+        (Entity::Domain, ns::MAM),
         (Entity::Account, EXTENDED),
         (Entity::Account, ns::SID),
     ],

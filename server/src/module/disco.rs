@@ -3,6 +3,7 @@
 use comity_mls_wire::disco::ROOM_IDENTITY;
 use comity_xmpp::element::Element;
 use comity_xmpp::error::{ErrorType, StanzaCondition, StanzaError};
+use comity_xmpp::jid::Jid;
 use comity_xmpp::ns;
 use comity_xmpp::stanza::IqType;
 
@@ -70,7 +71,7 @@ fn handle(context: Context, request: Request) -> Later<Deliveries> {
                     let account = request.to.to_bare();
                     pubsub::disco::nodes(&context.home, &account, &request.from).await
                 }
-                Entity::Domain => Ok(components(&context.home)),
+                Entity::Domain => Ok(services(&context.home)),
                 Entity::Room => Ok(Vec::new()),
             };
             match items {
@@ -82,10 +83,13 @@ fn handle(context: Context, request: Request) -> Later<Deliveries> {
     })
 }
 
-/// XEP-0030 §4: what belongs to this server and has an address of its own.
-fn components(home: &Home) -> Vec<Element> {
-    let item = |domain: &String| Element::new(ns::DISCO_ITEMS, "item").with_attr("jid", domain);
-    home.federation.components.iter().map(item).collect()
+/// XEP-0030 §4: what belongs to this server and has an address of its own, and services elsewhere
+/// that the operator names. They say themselves what they are.
+fn services(home: &Home) -> Vec<Element> {
+    let components = home.federation.components.iter().map(String::as_str);
+    let elsewhere = home.offers.addresses.iter().map(Jid::as_str);
+    let item = |address| Element::new(ns::DISCO_ITEMS, "item").with_attr("jid", address);
+    components.chain(elsewhere).map(item).collect()
 }
 
 /// Accounts have nodes; nobody else has.

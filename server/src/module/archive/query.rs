@@ -94,7 +94,7 @@ pub(super) async fn page(
     let Some(outbound) = outbound else {
         return Ok(None);
     };
-    let answer = request.stanza.result(Some(&fin(&page)));
+    let answer = request.stanza.result(Some(&fin(&page, query.backwards())));
     let mut rows = page.rows;
     if query.flip {
         rows.reverse();
@@ -145,15 +145,23 @@ fn result(
     )
 }
 
-fn fin(page: &ArchivePage) -> Element {
+fn fin(page: &ArchivePage, backwards: bool) -> Element {
     let ends = page.rows.first().zip(page.rows.last());
     let ends = ends.map(|(first, last)| (first.uid.as_str(), last.uid.as_str()));
+    // XEP-0059 §2.6 leaves it to us, and slixmpp takes a page that is the last by its index for the
+    // end, from whichever side it has come.
+    let index = page.index.filter(|_| !backwards);
     Element::new(ns::MAM, "fin")
         .with_attr_opt("complete", page.complete.then_some("true"))
-        .with_child(rsm::answer(ends, page.index, page.count))
+        .with_child(rsm::answer(ends, index, page.count))
 }
 
 impl Query {
+    /// Does the client go from the newest to the oldest?
+    fn backwards(&self) -> bool {
+        matches!(self.paging, Paging::Last | Paging::Before(_))
+    }
+
     fn read(query: &Element) -> Result<Self, StanzaError> {
         if query.attr("node").is_some_and(|node| !node.is_empty()) {
             // XEP-0442 is for nodes.

@@ -238,6 +238,21 @@ async fn pages_in_both_directions() {
 }
 
 #[tokio::test]
+async fn who_comes_from_the_end_is_not_told_where_a_page_lies() {
+    let play = Play::of(&[ROMEO, JULIET]).await;
+    let mut romeo = play.login("romeo@a.example/orchard").await;
+    seven(&play, &romeo).await;
+    let (_, answer) = ask(&mut romeo, &set("<max>1</max><before/>")).await;
+    let fin = answer.child(ns::MAM, "fin").unwrap();
+    let first = fin
+        .child(ns::RSM, "set")
+        .unwrap()
+        .child(ns::RSM, "first")
+        .unwrap();
+    assert_eq!(first.attr("index"), None);
+}
+
+#[tokio::test]
 async fn where_a_page_lies_and_the_archive_ends() {
     let play = Play::of(&[ROMEO, JULIET]).await;
     let mut romeo = play.login("romeo@a.example/orchard").await;

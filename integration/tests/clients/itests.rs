@@ -20,7 +20,7 @@ const ACCOUNTS: [(&str, &str); 2] = [
     ("slix-ci-2", "slix-ci-2-pass"),
 ];
 /// Fewer have never passed.
-const ENOUGH: usize = 34;
+const ENOUGH: usize = 36;
 
 #[test]
 fn slixmpps_own_tests() {
@@ -77,6 +77,8 @@ async fn prosody(network: &Network, authority: &Authority) -> Prosody {
 async fn comity(network: &Network, authority: &Authority) -> Home {
     let place = network.place();
     network.host(HOST, place).await;
+    let secret = network.folder().join("secret");
+    std::fs::write(&secret, "secret\n").unwrap();
     let home = Comity {
         domain: HOST.to_owned(),
         place,
@@ -89,7 +91,10 @@ async fn comity(network: &Network, authority: &Authority) -> Home {
         s2s: String::new(),
         extra: format!(
             "[external]\naddresses = [\"muc.{ELSEWHERE}\", \"upload.{ELSEWHERE}\"]\n\
-             outages = [\"https://{HOST}:5443/status.json\"]\n"
+             outages = [\"https://{HOST}:5443/status.json\"]\n\
+             [components]\nlisten = [\"{}:5347\"]\n\
+             [components.secret_files]\n\"slixmpp.{HOST}\" = {secret:?}\n",
+            place.v4
         ),
     };
     let home = home.start(network).unwrap();

@@ -168,7 +168,7 @@ async fn step(fleet: &mut Fleet, room: &BareJid) {
             let place = fleet.pick_domain();
             fleet.kill(&place).await;
         }
-        15..=16 => fleet.roll_back(client),
+        15..=16 if inside => fleet.roll_back(client),
         _ => everybody_at_once(fleet, room),
     }
 }

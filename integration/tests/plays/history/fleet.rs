@@ -89,9 +89,23 @@ pub(super) struct Client {
     pub(super) handed: Vec<[u8; 16]>,
     pub(super) inbox: VecDeque<Input>,
     pub(super) events: Vec<Event>,
-    backup: Option<(MemoryStore, MemoryKeys)>,
+    backup: Option<Backup>,
     /// How often it was put back to an older state.
     pub(super) rolled_back: usize,
+}
+
+struct Backup {
+    rows: MemoryStore,
+    keys: MemoryKeys,
+    departures: usize,
+}
+
+impl Client {
+    /// How often it was out of a room.
+    fn departures(&self) -> usize {
+        let left = |event: &&Event| matches!(event, Event::RoomLeft { .. });
+        self.events.iter().filter(left).count()
+    }
 }
 
 pub(super) struct Fleet {
@@ -245,16 +259,22 @@ impl Fleet {
         let waits = state.store.scan(Space::Outbox, b"", None, 1).unwrap();
         let flies = state.store.scan(Space::InFlight, b"", None, 1).unwrap();
         if waits.is_empty() && flies.is_empty() {
-            state.backup = Some((state.store.rows.snapshot(), state.keys.snapshot()));
+            state.backup = Some(Backup {
+                rows: state.store.rows.snapshot(),
+                keys: state.keys.snapshot(),
+                departures: state.departures(),
+            });
         }
     }
 
-    /// The device is put back to the state it had then.
+    /// The device is put back to the state it had then, unless it has left the room since.
     pub(super) fn roll_back(&mut self, client: usize) {
         let state = &mut self.clients[client];
-        if let Some((rows, keys)) = state.backup.take() {
-            state.store = Crashing::over(rows);
-            state.keys = keys;
+        if let Some(backup) = state.backup.take()
+            && backup.departures == state.departures()
+        {
+            state.store = Crashing::over(backup.rows);
+            state.keys = backup.keys;
             state.rolled_back += 1;
             self.restart(client);
         }

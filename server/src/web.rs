@@ -16,6 +16,7 @@ use comity_xmpp::jid::BareJid;
 
 use crate::home::Home;
 
+mod anchors;
 mod host_meta;
 mod metrics;
 mod websocket;
@@ -24,6 +25,7 @@ mod websocket;
 pub const ROUTES: &[Route] = &[
     host_meta::XRD,
     host_meta::JSON,
+    anchors::ANCHORS,
     metrics::METRICS,
     websocket::ROUTE,
 ];

@@ -5,6 +5,7 @@
 
 mod bench;
 mod bot;
+mod ca_backup;
 mod commit_race;
 mod crash;
 mod documents;
@@ -13,8 +14,10 @@ mod federation_wire;
 mod history;
 mod hosting;
 mod identities;
+mod impostor;
 mod key_packages;
 mod licences;
+mod log_size;
 mod malicious_server;
 mod offline_root;
 mod outage;

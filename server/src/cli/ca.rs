@@ -2,6 +2,7 @@
 //! look at it again.
 
 mod audit;
+mod backup;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -77,6 +78,11 @@ pub enum Command {
         /// One of the domains served here; all of them if none is named.
         domain: Option<String>,
     },
+    /// Write keys, certificates and what of the database must not go backwards into one file, sealed
+    /// under a passphrase. The server may run.
+    Backup(backup::Save),
+    /// Put a backup into the data directory of a server that is not running, perhaps another one.
+    Restore(backup::Restore),
     /// Make another issuing CA now. Certificates of the one before stay good until they expire.
     RotateIssuing {
         #[command(flatten)]
@@ -176,6 +182,8 @@ pub enum Error {
     Admin(AdminError),
     #[error(transparent)]
     Audit(#[from] audit::AuditError),
+    #[error(transparent)]
+    Backup(#[from] backup::Error),
 }
 
 /// # Errors
@@ -221,6 +229,8 @@ pub async fn ca(conf: &Conf, command: Command) -> Result<(), Error> {
             show(&options, now)?;
             refused(conf, options.domain).await
         }
+        Command::Backup(save) => Ok(backup::backup(conf, save, now).await?),
+        Command::Restore(restore) => Ok(backup::restore(conf, restore, now).await?),
         Command::Audit { domain } => Ok(audit::audit(conf, domain).await?),
         Command::RotateIssuing { of } => {
             let issuing = ceremony::rotate_issuing(&options(conf, of.domain)?, now)?;

@@ -12,6 +12,8 @@ pub(super) enum Source {
     File(PathBuf),
     /// At the terminal, twice; from another standard input, one line.
     Asked,
+    /// The same, once: it is no new one.
+    AskedOnce,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -34,8 +36,9 @@ pub(super) async fn read(jid: &str, source: Source) -> Result<String, Unreadable
         Source::File(file) => File::open(&file)
             .and_then(|file| line(BufReader::new(file)))
             .map_err(|source| Unreadable::File { file, source }),
-        Source::Asked if io::stdin().is_terminal() => ask(&jid),
-        Source::Asked => Ok(line(io::stdin().lock())?),
+        Source::Asked if io::stdin().is_terminal() => ask(&jid, &["password", "password again"]),
+        Source::AskedOnce if io::stdin().is_terminal() => ask(&jid, &["password"]),
+        Source::Asked | Source::AskedOnce => Ok(line(io::stdin().lock())?),
     });
     let password = tokio::select! {
         password = read => password.map_err(io::Error::other)??,
@@ -52,18 +55,18 @@ pub(super) async fn read(jid: &str, source: Source) -> Result<String, Unreadable
     }
 }
 
-fn ask(jid: &str) -> Result<String, Unreadable> {
+fn ask(jid: &str, prompts: &[&str]) -> Result<String, Unreadable> {
     let _silent = Silence::start();
-    let mut answers = [String::new(), String::new()];
-    for (answer, prompt) in answers.iter_mut().zip(["password", "password again"]) {
+    let mut answers = Vec::new();
+    for prompt in prompts {
         eprint!("{prompt} for {jid}: ");
         io::stderr().flush()?;
-        *answer = line(io::stdin().lock())?;
+        answers.push(line(io::stdin().lock())?);
         eprintln!();
     }
-    let [first, second] = answers;
-    match first == second {
-        true => Ok(first),
+    let same = answers.windows(2).all(|two| two[0] == two[1]);
+    match same {
+        true => Ok(answers.pop().unwrap_or_default()),
         false => Err(Unreadable::Differ),
     }
 }

@@ -90,8 +90,14 @@ async fn decide(context: Context, request: Request) -> Result<Deliveries, Refusa
         Kind::Iq(kind) => Asked::from_iq(kind, &request.payload),
         _ => return Err(Refusal::Internal),
     };
-    let asked = asked.map_err(|error| Refusal::BadRequest {
-        why: error.to_string(),
+    let asked = asked.map_err(|error| {
+        let refusal = Refusal::BadRequest {
+            why: error.to_string(),
+        };
+        if let Some(session) = context.session() {
+            authority.unreadable(&session.to_bare(), &refusal);
+        }
+        refusal
     })?;
     if let Asked::Anchors { domain } = asked {
         return anchors(&context, authority, request.stanza, domain);

@@ -225,7 +225,7 @@ fn authorities(text: &mut Text, home: &Home) {
     text.family(
         "comity_ca_refused_total",
         "counter",
-        "Batches of certificate requests that were refused.",
+        "Requests for certificates, devices, their proofs and their end that were refused.",
     );
     for authority in home.services.authorities() {
         for (reason, count) in authority.refusals() {

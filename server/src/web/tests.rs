@@ -69,8 +69,28 @@ async fn host_meta_is_what_xep_0156_says_for_everybody_to_read() {
     let json = ask(&play, Method::GET, "c.example", path).await;
     assert_eq!(field(&json, header::CONTENT_TYPE), "application/json");
     let json: serde_json::Value = serde_json::from_slice(json.body()).unwrap();
+    let link = |rel: &str| {
+        let links = json["links"].as_array().unwrap();
+        let found = links.iter().find(|link| link["rel"] == rel).unwrap();
+        found["href"].clone()
+    };
     let url = "wss://c.example:5443/xmpp-websocket";
-    assert_eq!(json["links"][0]["href"], url, "{json}");
+    assert_eq!(link("urn:xmpp:alt-connections:websocket"), url, "{json}");
+    let url = "https://c.example:5443/.well-known/xmpp-mls-anchors";
+    assert_eq!(link("urn:xmpp:mls:0:as"), url, "{json}");
+}
+
+#[tokio::test]
+async fn anchors_are_what_the_authority_says() {
+    let play = Play::of(&[]).await;
+    let path = "/.well-known/xmpp-mls-anchors";
+    for domain in ["a.example", "c.example"] {
+        let response = ask(&play, Method::GET, domain, path).await;
+        assert_eq!(response.status(), StatusCode::OK);
+        let own = play.home.services.authority(domain).unwrap();
+        assert_eq!(response.body().to_vec(), own.statement().to_vec());
+        assert_eq!(field(&response, header::ACCESS_CONTROL_ALLOW_ORIGIN), "*");
+    }
 }
 
 #[tokio::test]

@@ -100,36 +100,46 @@ fn read(row: &sqlx::sqlite::SqliteRow) -> Option<PinnedAnchors> {
     })
 }
 
-/// Publishes the successor of the newest statement; false where another was published meanwhile.
-pub struct PublishAnchors(pub PublishedAnchors);
+/// Publishes the successor of a statement. False, and nothing done, where that is not the newest, or
+/// this is not newer.
+pub struct PublishAnchors {
+    pub published: PublishedAnchors,
+    /// The sequence of the statement before it; there was none.
+    pub over: Option<u64>,
+}
 
 impl Write for PublishAnchors {
     type Outcome = bool;
 
     async fn run(&self, connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+        let published = &self.published;
         let newest: Option<i64> =
             sqlx::query_scalar("SELECT MAX(sequence) FROM published_anchors WHERE domain = ?")
-                .bind(&self.0.domain)
+                .bind(&published.domain)
                 .fetch_one(&mut *connection)
                 .await?;
-        let sequence = signed(self.0.sequence);
-        if newest.map_or(0, |newest| newest + 1) != sequence {
+        let sequence = signed(published.sequence);
+        if newest.map(unsigned) != self.over || newest.is_some_and(|newest| newest >= sequence) {
             return Ok(false);
         }
         sqlx::query(
             "INSERT INTO published_anchors (domain, sequence, signed, issued) VALUES (?, ?, ?, ?)",
         )
-        .bind(&self.0.domain)
+        .bind(&published.domain)
         .bind(sequence)
-        .bind(&self.0.signed)
-        .bind(signed(self.0.issued))
+        .bind(&published.signed)
+        .bind(signed(published.issued))
         .execute(&mut *connection)
         .await?;
-        sqlx::query("DELETE FROM published_anchors WHERE domain = ? AND sequence <= ?")
-            .bind(&self.0.domain)
-            .bind(sequence - KEPT)
-            .execute(connection)
-            .await?;
+        sqlx::query(
+            "DELETE FROM published_anchors WHERE domain = ?1 AND sequence NOT IN
+             (SELECT sequence FROM published_anchors WHERE domain = ?1
+              ORDER BY sequence DESC LIMIT ?2)",
+        )
+        .bind(&published.domain)
+        .bind(KEPT)
+        .execute(connection)
+        .await?;
         Ok(true)
     }
 }

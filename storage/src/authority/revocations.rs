@@ -1,9 +1,14 @@
 //! Revocation lists, ours and others', and what ours are made of.
 
-use sqlx::{Row, SqliteConnection};
+use std::collections::HashSet;
+
+use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 
 use crate::integer::{rows, signed, unsigned};
 use crate::{Error, Storage, Write};
+
+/// Serial numbers in one query: SQLite binds at most 32,766 values.
+const SERIALS_OF_A_QUERY: usize = 1_000;
 
 /// The newest list of an issuing CA; storage does not look inside.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +53,27 @@ impl Storage {
             revoked: unsigned(row.get("revoked")),
         };
         Ok(found.iter().map(read).collect())
+    }
+
+    /// Those of the serial numbers whose certificates were issued here and expired before `from`.
+    pub async fn expired_serials(
+        &self,
+        serials: &[Vec<u8>],
+        from: u64,
+    ) -> Result<HashSet<Vec<u8>>, Error> {
+        let mut found = HashSet::new();
+        for part in serials.chunks(SERIALS_OF_A_QUERY) {
+            let mut query =
+                QueryBuilder::<Sqlite>::new("SELECT serial FROM certificates WHERE serial IN (");
+            let mut list = query.separated(", ");
+            for serial in part {
+                list.push_bind(serial);
+            }
+            query.push(") AND expires < ").push_bind(signed(from));
+            let rows = query.build_query_scalar::<Vec<u8>>();
+            found.extend(rows.fetch_all(&mut *self.read().await?).await?);
+        }
+        Ok(found)
     }
 
     pub async fn revocation_list(

@@ -176,23 +176,30 @@ async fn a_key_has_one_certificate_and_an_account_a_rate() {
 #[tokio::test]
 async fn published_statements_follow_each_other() {
     let storage = storage().await;
-    let publish = |sequence, signed: u8| {
-        storage.write(PublishAnchors(PublishedAnchors {
-            domain: "a.example".to_owned(),
-            sequence,
-            signed: vec![signed],
-            issued: 1,
-        }))
+    let publish = |over, sequence, signed: u8| {
+        storage.write(PublishAnchors {
+            published: PublishedAnchors {
+                domain: "a.example".to_owned(),
+                sequence,
+                signed: vec![signed],
+                issued: 1,
+            },
+            over,
+        })
     };
     assert_eq!(storage.published_anchors("a.example").await.unwrap(), None);
-    assert!(!publish(1, 1).await.unwrap());
-    assert!(publish(0, 0).await.unwrap());
-    assert!(!publish(0, 9).await.unwrap());
-    for sequence in 1..50 {
-        assert!(publish(sequence, 1).await.unwrap());
+    assert!(!publish(Some(6), 7, 1).await.unwrap());
+    assert!(publish(None, 7, 0).await.unwrap());
+    assert!(!publish(None, 8, 9).await.unwrap());
+    assert!(!publish(Some(7), 7, 9).await.unwrap());
+    assert!(!publish(Some(7), 6, 9).await.unwrap());
+    let mut over = 7;
+    for sequence in (10..500).step_by(10) {
+        assert!(publish(Some(over), sequence, 1).await.unwrap());
+        over = sequence;
     }
     let newest = storage.published_anchors("a.example").await.unwrap();
-    assert_eq!(newest.unwrap().sequence, 49);
+    assert_eq!(newest.unwrap().sequence, 490);
 }
 
 #[tokio::test]

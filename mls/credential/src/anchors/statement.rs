@@ -32,13 +32,14 @@ pub struct Der(#[mls_codec(with = "mls_rs_codec::byte_vec")] pub Vec<u8>);
 pub struct Statement {
     pub version: u16,
     pub domain: String,
-    /// Grows with each statement.
+    /// Grows with each statement. Whoever publishes takes the time of issue where that is more than
+    /// the next number, so that it goes forward even over an old copy of a database.
     pub sequence: u64,
     /// Seconds since 1970.
     pub issued: u64,
     /// At most [`MAX_LIFETIME_S`] after `issued`.
     pub expires: u64,
-    /// SHA-256 of the statement before; none has sequence 0.
+    /// SHA-256 of the statement before, if that is known.
     pub predecessor: Option<[u8; 32]>,
     pub root: Der,
     /// Each until the last certificate it issued has expired.
@@ -120,10 +121,8 @@ impl Statement {
                 at,
             });
         }
-        if (self.sequence == 0) != self.predecessor.is_none() {
-            return Err(Malformed(
-                "a statement names its predecessor unless it is the first",
-            ));
+        if self.sequence == 0 && self.predecessor.is_some() {
+            return Err(Malformed("the first statement has no predecessor"));
         }
         if self.issuing.len() > MAX_ISSUING || self.handovers.len() > MAX_HANDOVERS {
             return Err(Malformed("the statement lists too many CAs"));

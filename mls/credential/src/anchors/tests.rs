@@ -64,7 +64,6 @@ fn what_a_statement_must_say() {
             Box::new(|s| s.issued = NOW + DAY + 301),
             "fetch a newer one",
         ),
-        (Box::new(|s| s.sequence = 1), "predecessor"),
         (Box::new(|s| s.predecessor = Some([7; 32])), "predecessor"),
         (
             Box::new(move |s| s.issuing.push(Der(foreign.clone()))),

@@ -6,6 +6,7 @@
 //! does to them. Keys are readable by their owner alone. A key
 //! is written before its certificate, so that a crash between the two is healed by the next start.
 
+pub mod backup;
 pub mod ceremony;
 mod files;
 

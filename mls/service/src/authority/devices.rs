@@ -56,6 +56,16 @@ impl Authority {
         registration: Registration<'_>,
         now: u64,
     ) -> Result<Registered, Refusal> {
+        let result = self.registered(account, registration, now).await;
+        self.noted("registration", account, result)
+    }
+
+    async fn registered(
+        &self,
+        account: &BareJid,
+        registration: Registration<'_>,
+        now: u64,
+    ) -> Result<Registered, Refusal> {
         use comity_storage::Registered as Outcome;
         let Registration {
             id,
@@ -102,6 +112,11 @@ impl Authority {
 
     /// Does the session speak for the device? Then it becomes that device.
     pub async fn prove(&self, account: &BareJid, proof: Proof<'_>) -> Result<(), Refusal> {
+        let result = self.proved(account, proof).await;
+        self.noted("proof", account, result)
+    }
+
+    async fn proved(&self, account: &BareJid, proof: Proof<'_>) -> Result<(), Refusal> {
         let exporter: &[u8] = proof.exporter.map_or(&[], |exporter| exporter);
         let content = signed::content(
             signed::PROVE,
@@ -178,7 +193,8 @@ impl Authority {
                 revoked.as_bytes(),
             ],
         );
-        self.signed_by(account, device, &content, signature).await?;
+        let signed = self.signed_by(account, device, &content, signature).await;
+        self.noted("revocation", account, signed)?;
         let told = Told::revocation(revoked, Some(device), signature.to_vec(), now);
         self.end(account, revoked, &told).await
     }

@@ -47,11 +47,7 @@ impl Authority {
         let result = self
             .certified(account, device, requests, signature, now)
             .await;
-        if let Err(refusal) = &result {
-            self.inner.refused.count(refusal);
-            tracing::warn!(%account, %device, %refusal, "certificates are refused");
-        }
-        result
+        self.noted("enrolment", account, result)
     }
 
     async fn certified(

@@ -57,12 +57,15 @@ impl Authority {
                 }
                 Err(error) => return Err(error),
             };
-            let change = PublishAnchors(PublishedAnchors {
-                domain: domain.clone(),
-                sequence,
-                signed: signed.clone(),
-                issued: now,
-            });
+            let change = PublishAnchors {
+                published: PublishedAnchors {
+                    domain: domain.clone(),
+                    sequence,
+                    signed: signed.clone(),
+                    issued: now,
+                },
+                over: previous.as_ref().map(Pinned::sequence),
+            };
             if self.inner.storage.write(change).await? {
                 return self.show(&signed, &ca);
             }
@@ -112,7 +115,9 @@ impl Authority {
         Statement {
             version: VERSION,
             domain: self.domain().to_owned(),
-            sequence: previous.map_or(0, |previous| previous.sequence() + 1),
+            // Over a database that was restored from an old copy, too, it has to be more than what
+            // others have seen: no more than one statement is made in a second.
+            sequence: previous.map_or(now, |known| now.max(known.sequence().saturating_add(1))),
             issued: now,
             expires: now.saturating_add(lifetime),
             predecessor: previous.map(|previous| *previous.hash()),

@@ -1,8 +1,9 @@
-//! Counts what was refused to those who asked for certificates, by reason.
+//! Counts what was refused to those who asked for certificates and devices, by reason.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use comity_mls_wire::refusal::Refusal;
+use comity_xmpp::jid::BareJid;
 
 use super::Authority;
 
@@ -29,7 +30,27 @@ impl Refused {
 }
 
 impl Authority {
-    /// Batches of certificate requests that were refused since the start.
+    /// Counts and logs a refusal on its way: it is a client's fault, or somebody tries what he may
+    /// not.
+    pub(super) fn noted<T>(
+        &self,
+        what: &str,
+        account: &BareJid,
+        result: Result<T, Refusal>,
+    ) -> Result<T, Refusal> {
+        if let Err(refusal) = &result {
+            self.inner.refused.count(refusal);
+            tracing::warn!(%account, what, %refusal, "a request to the authority is refused");
+        }
+        result
+    }
+
+    /// The same for a request of an account that cannot even be read.
+    pub fn unreadable(&self, account: &BareJid, refusal: &Refusal) {
+        let _: Result<(), Refusal> = self.noted("request", account, Err(refusal.clone()));
+    }
+
+    /// Requests for certificates, for devices, their proofs and their end that were refused since the start.
     #[must_use]
     pub fn refused(&self) -> u64 {
         self.refusals().map(|(_, count)| count).sum()

@@ -3,6 +3,7 @@
 //! more than the number before, so that it goes forward even over a database that was restored from
 //! an old copy.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use comity_mls_credential::crl::{self, Crl, Entry};
@@ -62,7 +63,11 @@ impl Authority {
                 Some(stored) => Some(Arc::new(Crl::read(&stored.list)?)),
                 None => None,
             };
-            let entries = self.entries(&id, now).await?;
+            let mut entries = self.entries(&id, now).await?;
+            if let Some(known) = &known {
+                let kept = self.forgotten(known, &entries, now).await?;
+                entries.extend(kept);
+            }
             let made = {
                 let (issuer, known) = (issuer.clone(), known.clone());
                 self.signed(move |_| next(&issuer, known.as_deref(), &entries, now))
@@ -113,6 +118,35 @@ impl Authority {
             at: one.revoked,
         };
         Ok(found.into_iter().map(entry).collect())
+    }
+
+    /// What the list before names and the database does not, since it was restored from a copy made
+    /// before: taken back it stays, until the certificate has ended.
+    async fn forgotten(
+        &self,
+        known: &Crl,
+        entries: &[Entry],
+        now: u64,
+    ) -> Result<Vec<Entry>, AuthorityError> {
+        let listed: HashSet<&[u8]> = entries.iter().map(|entry| &entry.serial[..]).collect();
+        let longest = self
+            .inner
+            .options
+            .certificate_lifetime_s
+            .saturating_add(KEPT_S);
+        let mut missing: Vec<Entry> = known
+            .entries()
+            .iter()
+            .filter(|entry| !listed.contains(&entry.serial[..]))
+            .filter(|entry| entry.at.saturating_add(longest) >= now)
+            .take(MAX_ENTRIES.saturating_sub(entries.len()))
+            .cloned()
+            .collect();
+        let serials: Vec<Vec<u8>> = missing.iter().map(|entry| entry.serial.clone()).collect();
+        let from = now.saturating_sub(KEPT_S);
+        let expired = self.inner.storage.expired_serials(&serials, from).await?;
+        missing.retain(|entry| !expired.contains(&entry.serial));
+        Ok(missing)
     }
 
     fn news(&self, crl: &Crl, known: Option<&Crl>) -> Option<News> {

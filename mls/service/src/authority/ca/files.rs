@@ -379,25 +379,26 @@ impl<'a> Files<'a> {
 }
 
 /// Writes a file so that it is there whole or not at all, even after a power cut.
-fn write(path: &Path, content: &[u8], mode: u32) -> Result<(), CaError> {
+pub(super) fn write_whole(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     let scratch = path.with_extension("new");
-    let written = || -> io::Result<()> {
-        // A scratch file of a start that failed may have other permissions.
-        let _ = fs::remove_file(&scratch);
-        let mut file = fs::OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(mode)
-            .open(&scratch)?;
-        file.write_all(content)?;
-        file.sync_all()?;
-        fs::rename(&scratch, path)?;
-        match path.parent() {
-            Some(directory) => fs::File::open(directory)?.sync_all(),
-            None => Ok(()),
-        }
-    };
-    written().map_err(|error| file(path, error))
+    // A scratch file of a start that failed may have other permissions.
+    let _ = fs::remove_file(&scratch);
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(&scratch)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    fs::rename(&scratch, path)?;
+    match path.parent() {
+        Some(directory) => fs::File::open(directory)?.sync_all(),
+        None => Ok(()),
+    }
+}
+
+fn write(path: &Path, content: &[u8], mode: u32) -> Result<(), CaError> {
+    write_whole(path, content, mode).map_err(|error| file(path, error))
 }
 
 fn file(path: &Path, error: io::Error) -> CaError {

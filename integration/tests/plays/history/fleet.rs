@@ -10,6 +10,7 @@ use comity_mls_engine::{
     Answered, Engine, Error, Event, MemoryKeys, MemoryStore, Notice, Options, RequestId, RoomState,
     Row, Space, Store, StoreError, Transaction,
 };
+use comity_mls_wire::keys::Published;
 use comity_mls_wire::room::Member;
 use comity_xmpp::jid::BareJid;
 use uuid::Uuid;
@@ -98,6 +99,8 @@ struct Backup {
     rows: MemoryStore,
     keys: MemoryKeys,
     departures: usize,
+    /// What its directory offered.
+    packages: Vec<Published>,
 }
 
 impl Client {
@@ -255,6 +258,7 @@ impl Fleet {
 
     /// A copy of the store and its keys as they are now, while nothing waits to be said.
     pub(super) fn remember(&mut self, client: usize) {
+        let packages = self.packages(client);
         let state = &mut self.clients[client];
         let waits = state.store.scan(Space::Outbox, b"", None, 1).unwrap();
         let flies = state.store.scan(Space::InFlight, b"", None, 1).unwrap();
@@ -263,21 +267,32 @@ impl Fleet {
                 rows: state.store.rows.snapshot(),
                 keys: state.keys.snapshot(),
                 departures: state.departures(),
+                packages,
             });
         }
     }
 
-    /// The device is put back to the state it had then, unless it has left the room since.
+    /// The device is put back to the state it had then, unless it has left the room since, or
+    /// has come to it by a KeyPackage that it then had: of those nobody could tell it any more.
     pub(super) fn roll_back(&mut self, client: usize) {
+        let packages = self.packages(client);
         let state = &mut self.clients[client];
         if let Some(backup) = state.backup.take()
             && backup.departures == state.departures()
+            && backup.packages == packages
         {
             state.store = Crashing::over(backup.rows);
             state.keys = backup.keys;
             state.rolled_back += 1;
             self.restart(client);
         }
+    }
+
+    fn packages(&self, client: usize) -> Vec<Published> {
+        let device = self.member(client).map(|member| member.device);
+        let domain = &self.servers[self.clients[client].account.domain()].domain;
+        let known = device.and_then(|device| domain.devices.get(&device));
+        known.map_or_else(Vec::new, |known| known.packages.clone())
     }
 
     pub(super) fn disconnect(&mut self, client: usize) {

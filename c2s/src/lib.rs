@@ -7,6 +7,7 @@
 mod idle;
 pub mod link;
 pub mod negotiate;
+mod queue;
 pub mod resume;
 pub mod serve;
 pub mod session;

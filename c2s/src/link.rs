@@ -5,11 +5,12 @@ use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use comity_xmpp::error::{StanzaError, StreamError};
+use comity_xmpp::error::StanzaError;
 use comity_xmpp::jid::{BareJid, Jid};
 use comity_xmpp::sasl::ScramKeys;
 use comity_xmpp::stanza::Stanza;
-use tokio::sync::{Notify, mpsc};
+
+pub use crate::queue::{Inbox, Outbound, Place, Undeliverable};
 
 pub type Later<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
@@ -46,13 +47,87 @@ pub trait Server: Send + Sync + 'static {
     /// resource than it asked for.
     fn bind<'a>(&'a self, bound: Bound) -> Later<'a, Result<Jid, StanzaError>>;
     /// Takes one stanza, `from` already stamped. Returns once its effects are committed and on
-    /// their way; a stream's stanzas are handed in one after the other, in order.
-    fn stanza<'a>(&'a self, session: &'a Jid, stanza: Stanza) -> Later<'a, ()>;
-    /// A client has come back to its session over a new connection, whose tls-exporter this is.
-    fn resumed<'a>(&'a self, session: &'a Jid, tls_exporter: Option<[u8; 32]>) -> Later<'a, ()>;
+    /// their way; a stream's stanzas are handed in one after the other, in order. True: `count`
+    /// was kept with them.
+    fn stanza<'a>(
+        &'a self,
+        session: &'a Jid,
+        stanza: Stanza,
+        count: Option<Count>,
+    ) -> Later<'a, bool>;
+    /// The stanzas of a session are counted from now on (XEP-0198): what it is given and has not
+    /// acknowledged outlives the server. False: it cannot be kept.
+    fn manage<'a>(&'a self, session: &'a Jid, manage: Manage) -> Later<'a, bool>;
+    /// Keeps a count by itself. False: it could not be kept.
+    fn keep<'a>(&'a self, session: &'a Jid, count: Count) -> Later<'a, bool>;
+    /// The client has acknowledged so many more of what it was given.
+    fn acknowledged(&self, session: &Jid, key: &Arc<str>, more: usize);
+    /// A client has come back to its session. False: it could not be kept that it has.
+    fn resumed<'a>(&'a self, session: &'a Jid, back: Back) -> Later<'a, bool>;
+    /// The server stops, and the session takes nothing more in: what is for it is kept for the next.
+    fn suspending(&self, session: &Jid, key: &Arc<str>);
+    /// What is left of the session then; its client may come back to the next server.
+    fn suspend<'a>(&'a self, session: &'a Jid, suspended: Suspended) -> Later<'a, ()>;
     /// The session is over; what it had been given and has not acknowledged (XEP-0198), or what
-    /// was never written, comes back, oldest first.
-    fn unbind<'a>(&'a self, session: &'a Jid, unacked: Vec<Stanza>) -> Later<'a, ()>;
+    /// was never written, comes back, oldest first. `key`: what it was kept by.
+    fn unbind<'a>(
+        &'a self,
+        session: &'a Jid,
+        key: Option<Arc<str>>,
+        unacked: Vec<Stanza>,
+    ) -> Later<'a, ()>;
+}
+
+/// How many of its client's stanzas a session has handled, with the one in hand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Count {
+    pub key: Arc<str>,
+    pub h: u32,
+}
+
+/// A session that is to be kept.
+#[derive(Clone, Debug)]
+pub struct Manage {
+    /// A hash of the name by which its client asks for it.
+    pub key: Arc<str>,
+    /// The client knows that name.
+    pub resumable: bool,
+    /// The place in its queue of the first stanza that the client counts.
+    pub first: i64,
+    /// Which queue that is.
+    pub queue: u64,
+}
+
+/// A client that is back.
+#[derive(Clone, Debug)]
+pub struct Back {
+    pub key: Arc<str>,
+    /// Of the new connection (RFC 9266).
+    pub tls_exporter: Option<[u8; 32]>,
+    /// The session is one of an earlier life of the server: the last stanza that the client has.
+    pub restored: Option<u32>,
+}
+
+/// What is left of a session when the server stops.
+#[derive(Debug)]
+pub struct Suspended {
+    pub count: Count,
+    /// How many stanzas the client has acknowledged, as it counts them.
+    pub acknowledged: u32,
+    /// What it was sent since, and what it was not sent, in order.
+    pub said: Vec<Arc<Stanza>>,
+    pub unsaid: Vec<Arc<Stanza>>,
+}
+
+/// A session that an earlier life of the server has left.
+pub struct Restored {
+    pub key: Arc<str>,
+    pub jid: Jid,
+    /// How many of its client's stanzas are handled.
+    pub h: u32,
+    /// What its client may not have, each with what the client counts it as, if it was ever said.
+    pub stanzas: Vec<(Option<u32>, Arc<Stanza>)>,
+    pub inbox: Inbox,
 }
 
 /// A client that shows a token instead of a password.
@@ -101,149 +176,4 @@ pub struct Bound {
     /// The client wants copies of what its account's other clients say and hear (XEP-0280).
     pub carbons: bool,
     pub outbound: Outbound,
-}
-
-/// The way into one session. Bounded: a reader too slow to keep up is dropped.
-#[derive(Clone)]
-pub struct Outbound {
-    sender: mpsc::Sender<ToSession>,
-    /// Told when the queue was full: the session has to end.
-    overflow: Arc<Notify>,
-    /// Told when the server wants the session to end, for one that nobody reads now.
-    unwanted: Arc<Notify>,
-}
-
-/// The session's end of it.
-pub struct Inbox {
-    receiver: mpsc::Receiver<ToSession>,
-    overflow: Arc<Notify>,
-    unwanted: Arc<Notify>,
-}
-
-#[derive(Debug)]
-pub(crate) enum ToSession {
-    Stanza(Arc<Stanza>),
-    Close(StreamError),
-}
-
-/// The session's queue is full or its stream is gone; the stanza comes back for another way.
-#[derive(Debug)]
-pub struct Undeliverable(pub Arc<Stanza>);
-
-impl Outbound {
-    /// A queue of at most `bound` stanzas, and the end that the session's stream reads.
-    #[must_use]
-    pub fn new(bound: usize) -> (Self, Inbox) {
-        let (sender, receiver) = mpsc::channel(bound.max(1));
-        let overflow = Arc::new(Notify::new());
-        let unwanted = Arc::new(Notify::new());
-        let inbox = Inbox {
-            receiver,
-            overflow: Arc::clone(&overflow),
-            unwanted: Arc::clone(&unwanted),
-        };
-        let outbound = Self {
-            sender,
-            overflow,
-            unwanted,
-        };
-        (outbound, inbox)
-    }
-
-    pub fn send(&self, stanza: Arc<Stanza>) -> Result<(), Undeliverable> {
-        self.sender
-            .try_reserve()
-            .map(|place| place.send(ToSession::Stanza(Arc::clone(&stanza))))
-            .map_err(|refused| {
-                if matches!(refused, mpsc::error::TrySendError::Full(())) {
-                    self.overflow.notify_one();
-                }
-                Undeliverable(stanza)
-            })
-    }
-
-    /// As [`Self::send`], but waits while the queue is full: for what need not come at once.
-    pub async fn send_when_free(&self, stanza: Arc<Stanza>) -> Result<(), Undeliverable> {
-        match self.sender.reserve().await {
-            Ok(place) => {
-                place.send(ToSession::Stanza(stanza));
-                Ok(())
-            }
-            Err(_) => Err(Undeliverable(stanza)),
-        }
-    }
-
-    /// The session's stream is gone.
-    #[must_use]
-    pub fn is_closed(&self) -> bool {
-        self.sender.is_closed()
-    }
-
-    /// Ends the session's stream with an error.
-    pub fn close(&self, error: StreamError) {
-        self.unwanted.notify_one();
-        if self.sender.try_send(ToSession::Close(error)).is_err() {
-            // The queue is full, so its reader is dead; or the stream is gone already.
-            self.overflow.notify_one();
-        }
-    }
-}
-
-impl Inbox {
-    /// What comes next, a stanza or the end; None once nobody can send any more. Cancel-safe.
-    pub(crate) async fn next(&mut self) -> Option<ToSession> {
-        self.receiver.recv().await
-    }
-
-    /// What waits for the session, oldest first.
-    pub fn try_next(&mut self) -> Option<Result<Arc<Stanza>, StreamError>> {
-        match self.receiver.try_recv().ok()? {
-            ToSession::Stanza(stanza) => Some(Ok(stanza)),
-            ToSession::Close(error) => Some(Err(error)),
-        }
-    }
-
-    /// Told whenever something did not fit.
-    pub(crate) fn overflow(&self) -> Arc<Notify> {
-        Arc::clone(&self.overflow)
-    }
-
-    /// Told once the server wants the session to end.
-    pub(crate) fn unwanted(&self) -> Arc<Notify> {
-        Arc::clone(&self.unwanted)
-    }
-
-    /// Lets nothing more in; returns what was still waiting.
-    pub(crate) fn close(mut self) -> Vec<Arc<Stanza>> {
-        self.receiver.close();
-        let mut rest = Vec::new();
-        while let Some(waiting) = self.try_next() {
-            if let Ok(stanza) = waiting {
-                rest.push(stanza);
-            }
-        }
-        rest
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use comity_xmpp::stanza::{Kind, MessageType};
-
-    use super::*;
-
-    fn message() -> Arc<Stanza> {
-        Arc::new(Stanza::new(Kind::Message(MessageType::Chat)))
-    }
-
-    #[tokio::test]
-    async fn a_full_queue_gives_the_stanza_back_and_tells() {
-        let (outbound, inbox) = Outbound::new(2);
-        outbound.send(message()).unwrap();
-        outbound.send(message()).unwrap();
-        assert!(outbound.send(message()).is_err());
-        inbox.overflow().notified().await;
-        assert_eq!(inbox.close().len(), 2);
-        assert!(outbound.send(message()).is_err());
-    }
 }

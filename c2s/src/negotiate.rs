@@ -121,7 +121,9 @@ pub struct Manner {
 pub struct BindOptions {
     /// XEP-0280.
     pub carbons: bool,
-    /// Stream management is on from the first stanza (XEP-0198); the client may come back.
+    /// Stream management is on from the first stanza (XEP-0198).
+    pub acking: bool,
+    /// And the client may come back.
     pub resumable: bool,
 }
 
@@ -153,7 +155,6 @@ pub(crate) struct Negotiated {
     pub(crate) session: Jid,
     /// Stream management was asked for with the session.
     pub(crate) acking: bool,
-    pub(crate) id: Option<Box<str>>,
     /// Nobody looks at the client (XEP-0352).
     pub(crate) inactive: bool,
 }
@@ -172,7 +173,6 @@ pub struct Negotiate {
     extended: Option<Extended>,
     /// Stream management that was asked for with the session.
     acking: bool,
-    id: Option<Box<str>>,
     inactive: bool,
     resumption: Option<Duration>,
     failures: u8,
@@ -216,7 +216,6 @@ impl Negotiate {
             mechanism: "",
             extended: None,
             acking: false,
-            id: None,
             inactive: false,
             resumption: settings.resumption,
             settings,
@@ -249,7 +248,6 @@ impl Negotiate {
                 header: self.header,
                 session,
                 acking: self.acking,
-                id: self.id,
                 inactive: self.inactive,
             }),
             _ => None,

@@ -10,9 +10,9 @@ use comity_net::stop::Stop;
 use comity_net::tls::Acceptor;
 use tokio::sync::Semaphore;
 
-use crate::link::Server;
+use crate::link::{Restored, Server};
 use crate::negotiate::PasswordCheck;
-use crate::resume::Resumables;
+use crate::resume::{Kept, Resumables, Waiting};
 use crate::{Options, stream};
 
 /// Passwords held against their keys at once: each takes a core for some milliseconds, and
@@ -41,6 +41,17 @@ impl Clients {
             resumables: Resumables::default(),
             checks: Semaphore::new(PASSWORD_CHECKS),
         }))
+    }
+
+    /// Takes over a session that an earlier life of the server has left: its client has as long to
+    /// come back to it as if it had lost its connection now.
+    pub fn restore(&self, restored: Restored, mut stop: Stop) {
+        let account = restored.jid.to_bare();
+        let (kept, inbox) = Kept::of(restored);
+        let seat = self.0.resumables.open(&kept.key, account);
+        let waiting = Waiting { kept, inbox, seat };
+        let shared = Arc::clone(&self.0);
+        tokio::spawn(async move { stream::wait(waiting, &shared, &mut stop).await });
     }
 }
 

@@ -16,7 +16,7 @@ use comity_xmpp::speaker::Speaker;
 use comity_xmpp::stanza::{IqType, Kind, Stanza, TopLevel, Unacceptable};
 use comity_xmpp::stream::Header;
 
-use crate::idle::Idle;
+use crate::link::Count;
 use crate::negotiate::{Negotiate, Negotiated};
 use crate::resume::Kept;
 
@@ -43,9 +43,17 @@ pub struct Settings {
 pub enum Event {
     /// A stanza of the client, with `from` stamped. Answer with [`Command::Committed`].
     Stanza(Stanza),
-    /// The client wants to be able to come back to this session. Answer with
-    /// [`Command::Resumable`].
-    MakeResumable,
+    /// The client wants stanzas counted, and perhaps to be able to come back to this session.
+    /// Answer with [`Command::Managed`].
+    Manage { resume: bool },
+    /// This count is to be kept before it is told. Answer with [`Command::Kept`].
+    Keep(u32),
+    /// The client has so many more of what it was sent.
+    Acknowledged(usize),
+    /// Nobody looks at the client, or somebody does again (XEP-0352).
+    Idle(bool),
+    /// The client is to be given this, in its turn. Answer with [`Command::Deliver`].
+    Answer(Arc<Stanza>),
     /// The stream is over. Flush and leave. `Some`: because of this error, ours or theirs.
     Closed(Option<StreamError>),
 }
@@ -53,14 +61,27 @@ pub enum Event {
 pub enum Command {
     /// Send this to the client.
     Deliver(Arc<Stanza>),
-    /// The oldest stanza not yet committed now is.
-    Committed,
-    /// By what name the client finds its session again; none: it cannot.
-    Resumable(Option<Box<str>>),
+    /// Nothing has come of a stanza that was counted.
+    Void,
+    /// The oldest stanza not yet committed now is; with the count that was kept with it.
+    Committed(Option<u32>),
+    /// What the session is kept by; none: it is not.
+    Managed(Option<Managed>),
+    /// What count is kept; none: it could not be.
+    Kept(Option<u32>),
     /// All that was transmitted so far has been written.
     Flushed,
     /// End the stream: orderly, or with an error.
     Close(Option<StreamError>),
+}
+
+/// A session that outlives the server.
+#[derive(Clone, Debug)]
+pub struct Managed {
+    /// What it is kept by.
+    pub key: Arc<str>,
+    /// By what name its client finds it again; none: it cannot.
+    pub id: Option<Box<str>>,
 }
 
 pub struct Session {
@@ -72,12 +93,15 @@ pub struct Session {
     inbound: Inbound,
     outbound: Outbound<Arc<Stanza>>,
     acking: bool,
-    /// By what the client can come back, once that has been said.
-    id: Option<Box<str>>,
+    /// What the session is kept by, and whether its client can come back.
+    key: Option<Arc<str>>,
+    resumable: bool,
+    /// What of the count is kept.
+    kept: u32,
+    /// An answer to [`Event::Keep`] is awaited.
+    keeping: bool,
     /// An answer to `<enable/>` is awaited.
     enabling: bool,
-    /// While nobody looks at the client (XEP-0352): what need not wake it.
-    idle: Option<Idle>,
     /// Without acknowledgements: what was said and may not have been written.
     unwritten: VecDeque<Arc<Stanza>>,
     deadline: Instant,
@@ -97,15 +121,20 @@ enum State {
 impl Session {
     /// Goes on where negotiation has ended; None where it has not ([`crate::negotiate::Event::Done`]).
     #[must_use]
-    pub fn begin(negotiate: Negotiate, settings: Settings, now: Now) -> Option<Self> {
+    pub fn begin(
+        negotiate: Negotiate,
+        managed: Option<Managed>,
+        settings: Settings,
+        now: Now,
+    ) -> Option<Self> {
         let Negotiated {
             speaker,
             header,
             session,
             acking,
-            id,
             inactive,
         } = negotiate.finish()?;
+        let resumable = managed.as_ref().is_some_and(|managed| managed.id.is_some());
         Some(Self {
             settings,
             jid: session,
@@ -115,12 +144,14 @@ impl Session {
             inbound: Inbound::default(),
             outbound: Outbound::default(),
             acking,
-            id,
-            idle: inactive.then(Idle::default),
+            key: managed.map(|managed| managed.key),
+            resumable,
+            kept: 0,
+            keeping: false,
             enabling: false,
             unwritten: VecDeque::new(),
             deadline: now.instant + settings.silence,
-            events: VecDeque::new(),
+            events: inactive.then_some(Event::Idle(true)).into_iter().collect(),
         })
     }
 
@@ -128,9 +159,11 @@ impl Session {
     /// (XEP-0198 §5). None where negotiation has not ended.
     #[must_use]
     pub fn resume(negotiate: Negotiate, kept: Kept, settings: Settings, now: Now) -> Option<Self> {
-        let mut session = Self::begin(negotiate, settings, now)?;
+        let mut session = Self::begin(negotiate, None, settings, now)?;
         session.acking = true;
-        session.id = Some(kept.id);
+        session.key = Some(kept.key);
+        session.resumable = true;
+        session.kept = kept.kept;
         session.inbound = kept.inbound;
         session.outbound = kept.outbound;
         session.outbound.carry_on();
@@ -138,33 +171,40 @@ impl Session {
             session.speaker.say_bytes(stanza.to_bytes(None));
         }
         for stanza in kept.unwritten {
-            session.deliver(stanza);
+            session.say(stanza);
         }
         Some(session)
     }
 
     /// What of the session outlives its stream; an error gives it back, where its client cannot
     /// come back.
-    pub fn keep(mut self) -> Result<Kept, Box<Self>> {
-        // XEP-0352 §5: whoever comes back is looked at until it says otherwise.
-        self.unwritten
-            .extend(self.idle.take().unwrap_or_default().take());
-        match self.id {
-            Some(id) => Ok(Kept {
-                id,
+    pub fn keep(self) -> Result<Kept, Box<Self>> {
+        match self.key {
+            Some(key) if self.resumable => Ok(Kept {
+                key,
                 jid: self.jid,
                 inbound: self.inbound,
+                kept: self.kept,
                 outbound: self.outbound,
                 unwritten: self.unwritten,
+                restored: None,
             }),
-            None => Err(Box::new(self)),
+            _ => Err(Box::new(self)),
         }
     }
 
-    /// The client can come back to this session.
+    /// What the session is kept by.
     #[must_use]
-    pub fn id(&self) -> Option<&str> {
-        self.id.as_deref()
+    pub fn key(&self) -> Option<&Arc<str>> {
+        self.key.as_ref()
+    }
+
+    /// What the oldest stanza not yet committed is to be kept with.
+    #[must_use]
+    pub fn next_count(&self) -> Option<Count> {
+        let key = Arc::clone(self.key.as_ref()?);
+        let h = self.inbound.next()?;
+        Some(Count { key, h })
     }
 
     #[must_use]
@@ -199,7 +239,7 @@ impl Session {
             Err(Unacceptable::Stanza(refused)) => {
                 if let Some(mut reply) = refused.reply {
                     reply.to = Some(self.jid.clone());
-                    self.deliver(Arc::new(reply));
+                    self.events.push_back(Event::Answer(Arc::new(reply)));
                 }
                 self.handled_here();
                 return Ok(());
@@ -213,12 +253,11 @@ impl Session {
             return self.management(&element);
         }
         if element.is(ns::CSI, "inactive") {
-            self.idle.get_or_insert_default();
+            self.events.push_back(Event::Idle(true));
             return Ok(());
         }
         if element.is(ns::CSI, "active") {
-            self.say_held();
-            self.idle = None;
+            self.events.push_back(Event::Idle(false));
             return Ok(());
         }
         Err(StreamError::new(
@@ -244,7 +283,8 @@ impl Session {
         }
         if is_session_request(&stanza) {
             // RFC 3921 §3, as RFC 6120 appendix leaves it: there is nothing to be done any more.
-            self.deliver(Arc::new(stanza.result(None)));
+            let answer = Arc::new(stanza.result(None));
+            self.events.push_back(Event::Answer(answer));
             self.handled_here();
             return Ok(());
         }
@@ -257,13 +297,10 @@ impl Session {
     fn management(&mut self, element: &Element) -> Result<(), StreamError> {
         match element.name.as_str() {
             "enable" if !self.acking && !self.enabling => {
-                let wanted = element.attr("resume");
-                if matches!(wanted, Some("true" | "1")) && self.settings.resumption.is_some() {
-                    self.enabling = true;
-                    self.events.push_back(Event::MakeResumable);
-                } else {
-                    self.enable(None);
-                }
+                let wanted = matches!(element.attr("resume"), Some("true" | "1"));
+                let resume = wanted && self.settings.resumption.is_some();
+                self.enabling = true;
+                self.events.push_back(Event::Manage { resume });
             }
             "enable" | "resume" => self.speaker.say(&ack::failed("unexpected-request")),
             "r" if self.acking => {
@@ -274,7 +311,10 @@ impl Session {
                 let h = ack::h(element).ok_or_else(|| {
                     StreamError::new(StreamCondition::BadFormat, "<a/> needs a number in 'h'")
                 })?;
-                self.outbound.acknowledged(h)?;
+                let more = self.outbound.acknowledged(h)?.len();
+                if more > 0 && self.key.is_some() {
+                    self.events.push_back(Event::Acknowledged(more));
+                }
             }
             _ => {
                 return Err(StreamError::new(
@@ -287,33 +327,17 @@ impl Session {
     }
 
     /// XEP-0198 §3.
-    fn enable(&mut self, id: Option<Box<str>>) {
+    fn enable(&mut self, managed: Option<Managed>) {
         self.enabling = false;
         self.acking = true;
         self.inbound.begin();
+        self.kept = 0;
         self.unwritten.clear();
-        let enabled = ack::enabled(id.as_deref(), self.settings.resumption);
+        let id = managed.as_ref().and_then(|managed| managed.id.as_deref());
+        let enabled = ack::enabled(id, self.settings.resumption);
         self.speaker.say(&enabled);
-        self.id = id;
-    }
-
-    fn deliver(&mut self, stanza: Arc<Stanza>) {
-        let stanza = match &mut self.idle {
-            None => stanza,
-            Some(idle) => match idle.hold(stanza) {
-                Ok(()) => return,
-                Err(stanza) => stanza,
-            },
-        };
-        self.say_held();
-        self.say(stanza);
-    }
-
-    fn say_held(&mut self) {
-        let held = self.idle.as_mut().map(Idle::take).unwrap_or_default();
-        for stanza in held {
-            self.say(stanza);
-        }
+        self.resumable = id.is_some();
+        self.key = managed.map(|managed| managed.key);
     }
 
     fn say(&mut self, stanza: Arc<Stanza>) {
@@ -330,9 +354,40 @@ impl Session {
         }
     }
 
-    fn committed(&mut self) {
+    fn committed(&mut self, kept: Option<u32>) {
         self.inbound.handled();
+        self.kept = kept.unwrap_or(self.kept);
         self.acknowledge();
+    }
+
+    fn count_kept(&mut self, kept: Option<u32>) {
+        self.keeping = false;
+        let Some(h) = kept else {
+            // Whoever is not answered asks again.
+            return;
+        };
+        self.kept = h;
+        if self.inbound.due() && h != self.inbound.count() {
+            // It was enough for the question; what was handled since follows.
+            self.speaker.say(&Inbound::acknowledgement_of(h));
+        }
+        self.acknowledge();
+    }
+
+    /// Something was counted, and so has to be said.
+    fn fill(&mut self) {
+        if self.acking {
+            self.say(Arc::new(self.ping()));
+        }
+    }
+
+    fn ping(&self) -> Stanza {
+        let mut ping = Stanza::new(Kind::Iq(IqType::Get))
+            .with_id(PING_ID)
+            .with_to(self.jid.clone())
+            .with(&Element::new(ns::PING, "ping"));
+        ping.from = Jid::parse(self.jid.domain()).ok();
+        ping
     }
 
     /// Nobody else has to see this stanza.
@@ -342,9 +397,17 @@ impl Session {
     }
 
     fn acknowledge(&mut self) {
-        if self.acking
-            && let Some(answer) = self.inbound.answer()
-        {
+        if !self.acking || !self.inbound.due() {
+            return;
+        }
+        if self.key.is_some() && self.kept != self.inbound.count() {
+            if !self.keeping {
+                self.keeping = true;
+                self.events.push_back(Event::Keep(self.inbound.count()));
+            }
+            return;
+        }
+        if let Some(answer) = self.inbound.answer() {
             self.speaker.say(&answer);
         }
     }
@@ -352,7 +415,11 @@ impl Session {
     /// What is committed by now is said before the end, so that it need not come again.
     fn last_count(&mut self) {
         if self.acking {
-            self.speaker.say(&self.inbound.acknowledgement());
+            let h = match &self.key {
+                Some(_) => self.kept,
+                None => self.inbound.count(),
+            };
+            self.speaker.say(&Inbound::acknowledgement_of(h));
         }
     }
 
@@ -412,7 +479,7 @@ impl Machine for Session {
     fn command(&mut self, command: Command, now: Now) {
         match command {
             Command::Deliver(stanza) => {
-                self.deliver(stanza);
+                self.say(stanza);
                 if self.outbound.len() > self.settings.unacked && self.state != State::Over {
                     self.fail(StreamError::new(
                         StreamCondition::PolicyViolation,
@@ -423,9 +490,11 @@ impl Machine for Session {
                     ));
                 }
             }
-            Command::Committed => self.committed(),
-            Command::Resumable(id) if self.enabling => self.enable(id),
-            Command::Resumable(_) => {}
+            Command::Void => self.fill(),
+            Command::Committed(kept) => self.committed(kept),
+            Command::Managed(managed) if self.enabling => self.enable(managed),
+            Command::Managed(_) => {}
+            Command::Kept(kept) => self.count_kept(kept),
             Command::Flushed if self.speaker.is_open() && self.speaker.waiting() == 0 => {
                 self.unwritten.clear();
             }
@@ -480,12 +549,7 @@ impl Machine for Session {
                     let request = self.outbound.probe();
                     self.speaker.say(&request);
                 } else {
-                    let mut ping = Stanza::new(Kind::Iq(IqType::Get))
-                        .with_id(PING_ID)
-                        .with_to(self.jid.clone())
-                        .with(&Element::new(ns::PING, "ping"));
-                    ping.from = Jid::parse(self.jid.domain()).ok();
-                    self.speaker.say_bytes(ping.to_bytes(None));
+                    self.speaker.say_bytes(self.ping().to_bytes(None));
                 }
                 self.state = State::SignOfLife;
                 self.deadline = now.instant + self.settings.sign_of_life;

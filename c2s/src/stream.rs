@@ -12,7 +12,7 @@ use comity_net::http::{Upgrade, Upgraded};
 use comity_net::random;
 use comity_net::stop::Stop;
 use comity_net::transport::Transport;
-use comity_xmpp::error::{StreamCondition, StreamError};
+use comity_xmpp::error::{StanzaError, StreamCondition, StreamError};
 use comity_xmpp::frame::{Framing, TcpFraming};
 use comity_xmpp::jid::{BareJid, Jid};
 use comity_xmpp::stanza::Stanza;
@@ -20,11 +20,12 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 
-use crate::link::{Bound, Inbox, Later, Outbound, Server, ToSession};
+use crate::link::{Back, Bound, Count, Inbox, Later, Manage, Outbound, Server, Suspended};
 use crate::negotiate::{self, Negotiate, Secured};
-use crate::resume::{Seat, Waiting};
+use crate::queue::ToSession;
+use crate::resume::{self, Acknowledged, Kept, Seat, Waiting};
 use crate::serve::Shared;
-use crate::session::{self, Session};
+use crate::session::{self, Managed, Session};
 use crate::websocket::WebSocketFraming;
 
 /// How long a client may take to read our last words.
@@ -259,12 +260,7 @@ async fn answer(
                 outbound,
             };
             let answer = shared.server.bind(bound).await;
-            let answer = answer.map(|session| {
-                let resumption = options.resumable.then(|| open_seat(&session, shared));
-                let (id, seat) = resumption.unzip();
-                *way = Some(Way::New(receiver, seat));
-                negotiate::NewSession { session, id }
-            });
+            let answer = new_session(answer, options, receiver, way, shared).await;
             negotiate::Command::Bound(answer)
         }
         negotiate::Event::Resume { account, id, h } => {
@@ -350,16 +346,52 @@ async fn start_tls(mut pump: Bare, shared: &Shared, stop: &mut Stop) -> Result<B
     Ok(pump)
 }
 
-/// A new name for a session, and where its client asks for it.
-fn open_seat(session: &Jid, shared: &Shared) -> (Box<str>, Seat) {
+/// A session that the server has made of a client.
+async fn new_session(
+    bound: Result<Jid, StanzaError>,
+    options: negotiate::BindOptions,
+    inbox: Inbox,
+    way: &mut Option<Way>,
+    shared: &Shared,
+) -> Result<negotiate::NewSession, StanzaError> {
+    let session = bound?;
+    let begun = match options.acking {
+        true => manage(&session, options.resumable, &inbox, shared).await,
+        false => None,
+    };
+    let (managed, seat) = begun.unzip();
+    let id = managed.as_ref().and_then(|managed| managed.id.clone());
+    *way = Some(Way::New(inbox, managed, seat.flatten()));
+    Ok(negotiate::NewSession { session, id })
+}
+
+/// Gives a session a name to be kept by, and where its client may come back, a seat to ask at;
+/// `None`: it cannot be kept.
+async fn manage(
+    session: &Jid,
+    resumable: bool,
+    inbox: &Inbox,
+    shared: &Shared,
+) -> Option<(Managed, Option<Seat>)> {
     let id: Box<str> = random::id().into();
-    let seat = shared.resumables.open(&id, session.to_bare());
-    (id, seat)
+    let key = resume::key(&id);
+    let manage = Manage {
+        key: Arc::clone(&key),
+        resumable,
+        first: inbox.place(),
+        queue: inbox.id(),
+    };
+    if !shared.server.manage(session, manage).await {
+        return None;
+    }
+    let seat = resumable.then(|| shared.resumables.open(&key, session.to_bare()));
+    let id = resumable.then_some(id);
+    Some((Managed { key, id }, seat))
 }
 
 /// How a client has got its session.
 enum Way {
-    New(Inbox, Option<Seat>),
+    New(Inbox, Option<Managed>, Option<Seat>),
     Back(Box<Waiting>),
 }
 
@@ -374,12 +406,38 @@ async fn come_back(
     let found = shared.resumables.take(id, account).await;
     let mut waiting =
         found.map_err(|h| negotiate::Command::Resumed(Err(negotiate::NotResumed { h })))?;
-    if let Err(error) = waiting.kept.outbound.acknowledged(h) {
+    let kept = &mut waiting.kept;
+    let restored = match kept.acknowledged(h) {
+        Ok(Acknowledged::UpTo(h)) => Some(h),
+        Ok(Acknowledged::More(more)) => {
+            shared.server.acknowledged(&kept.jid, &kept.key, more);
+            None
+        }
+        Err(error) => {
+            end(waiting, shared).await;
+            return Err(negotiate::Command::Close(error));
+        }
+    };
+    let back = Back {
+        key: Arc::clone(&kept.key),
+        tls_exporter: secured.and_then(|secured| secured.exporter),
+        restored,
+    };
+    let h = kept.inbound.count();
+    let count = Count {
+        key: Arc::clone(&kept.key),
+        h,
+    };
+    // What it is told to be handled is kept before.
+    let could = shared.server.resumed(&kept.jid, back).await
+        && (kept.kept == h || shared.server.keep(&kept.jid, count).await);
+    if !could {
         end(waiting, shared).await;
-        return Err(negotiate::Command::Close(error));
+        return Err(negotiate::Command::Resumed(Err(negotiate::NotResumed {
+            h: None,
+        })));
     }
-    let exporter = secured.and_then(|secured| secured.exporter);
-    shared.server.resumed(&waiting.kept.jid, exporter).await;
+    kept.kept = h;
     tracing::debug!(session = %waiting.kept.jid, "a client has come back to its session");
     Ok(Box::new(waiting))
 }
@@ -408,8 +466,8 @@ where
         resumption: shared.options.resumption(),
     };
     let (pump, inbox, seat) = match way {
-        Way::New(inbox, seat) => {
-            let begin = |machine| Session::begin(machine, settings, now());
+        Way::New(inbox, managed, seat) => {
+            let begin = |machine| Session::begin(machine, managed, settings, now());
             (pump.try_with_machine(begin), inbox, seat)
         }
         Way::Back(waiting) => {
@@ -431,6 +489,8 @@ enum Parted {
     Lost,
     /// The client has come back on another connection, which takes the session over.
     Taken(oneshot::Sender<Waiting>),
+    /// The server stops.
+    Stopped,
 }
 
 /// Carries stanzas until the stream is over; what was received is committed in any case. A session
@@ -462,16 +522,16 @@ where
         if pump.drained() {
             pump.command(session::Command::Flushed);
         }
+        work.begin(pump.machine());
         tokio::select! {
-            () = work.next() => pump.command(session::Command::Committed),
+            kept = work.next() => pump.command(session::Command::Committed(kept)),
             step = pump.step() => match step {
                 Ok(Step::Event(session::Event::Stanza(stanza))) => work.queue.push_back(stanza),
-                Ok(Step::Event(session::Event::MakeResumable)) => {
-                    let (id, opened) = open_seat(jid, shared);
-                    seat = Some(opened);
-                    pump.command(session::Command::Resumable(Some(id)));
-                }
+                Ok(Step::Event(session::Event::Closed(_))) if stopping => break Parted::Stopped,
                 Ok(Step::Event(session::Event::Closed(error))) => break parted(error.as_ref()),
+                Ok(Step::Event(event)) => {
+                    told(event, &mut pump, &mut inbox, &mut seat, shared).await;
+                }
                 Err(_) => break Parted::Lost,
                 Ok(Step::Written) => {}
             },
@@ -496,6 +556,40 @@ where
             None
         }
         (parted, Some(seat)) => set_aside(pump, inbox, seat, parted, shared).await,
+    }
+}
+
+/// What the machine tells of itself.
+async fn told<S, F>(
+    event: session::Event,
+    pump: &mut Pump<S, Session, F>,
+    inbox: &mut Inbox,
+    seat: &mut Option<Seat>,
+    shared: &Arc<Shared>,
+) where
+    S: AsyncRead + AsyncWrite + Unpin,
+    F: Framing,
+{
+    let jid = pump.machine().jid().clone();
+    let key = pump.machine().key().cloned();
+    match (event, key) {
+        (session::Event::Manage { resume }, _) => {
+            let begun = manage(&jid, resume, inbox, shared).await;
+            let (managed, opened) = begun.unzip();
+            *seat = opened.flatten();
+            pump.command(session::Command::Managed(managed));
+        }
+        (session::Event::Keep(h), Some(key)) => {
+            let kept = shared.server.keep(&jid, Count { key, h }).await;
+            pump.command(session::Command::Kept(kept.then_some(h)));
+        }
+        (session::Event::Acknowledged(more), Some(key)) => {
+            shared.server.acknowledged(&jid, &key, more);
+        }
+        (session::Event::Idle(idle), _) => inbox.set_idle(idle),
+        (session::Event::Answer(stanza), _) => inbox.say(&stanza),
+        // Told only of sessions that are kept, or looked after by the caller.
+        _ => {}
     }
 }
 
@@ -526,16 +620,13 @@ where
     }
     let queued = inbox.close();
     let session = pump.shutdown(LAST_WORDS).await;
-    if let Some(id) = session.id() {
-        shared.resumables.close(id, session.handled());
+    let key = session.key().cloned();
+    if let Some(key) = &key {
+        shared.resumables.close(key, session.handled());
     }
     let jid = session.jid().clone();
-    give_back(
-        &jid,
-        session.into_unacked().into_iter().chain(queued),
-        shared,
-    )
-    .await;
+    let unacked = session.into_unacked().into_iter().chain(queued);
+    give_back(&jid, key, unacked, shared).await;
 }
 
 /// The session goes on without this stream.
@@ -550,22 +641,21 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
     F: Framing,
 {
-    // Whoever is still there learns why; on a dead connection it is not worth a wait.
-    let _ = tokio::time::timeout(SHORT_WORDS, pump.flush()).await;
-    let (stream, session) = pump.into_parts();
-    drop(stream);
+    let session = if matches!(parted, Parted::Stopped) {
+        pump.shutdown(LAST_WORDS).await
+    } else {
+        // Whoever is still there learns why; on a dead connection it is not worth a wait.
+        let _ = tokio::time::timeout(SHORT_WORDS, pump.flush()).await;
+        pump.into_parts().1
+    };
+    inbox.set_idle(false);
     let kept = match session.keep() {
         Ok(kept) => kept,
         // It has a seat and so a name; were that not so, it would be over.
         Err(session) => {
-            let jid = session.jid().clone();
-            let queued = inbox.close();
-            give_back(
-                &jid,
-                session.into_unacked().into_iter().chain(queued),
-                shared,
-            )
-            .await;
+            let (jid, key) = (session.jid().clone(), session.key().cloned());
+            let unacked = session.into_unacked().into_iter().chain(inbox.close());
+            give_back(&jid, key, unacked, shared).await;
             return None;
         }
     };
@@ -573,12 +663,16 @@ where
     match parted {
         Parted::Taken(taker) => taker.send(waiting).err(),
         Parted::Over | Parted::Lost => Some(waiting),
+        Parted::Stopped => {
+            suspend(waiting, shared).await;
+            None
+        }
     }
 }
 
 /// A session without a stream: until its client asks for it, or too much time has gone by, or too
 /// much waits for it, or the server wants it no longer.
-async fn wait(mut waiting: Waiting, shared: &Arc<Shared>, stop: &mut Stop) {
+pub(crate) async fn wait(mut waiting: Waiting, shared: &Arc<Shared>, stop: &mut Stop) {
     let until = tokio::time::Instant::now() + shared.options.resumption;
     let (overflow, unwanted) = (waiting.inbox.overflow(), waiting.inbox.unwanted());
     loop {
@@ -587,7 +681,10 @@ async fn wait(mut waiting: Waiting, shared: &Arc<Shared>, stop: &mut Stop) {
             () = tokio::time::sleep_until(until) => None,
             () = overflow.notified() => None,
             () = unwanted.notified() => None,
-            () = stop.wait() => None,
+            () = stop.wait() => {
+                suspend(waiting, shared).await;
+                return;
+            }
         };
         let Some(taker) = taker else { break };
         match taker.send(waiting) {
@@ -599,18 +696,58 @@ async fn wait(mut waiting: Waiting, shared: &Arc<Shared>, stop: &mut Stop) {
     end(waiting, shared).await;
 }
 
+/// The server stops, and the session's client may come back to the next: all that it has not got
+/// is kept.
+async fn suspend(waiting: Waiting, shared: &Arc<Shared>) {
+    let Waiting { kept, inbox, .. } = waiting;
+    let Kept {
+        key,
+        jid,
+        inbound,
+        outbound,
+        unwritten,
+        restored,
+        ..
+    } = kept;
+    shared.server.suspending(&jid, &key);
+    let waits = inbox.finish().await;
+    if restored.is_some() {
+        // Its client has not been here since the server began: what there was is there still, and
+        // messages that have come since were kept as they came.
+        return;
+    }
+    let suspended = Suspended {
+        count: Count {
+            key,
+            h: inbound.count(),
+        },
+        acknowledged: outbound.count(),
+        said: outbound.into_unacked().into(),
+        unsaid: unwritten.into_iter().chain(waits).collect(),
+    };
+    shared.server.suspend(&jid, suspended).await;
+    tracing::debug!(session = %jid, "a session is left to the next server");
+}
+
 /// The session is over; its client has not come back.
 async fn end(waiting: Waiting, shared: &Arc<Shared>) {
     let Waiting { kept, inbox, .. } = waiting;
-    shared.resumables.close(&kept.id, kept.inbound.count());
-    let unacked = kept.outbound.into_unacked().into_iter();
+    shared.resumables.close(&kept.key, kept.inbound.count());
+    let restored = kept.restored.unwrap_or_default().into_iter();
+    let unacked = restored.map(|(_, stanza)| stanza);
+    let unacked = unacked.chain(kept.outbound.into_unacked());
     let unacked = unacked.chain(kept.unwritten).chain(inbox.close());
-    give_back(&kept.jid, unacked, shared).await;
+    give_back(&kept.jid, Some(kept.key), unacked, shared).await;
 }
 
-async fn give_back(jid: &Jid, unacked: impl Iterator<Item = Arc<Stanza>>, shared: &Arc<Shared>) {
+async fn give_back(
+    jid: &Jid,
+    key: Option<Arc<str>>,
+    unacked: impl Iterator<Item = Arc<Stanza>>,
+    shared: &Arc<Shared>,
+) {
     let unacked = unacked.map(Arc::unwrap_or_clone).collect();
-    shared.server.unbind(jid, unacked).await;
+    shared.server.unbind(jid, key, unacked).await;
     tracing::debug!(session = %jid, "a session is over");
 }
 
@@ -619,24 +756,24 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
     F: Framing,
 {
-    let mut given = match first {
-        Some(ToSession::Stanza(stanza)) => Ok(stanza),
-        Some(ToSession::Close(error)) => Err(error),
-        // Nobody can send to this session any more: the server has let go of it.
-        None => Err(StreamError::new(
+    // Nobody can send to this session any more: the server has let go of it.
+    let gone = || {
+        ToSession::Close(StreamError::new(
             StreamCondition::Reset,
             "the session is gone",
-        )),
+        ))
     };
+    let mut given = first.unwrap_or_else(gone);
     for turn in 1.. {
         pump.command(match given {
-            Ok(stanza) => session::Command::Deliver(stanza),
-            Err(error) => session::Command::Close(Some(error)),
+            ToSession::Stanza(stanza) => session::Command::Deliver(stanza),
+            ToSession::Close(error) => session::Command::Close(Some(error)),
+            ToSession::Void | ToSession::Coming(_) => session::Command::Void,
         });
         if turn == BURST || pump.machine().waiting_bytes() >= BURST_BYTES {
             return;
         }
-        let Some(next) = inbox.try_next() else { return };
+        let Some(next) = inbox.next_now() else { return };
         given = next;
     }
 }
@@ -645,24 +782,34 @@ where
 struct Work<'a> {
     server: &'a dyn Server,
     jid: &'a Jid,
-    current: Option<Later<'a, ()>>,
+    /// With the count it is to be kept with.
+    current: Option<(Option<u32>, Later<'a, bool>)>,
     /// Bounded by the machine, which reads no more than [`session::WINDOW`] ahead.
     queue: VecDeque<Stanza>,
 }
 
 impl Work<'_> {
-    /// Returns once the oldest stanza is committed; never, while there is none. Cancel-safe.
-    async fn next(&mut self) {
-        if self.current.is_none() {
-            let Some(stanza) = self.queue.pop_front() else {
-                return std::future::pending().await;
-            };
-            self.current = Some(self.server.stanza(self.jid, stanza));
+    /// Takes up the oldest stanza, if none is in hand.
+    fn begin(&mut self, session: &Session) {
+        if self.current.is_none()
+            && let Some(stanza) = self.queue.pop_front()
+        {
+            let count = session.next_count();
+            let h = count.as_ref().map(|count| count.h);
+            self.current = Some((h, self.server.stanza(self.jid, stanza, count)));
         }
-        if let Some(current) = &mut self.current {
-            current.await;
-        }
+    }
+
+    /// Returns once the stanza in hand is committed, with the count that was kept with it; never,
+    /// while there is none. Cancel-safe.
+    async fn next(&mut self) -> Option<u32> {
+        let Some((h, current)) = &mut self.current else {
+            return std::future::pending().await;
+        };
+        let kept = current.await;
+        let h = h.filter(|_| kept);
         self.current = None;
+        h
     }
 
     /// Returns once all is committed, and has told the session so.
@@ -671,9 +818,13 @@ impl Work<'_> {
         S: AsyncRead + AsyncWrite + Unpin,
         F: Framing,
     {
-        while self.current.is_some() || !self.queue.is_empty() {
-            self.next().await;
-            pump.command(session::Command::Committed);
+        loop {
+            self.begin(pump.machine());
+            if self.current.is_none() {
+                return;
+            }
+            let kept = self.next().await;
+            pump.command(session::Command::Committed(kept));
         }
     }
 }

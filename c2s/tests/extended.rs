@@ -135,7 +135,7 @@ fn without_more_the_features_follow_and_binding_goes_the_old_way() {
             S: <success xmlns='urn:xmpp:sasl:2'><authorization-identifier>alice@a.example</authorization-identifier></success>
             S: <stream:features*<bind *<max-bytes>262144</max-bytes><idle-seconds>330</idle-seconds>*
             C: <iq type='set' id='1'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/></iq>
-            E: Bind {{ account: alice@a.example, resource: None, options: BindOptions {{ carbons: false, resumable: false }} }}
+            E: Bind {{ account: alice@a.example, resource: None, options: BindOptions {{ carbons: false, acking: false, resumable: false }} }}
             !: bound
             S: <iq type='result' id='1'>*{PHONE}*
             E: Done"
@@ -152,7 +152,7 @@ fn everything_in_one_round_trip() {
         &mut stage,
         &format!(
             "{authenticate}
-            E: Bind {{ account: alice@a.example, resource: Some(\"phone.*\"), options: BindOptions {{ carbons: true, resumable: true }} }}
+            E: Bind {{ account: alice@a.example, resource: Some(\"phone.*\"), options: BindOptions {{ carbons: true, acking: true, resumable: true }} }}
             !: bound with id
             S: <success xmlns='urn:xmpp:sasl:2'><authorization-identifier>{PHONE}</authorization-identifier><bound xmlns='urn:xmpp:bind:0'><enabled xmlns='urn:xmpp:sm:3' id='some-id' resume='true' max='300'/></bound></success>
             S: <stream:features*

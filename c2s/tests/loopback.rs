@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use comity_c2s::link::{
-    Bound, Credentials, FastAccepted, FastAttempt, FastToken, FastWanted, Later, Outbound, Server,
+    Back, Bound, Count, Credentials, FastAccepted, FastAttempt, FastToken, FastWanted, Later,
+    Manage, Outbound, Server, Suspended,
 };
 use comity_c2s::{Clients, Options, serve};
 use comity_net::dns::order::Start;
@@ -30,6 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 struct Echo {
     outbound: Mutex<Option<Outbound>>,
     unbound: Mutex<Vec<Vec<Stanza>>>,
+    suspended: Mutex<Vec<Suspended>>,
 }
 
 impl Server for Echo {
@@ -57,12 +59,31 @@ impl Server for Echo {
         })
     }
 
-    fn stanza<'a>(&'a self, session: &'a Jid, stanza: Stanza) -> Later<'a, ()> {
+    fn stanza<'a>(&'a self, session: &'a Jid, stanza: Stanza, _: Option<Count>) -> Later<'a, bool> {
         Box::pin(async move {
             assert_eq!(stanza.from.as_ref(), Some(session));
             let outbound = self.outbound.lock().unwrap().clone().unwrap();
             let _ = outbound.send(Arc::new(stanza));
+            false
         })
+    }
+
+    fn manage<'a>(&'a self, _: &'a Jid, manage: Manage) -> Later<'a, bool> {
+        let outbound = self.outbound.lock().unwrap().clone().unwrap();
+        assert_eq!(manage.queue, outbound.id());
+        Box::pin(std::future::ready(true))
+    }
+
+    fn keep<'a>(&'a self, _: &'a Jid, _: Count) -> Later<'a, bool> {
+        Box::pin(std::future::ready(true))
+    }
+
+    fn acknowledged(&self, _: &Jid, _: &Arc<str>, _: usize) {}
+
+    fn suspending(&self, _: &Jid, _: &Arc<str>) {}
+
+    fn suspend<'a>(&'a self, _: &'a Jid, suspended: Suspended) -> Later<'a, ()> {
+        Box::pin(async move { self.suspended.lock().unwrap().push(suspended) })
     }
 
     fn fast<'a>(&'a self, _: FastAttempt) -> Later<'a, Option<FastAccepted>> {
@@ -73,12 +94,17 @@ impl Server for Echo {
         Box::pin(std::future::ready(None))
     }
 
-    fn resumed<'a>(&'a self, _: &'a Jid, exporter: Option<[u8; 32]>) -> Later<'a, ()> {
-        assert!(exporter.is_some());
-        Box::pin(std::future::ready(()))
+    fn resumed<'a>(&'a self, _: &'a Jid, back: Back) -> Later<'a, bool> {
+        assert!(back.tls_exporter.is_some());
+        Box::pin(std::future::ready(true))
     }
 
-    fn unbind<'a>(&'a self, _: &'a Jid, unacked: Vec<Stanza>) -> Later<'a, ()> {
+    fn unbind<'a>(
+        &'a self,
+        _: &'a Jid,
+        _: Option<Arc<str>>,
+        unacked: Vec<Stanza>,
+    ) -> Later<'a, ()> {
         Box::pin(async move { self.unbound.lock().unwrap().push(unacked) })
     }
 }

@@ -178,7 +178,7 @@ fn session() -> Transcript<Session> {
             unacked: 8,
             resumption: Some(Duration::from_secs(300)),
         };
-        Session::begin(negotiate, settings, now).expect("bound")
+        Session::begin(negotiate, None, settings, now).expect("bound")
     })
 }
 
@@ -191,10 +191,23 @@ fn stanza(text: &str) -> Stanza {
 fn talk(stage: &mut Transcript<Session>, script: &str) {
     use session::Command;
     stage.play(script, |words| match words {
-        "committed" => Command::Committed,
+        "committed" => Command::Committed(None),
+        "committed 1" => Command::Committed(Some(1)),
+        "committed 2" => Command::Committed(Some(2)),
+        "kept 3" => Command::Kept(Some(3)),
+        "not kept" => Command::Kept(None),
+        "nothing" => Command::Void,
+        "not managed" => Command::Managed(None),
+        "managed" => Command::Managed(Some(session::Managed {
+            key: "key".into(),
+            id: None,
+        })),
         "flushed" => Command::Flushed,
         "close" => Command::Close(None),
-        "id" => Command::Resumable(Some("id".into())),
+        "id" => Command::Managed(Some(session::Managed {
+            key: "key".into(),
+            id: Some("id".into()),
+        })),
         "stop" => Command::Close(Some(StreamError::new(
             StreamCondition::SystemShutdown,
             "bye",
@@ -615,9 +628,9 @@ fn a_bad_stanza_is_answered_and_the_stream_goes_on() {
     talk(
         &mut stage,
         "C: <iq type='fetch' id='1' to='a.example'><x xmlns='y'/></iq>
-        S: <iq type='error' *to='alice@a.example/phone' id='1'><error type='modify'><bad-request *
+        E: Answer(Stanza { kind: Iq(Error)*alice@a.example/phone*bad-request*
         C: <message to='@@' id='2'><body>hi</body></message>
-        S: <message type='error' *to='alice@a.example/phone' id='2'>*<jid-malformed *
+        E: Answer(Stanza { kind: Message(Error)*alice@a.example/phone*jid-malformed*
         C: <message to='bob@b.example'/>
         E: Stanza(*",
     );
@@ -652,21 +665,30 @@ fn acknowledgements_count_what_is_committed() {
         "C: <presence/>
         E: Stanza(*
         C: <enable xmlns='urn:xmpp:sm:3' resume='true'/>
-        E: MakeResumable
+        E: Manage { resume: true }
         !: id
         S: <enabled xmlns='urn:xmpp:sm:3' id='id' resume='true' max='300'/>
         C: <message id='1'/><message id='2'/><r xmlns='urn:xmpp:sm:3'/>
         E: Stanza(*
         E: Stanza(*
         !: committed
-        !: committed
-        !: committed
+        !: committed 1
+        !: committed 2
         S: <a xmlns='urn:xmpp:sm:3' h='2'/>
         C: <enable xmlns='urn:xmpp:sm:3'/>
         S: <failed xmlns='urn:xmpp:sm:3'><unexpected-request *
         C: <message id='3'/>
         E: Stanza(*
         !: committed
+        C: <r xmlns='urn:xmpp:sm:3'/>
+        E: Keep(3)
+        !: not kept
+        C: <r xmlns='urn:xmpp:sm:3'/>
+        E: Keep(3)
+        C: <iq type='result' id='comity-ping'/>
+        !: kept 3
+        S: <a xmlns='urn:xmpp:sm:3' h='3'/>
+        E: Keep(4)
         C: </stream:stream>
         S: <a xmlns='urn:xmpp:sm:3' h='3'/>
         S: </stream:stream>
@@ -680,6 +702,8 @@ fn what_is_not_acknowledged_is_kept() {
     talk(
         &mut stage,
         "C: <enable xmlns='urn:xmpp:sm:3'/>
+        E: Manage { resume: false }
+        !: not managed
         S: <enabled*
         !: <message id='1'/>
         S: <message id='1'/>
@@ -725,6 +749,8 @@ fn a_client_that_acknowledges_too_much_or_too_little() {
     talk(
         &mut stage,
         "C: <enable xmlns='urn:xmpp:sm:3'/>
+        E: Manage { resume: false }
+        !: not managed
         S: <enabled*
         C: <a xmlns='urn:xmpp:sm:3' h='1'/>
         S: <a *h='0'/>
@@ -736,6 +762,8 @@ fn a_client_that_acknowledges_too_much_or_too_little() {
     talk(
         &mut stage,
         "C: <enable xmlns='urn:xmpp:sm:3'/>
+        E: Manage { resume: false }
+        !: not managed
         S: <enabled*
         !: <message/>
         S: <message/>
@@ -776,6 +804,8 @@ fn silence_is_asked_about_and_then_ended() {
     talk(
         &mut stage,
         "C: <enable xmlns='urn:xmpp:sm:3'/>
+        E: Manage { resume: false }
+        !: not managed
         S: <enabled*
         T: 300
         S: <r xmlns='urn:xmpp:sm:3'/>
@@ -806,7 +836,7 @@ fn old_clients_may_ask_for_a_session() {
     talk(
         &mut stage,
         "C: <iq type='set' id='s'><session xmlns='urn:ietf:params:xml:ns:xmpp-session'/></iq>
-        S: <iq type='result' *id='s'/>",
+        E: Answer(Stanza { kind: Iq(Result)*",
     );
 }
 
@@ -823,22 +853,32 @@ fn the_window_of_uncommitted_stanzas_is_bounded() {
 }
 
 #[test]
-fn an_idle_client_is_woken_only_for_what_matters() {
+fn whether_anybody_looks_at_the_client() {
     let mut stage = session();
     talk(
         &mut stage,
         "C: <inactive xmlns='urn:xmpp:csi:0'/>
-        !: <presence from='bob@a.example/x'><show>away</show></presence>
-        !: <presence from='bob@a.example/x'/>
-        !: <message from='bob@a.example/x'><composing xmlns='http://jabber.org/protocol/chatstates'/></message>
-        !: <message from='bob@a.example/x'><body>hi</body></message>
-        S: <presence from='bob@a.example/x'/>
-        S: <message *<composing *
-        S: <message *<body>hi</body></message>
-        !: <presence from='bob@a.example/y'/>
+        E: Idle(true)
         C: <active xmlns='urn:xmpp:csi:0'/>
-        S: <presence from='bob@a.example/y'/>
-        !: <presence from='bob@a.example/z'/>
-        S: <presence from='bob@a.example/z'/>",
+        E: Idle(false)",
+    );
+}
+
+/// What was counted is said, even if nothing has come of it.
+#[test]
+fn an_empty_place_is_filled() {
+    let mut stage = session();
+    talk(
+        &mut stage,
+        "!: nothing
+        C: <enable xmlns='urn:xmpp:sm:3'/>
+        E: Manage { resume: false }
+        !: managed
+        S: <enabled xmlns='urn:xmpp:sm:3'/>
+        !: nothing
+        S: <iq type='get' *id='comity-ping'><ping *
+        S: <r xmlns='urn:xmpp:sm:3'/>
+        C: <a xmlns='urn:xmpp:sm:3' h='1'/>
+        E: Acknowledged(1)",
     );
 }

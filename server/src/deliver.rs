@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 
+use comity_c2s::link::{Place, Undeliverable};
 use comity_storage::{Enqueue, Enqueued, Outgoing};
 use comity_xmpp::error::{ErrorType, StanzaCondition, StanzaError};
 use comity_xmpp::jid::Jid;
@@ -38,6 +39,12 @@ pub(crate) enum Leaving {
         session: Jid,
         stanza: Arc<Stanza>,
         otherwise: Otherwise,
+    },
+    /// To the place it has in this session's queue.
+    Placed {
+        session: Jid,
+        place: Place,
+        stanza: Arc<Stanza>,
     },
     /// To wherever `to` says.
     Routed(Stanza),
@@ -119,6 +126,15 @@ impl Deliveries {
         });
     }
 
+    /// As [`Self::push_kept`], where its place in the session's queue has been kept with it.
+    pub(crate) fn push_placed(&mut self, session: Jid, place: Place, stanza: Arc<Stanza>) {
+        self.leaving.push(Leaving::Placed {
+            session,
+            place,
+            stanza,
+        });
+    }
+
     /// Says that a committed change has put rows for this domain into the outbox.
     pub fn wake(&mut self, domain: impl Into<String>) {
         self.wake.insert(domain.into());
@@ -179,6 +195,14 @@ pub(crate) async fn deliver_for(home: &Home, origin: &Origin, deliveries: Delive
                 stanza,
                 otherwise,
             } => to_session(home, &session, stanza, otherwise).await,
+            Leaving::Placed {
+                session,
+                place,
+                stanza,
+            } => match place.fill(stanza) {
+                Ok(()) => Deliveries::none(),
+                Err(Undeliverable(stanza)) => gone(home, &session, stanza, Otherwise::Return).await,
+            },
             Leaving::Routed(stanza) if blocking::withholds(home, &stanza) => {
                 debug!("a stanza to a blocked address is dropped");
                 Deliveries::none()
@@ -210,6 +234,10 @@ async fn to_session(
     let Err(stanza) = home.sessions.send(session, stanza) else {
         return Deliveries::none();
     };
+    gone(home, session, stanza, otherwise).await
+}
+
+async fn gone(home: &Home, session: &Jid, stanza: Arc<Stanza>, otherwise: Otherwise) -> Deliveries {
     match (otherwise, stanza.kind) {
         (Otherwise::Drop, _) => {
             debug!(%session, "the session is gone: a stanza is dropped");

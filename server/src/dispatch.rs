@@ -1,6 +1,7 @@
 //! The one door in: takes a stanza, asks [`route`] where it goes, calls the module that answers
 //! there, and hands on what that decides.
 
+use comity_c2s::link::Count;
 use comity_mls_wire::room;
 use comity_xmpp::jid::{BareJid, Jid};
 use comity_xmpp::ns;
@@ -9,20 +10,32 @@ use tracing::{Instrument, Span, debug, debug_span, warn};
 
 use crate::deliver::{self, Deliveries};
 use crate::home::Home;
+use crate::managed;
 use crate::module::message::{self, Decision};
 use crate::module::{self, Context, Module, Origin, Request, Target, What, blocking, presence};
 use crate::receipt::Receipt;
 use crate::route::{Hop, is_request, route, unavailable};
 
-/// Takes one stanza in. Returns once its effects are committed and on their way.
-pub(crate) async fn take(home: &Home, origin: Origin, stanza: Stanza) {
+/// Takes one stanza of a session in. Returns once its effects are committed and on their way. True:
+/// its session's count was committed with them.
+pub(crate) async fn take(home: &Home, session: &Jid, stanza: Stanza, count: Option<Count>) -> bool {
     let span = span(&stanza);
+    let origin = Origin::Session(session.clone());
     async {
-        let deliveries = decide(home, origin.clone(), stanza).await;
+        let mut decision = decide_at(home, origin.clone(), None, stanza).await;
+        let counted = match (&mut decision, count) {
+            (Decision::Accept(acceptance), Some(count)) => {
+                acceptance.change.handled = Some(managed::handled(home, session, count));
+                true
+            }
+            _ => false,
+        };
+        let (deliveries, kept) = decision.keep(home).await;
         deliver::deliver_for(home, &origin, deliveries).await;
+        counted && kept
     }
     .instrument(span)
-    .await;
+    .await
 }
 
 pub(crate) fn span(stanza: &Stanza) -> Span {

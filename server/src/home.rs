@@ -15,6 +15,7 @@ use crate::blocklists::Blocklists;
 use crate::expiries::Expiries;
 use crate::fast::Tokens;
 use crate::guard::Guard;
+use crate::managed::Acknowledgements;
 use crate::module::archive::Preferences;
 use crate::offers::Offers;
 use crate::outreach::Outreach;
@@ -76,6 +77,8 @@ pub struct Shared {
     pub limits: Limits,
     /// Whose messages are kept, and for how long.
     pub archive: Preferences,
+    /// What clients have of what is kept for them.
+    pub acknowledgements: Acknowledgements,
     pub federation: Federation,
     /// Bounds how many other domains an account addresses.
     pub outreach: Outreach,

@@ -17,6 +17,7 @@ pub mod fast;
 pub mod guard;
 pub mod home;
 pub mod implemented;
+pub mod managed;
 pub mod module;
 pub mod offers;
 pub mod outreach;

@@ -21,6 +21,7 @@ use comity_xmpp::xml;
 use crate::afterwards::Afterwards;
 use crate::fast::Tokens;
 use crate::home::{Clock, Federation, Home, Limits, Remote, Shared};
+use crate::managed::Acknowledgements;
 use crate::module::archive::{Keeping, Preferences};
 use crate::offers::Offers;
 use crate::outreach::Outreach;
@@ -148,6 +149,7 @@ impl Play {
             clock,
             limits,
             archive: Preferences::new(Keeping::default()),
+            acknowledgements: Acknowledgements::default(),
             federation: Federation::default(),
             tokens: Tokens::of(&[7; 32], Duration::from_secs(21 * 24 * 3600)),
             metrics_from: Vec::new(),
@@ -276,7 +278,7 @@ impl Person {
     pub(crate) async fn send(&self, xml: &str) {
         let mut stanza = stanza(xml);
         stanza.from = Some(self.jid.clone());
-        comity_c2s::link::Server::stanza(&self.home, &self.jid, stanza).await;
+        comity_c2s::link::Server::stanza(&self.home, &self.jid, stanza, None).await;
     }
 
     /// The next stanza is this one.
@@ -333,7 +335,7 @@ impl Person {
     pub(crate) async fn leaves(self, unacked: &[&str]) {
         drop(self.inbox);
         let unacked = unacked.iter().map(|xml| stanza(xml)).collect();
-        self.home.unbind(&self.jid, unacked).await;
+        self.home.unbind(&self.jid, None, unacked).await;
     }
 }
 

@@ -46,6 +46,8 @@ pub enum RunError {
     },
     #[error(transparent)]
     Offers(#[from] OffersError),
+    #[error("the sessions of the last run cannot be read: {0}")]
+    Sessions(comity_storage::Error),
     #[error(transparent)]
     Services(#[from] ServicesError),
     #[error(transparent)]

@@ -3,13 +3,16 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use comity_c2s::link::{Bound, Outbound};
+use comity_c2s::link::{Bound, Outbound, Place};
 use comity_xmpp::error::{ErrorType, StanzaCondition, StanzaError, StreamCondition, StreamError};
 use comity_xmpp::jid::{BareJid, Jid};
 use comity_xmpp::stanza::{Kind, Stanza};
+use tokio::sync::Notify;
 use uuid::Uuid;
 
+use crate::managed::Managed;
 use crate::module::caps::{Interests, Shown};
 
 /// Every session of this process.
@@ -17,6 +20,8 @@ use crate::module::caps::{Interests, Shown};
 pub struct Sessions {
     /// Counts sessions becoming ready.
     moments: AtomicU64,
+    /// Told when a session has been given all that was kept.
+    drained: Notify,
     accounts: Mutex<HashMap<BareJid, Account>>,
 }
 
@@ -48,6 +53,8 @@ pub struct Session {
     pub tls_exporter: Option<[u8; 32]>,
     /// The nonce that a proof has to sign; used once.
     pub challenge: Option<Vec<u8>>,
+    /// It outlives the server.
+    pub(crate) managed: Option<Managed>,
     /// Gets copies of what the account's other clients send and are sent (XEP-0280).
     pub(crate) carbons: bool,
     /// Gets the entries of its rooms as they come.
@@ -64,8 +71,9 @@ pub struct Session {
 }
 
 /// What goes on while a session is given what was kept for its account.
-#[derive(Default)]
 struct Draining {
+    /// When it was last seen that something was kept.
+    since: Instant,
     /// Messages that came since.
     held: Vec<Arc<Stanza>>,
     /// Another has been kept since, by somebody who had not yet seen the session, or because too
@@ -73,6 +81,17 @@ struct Draining {
     more: bool,
     /// Too many are held: what comes is kept, until these are with the client.
     spilled: bool,
+}
+
+impl Default for Draining {
+    fn default() -> Self {
+        Self {
+            since: Instant::now(),
+            held: Vec::new(),
+            more: false,
+            spilled: false,
+        }
+    }
 }
 
 impl Draining {
@@ -103,6 +122,36 @@ pub(crate) struct Appeared {
     /// It is to be given what was kept for the account, and then released.
     pub(crate) drain: bool,
 }
+
+/// How a message for a session can be kept for it.
+pub(crate) enum Standing {
+    /// With its place in the session's queue.
+    Managed {
+        key: Arc<str>,
+        epoch: i64,
+        place: Place,
+    },
+    /// The same, for the next server to give it.
+    Suspended {
+        key: Arc<str>,
+        epoch: i64,
+        place: i64,
+    },
+    Plain,
+}
+
+/// A session that the last life of the server has left.
+pub(crate) struct Left {
+    pub(crate) outbound: Outbound,
+    pub(crate) presence: Option<Arc<Stanza>>,
+    pub(crate) priority: i8,
+    pub(crate) interested: bool,
+    pub(crate) carbons: bool,
+    pub(crate) managed: Managed,
+}
+
+/// How long a message waits for a session that is given older ones.
+const BRIEFLY: Duration = Duration::from_millis(200);
 
 /// Messages held back from a session while it is given older ones.
 const HELD: usize = 1024;
@@ -148,6 +197,7 @@ impl Sessions {
             tls_exporter: bound.tls_exporter,
             challenge: None,
             carbons: bound.carbons,
+            managed: None,
             syncing: false,
             ready_since: None,
             draining: None,
@@ -163,6 +213,85 @@ impl Sessions {
             ));
         }
         Ok(old)
+    }
+
+    /// Takes up a session of the last life of the server.
+    pub(crate) fn restore(&self, jid: &Jid, left: Left) {
+        let bound = Bound {
+            account: jid.to_bare(),
+            resource: jid.resource().map(str::to_owned),
+            tls_exporter: None,
+            carbons: left.carbons,
+            outbound: left.outbound,
+        };
+        // There were not more than could be.
+        let _ = self.bind(bound, jid, usize::MAX);
+        self.with(jid, |session| {
+            session.interested = left.interested;
+            session.priority = left.priority;
+            session.ready_since = (left.presence.is_some() && left.priority >= 0)
+                .then(|| self.moments.fetch_add(1, Ordering::Relaxed));
+            session.presence = left.presence;
+            session.managed = Some(left.managed);
+        });
+    }
+
+    /// Waits a moment while these sessions, all of which outlive the server, are given what was kept:
+    /// what follows then need not be kept likewise.
+    pub(crate) async fn drained(&self, sessions: &[Jid]) {
+        loop {
+            let drained = self.drained.notified();
+            let mut until = None;
+            for jid in sessions {
+                let since = self.with(jid, |session| {
+                    session.managed.as_ref()?;
+                    session.draining.as_ref().map(|draining| draining.since)
+                });
+                match since.flatten() {
+                    Some(since) => until = until.max(Some(since + BRIEFLY)),
+                    None => return,
+                }
+            }
+            let Some(until) = until else { return };
+            if tokio::time::timeout_at(until.into(), drained)
+                .await
+                .is_err()
+            {
+                return;
+            }
+        }
+    }
+
+    /// Takes the next place in a session's queue, where a message can be kept with it.
+    pub(crate) fn place(&self, jid: &Jid) -> Standing {
+        self.with(jid, |session| {
+            if let Some(managed) = &mut session.managed
+                && let Some(place) = managed.suspending
+            {
+                managed.suspending = Some(place + 1);
+                return Standing::Suspended {
+                    key: Arc::clone(&managed.key),
+                    epoch: managed.epoch,
+                    place,
+                };
+            }
+            if session.is_draining() || session.is_ending() {
+                return Standing::Plain;
+            }
+            let Some(managed) = &mut session.managed else {
+                return Standing::Plain;
+            };
+            let Some(place) = session.outbound.reserve() else {
+                return Standing::Plain;
+            };
+            managed.last = managed.last.max(place.place());
+            Standing::Managed {
+                key: Arc::clone(&managed.key),
+                epoch: managed.epoch,
+                place,
+            }
+        })
+        .unwrap_or(Standing::Plain)
     }
 
     /// Forgets a session whose stream has ended; `None` if another has taken its place.
@@ -356,11 +485,13 @@ impl Sessions {
             }
             if draining.more && !draining.spilled {
                 draining.more = false;
+                draining.since = Instant::now();
                 return Next::Kept;
             }
             draining.spilled = false;
             if draining.held.is_empty() {
                 session.draining = None;
+                self.drained.notify_waiters();
                 return Next::Nothing;
             }
             Next::Held(std::mem::take(&mut draining.held))
@@ -396,6 +527,11 @@ impl Session {
                 refused.0
             }),
         }
+    }
+
+    /// It is being given what was kept for its account.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.is_some()
     }
 
     /// Nothing that it is given now reaches its client.

@@ -1,9 +1,13 @@
 //! What the streams of clients and of other domains ask of the server.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use comity_c2s::link::{Bound, Credentials, FastAccepted, FastAttempt, FastToken, FastWanted};
+use comity_c2s::link::{
+    Back, Bound, Count, Credentials, FastAccepted, FastAttempt, FastToken, FastWanted, Manage,
+    Suspended,
+};
 use comity_s2s::link::{Queued, Received};
 use comity_storage::{RemoveOutgoing, RenewOutboxQueue};
 use comity_xmpp::error::StanzaError;
@@ -15,8 +19,8 @@ use crate::deliver::{self, Deliveries};
 use crate::dispatch;
 use crate::fast;
 use crate::home::Home;
-use crate::module::{Origin, account, message};
-use crate::{receipt, route};
+use crate::module::{account, message};
+use crate::{managed, receipt, route};
 
 type ForClient<'a, T> = comity_c2s::link::Later<'a, T>;
 type ForPeer<'a, T> = comity_s2s::link::Later<'a, T>;
@@ -60,34 +64,60 @@ impl comity_c2s::link::Server for Home {
         Box::pin(account::bind(self, bound))
     }
 
-    fn stanza<'a>(&'a self, session: &'a Jid, stanza: Stanza) -> ForClient<'a, ()> {
-        let origin = Origin::Session(session.clone());
+    fn stanza<'a>(
+        &'a self,
+        session: &'a Jid,
+        stanza: Stanza,
+        count: Option<Count>,
+    ) -> ForClient<'a, bool> {
         Box::pin(async move {
             let wait = self.pace.take(&session.to_bare(), Instant::now());
             if !wait.is_zero() {
                 // The stream reads no further meanwhile than its window.
                 tokio::time::sleep(wait).await;
             }
-            dispatch::take(self, origin, stanza).await;
+            dispatch::take(self, session, stanza, count).await
         })
     }
 
-    fn resumed<'a>(
-        &'a self,
-        session: &'a Jid,
-        tls_exporter: Option<[u8; 32]>,
-    ) -> ForClient<'a, ()> {
-        info!(%session, "resumed");
-        self.sessions.with(session, |session| {
-            // What was to be proved was bound to the old connection.
-            session.tls_exporter = tls_exporter;
-            session.challenge = None;
-        });
-        Box::pin(std::future::ready(()))
+    fn manage<'a>(&'a self, session: &'a Jid, manage: Manage) -> ForClient<'a, bool> {
+        Box::pin(managed::manage(self, session, manage))
     }
 
-    fn unbind<'a>(&'a self, session: &'a Jid, unacked: Vec<Stanza>) -> ForClient<'a, ()> {
-        Box::pin(end(self, session, unacked))
+    fn keep<'a>(&'a self, session: &'a Jid, count: Count) -> ForClient<'a, bool> {
+        Box::pin(managed::keep(self, session, count))
+    }
+
+    fn acknowledged(&self, session: &Jid, key: &Arc<str>, more: usize) {
+        managed::acknowledged(self, session, key, more);
+    }
+
+    fn resumed<'a>(&'a self, session: &'a Jid, back: Back) -> ForClient<'a, bool> {
+        info!(%session, "resumed");
+        Box::pin(managed::resumed(self, session, back))
+    }
+
+    fn suspending(&self, session: &Jid, key: &Arc<str>) {
+        managed::suspending(self, session, key);
+    }
+
+    fn suspend<'a>(&'a self, session: &'a Jid, suspended: Suspended) -> ForClient<'a, ()> {
+        Box::pin(managed::suspend(self, session, suspended))
+    }
+
+    fn unbind<'a>(
+        &'a self,
+        session: &'a Jid,
+        key: Option<Arc<str>>,
+        unacked: Vec<Stanza>,
+    ) -> ForClient<'a, ()> {
+        Box::pin(async move {
+            end(self, session, unacked).await;
+            // Only now: what it had not got is kept otherwise.
+            if let Some(key) = key {
+                managed::forget(self, &key).await;
+            }
+        })
     }
 }
 

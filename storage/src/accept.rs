@@ -7,6 +7,7 @@ use sqlx::SqliteConnection;
 
 use crate::Write;
 use crate::archive::{self, Archive};
+use crate::managed::{self, Handled, Queued};
 use crate::offline::{self, StoreOffline, StoredOffline};
 use crate::outbox::{self, Enqueued, Outgoing};
 use crate::receipt::{self, Receipt};
@@ -20,6 +21,10 @@ pub struct AcceptMessage {
     pub offline: Option<StoreOffline>,
     /// It goes to another domain.
     pub outgoing: Option<Outgoing>,
+    /// Sessions that outlive the server are given it.
+    pub queued: Vec<Queued>,
+    /// The count of the session that has sent it, in any case.
+    pub handled: Option<Handled>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +77,16 @@ impl Write for AcceptMessage {
             .flat_map(|(change, _)| &change.archive)
             .collect();
         archive::insert(connection, &kept).await?;
+        for (change, outcome) in changes.iter().zip(&outcomes) {
+            if *outcome == AcceptedMessage::Accepted {
+                for queued in &change.queued {
+                    managed::insert(connection, queued).await?;
+                }
+            }
+            if let Some(handled) = &change.handled {
+                managed::handled(connection, handled).await?;
+            }
+        }
         Ok(outcomes)
     }
 }

@@ -21,6 +21,7 @@ mod fast;
 mod integer;
 pub mod key_packages;
 mod last_activity;
+mod managed;
 mod migrate;
 mod offline;
 mod open;
@@ -58,6 +59,11 @@ pub use blocked::{BLOCKED_LIMIT, BlockPeer, Blocked, UnblockPeer};
 pub use blocklist::{BlockContacts, ContactsBlocked, UnblockContacts};
 pub use fast::{FastGenerations, FastKey, IssueFastToken, UseFastToken};
 pub use last_activity::{LastActivity, NoteGone};
+pub use managed::{
+    AFTER_THE_END, Content, ForgetAcknowledged, ForgetSession, Form, Handled, KeepHandled,
+    ManageSession, MoveOffline, Queued, RestoreSessions, RestoredSession, RestoredStanza,
+    ResumeSession, SessionState, SuspendSession,
+};
 pub use offline::{DeleteOffline, OfflineMessage, StoreOffline, StoredOffline, TakeOffline};
 pub use outbox::{
     Delivered, Enqueue, Enqueued, OUTBOX_LIMIT, OutboxRow, Outgoing, Queue, RemoveOutgoing,

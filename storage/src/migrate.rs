@@ -19,6 +19,7 @@ const MIGRATIONS: &[(i64, &str)] = &[
     (12, include_str!("../migrations/0012_pubsub.sql")),
     (13, include_str!("../migrations/0013_reports.sql")),
     (15, include_str!("../migrations/0015_archive.sql")),
+    (16, include_str!("../migrations/0016_managed_sessions.sql")),
     (17, include_str!("../migrations/0017_blocklists.sql")),
     (18, include_str!("../migrations/0018_account_data.sql")),
 ];

@@ -204,6 +204,7 @@ impl Negotiate {
                 resource,
                 options: BindOptions {
                     carbons: bind.carbons,
+                    acking: bind.acking,
                     resumable: bind.resumable && self.resumption.is_some(),
                 },
             });
@@ -292,7 +293,6 @@ impl Negotiate {
                 if acking {
                     self.acking = true;
                     bound.push(ack::enabled(id.as_deref(), self.resumption));
-                    self.id = id;
                 }
                 let success = self.success(&session).with_child(bound);
                 self.speaker.say(&success);

@@ -22,6 +22,7 @@ mod malicious_server;
 mod offline_root;
 mod outage;
 mod quickstart;
+mod resumption;
 mod resync;
 mod revocation;
 mod root_rotation;

@@ -46,20 +46,18 @@ fn handle(context: Context, request: Request) -> Later<Deliveries> {
     })
 }
 
+/// A copy for each of some sessions.
+pub(crate) type Copies = Vec<(Jid, Arc<Stanza>)>;
+
 /// XEP-0280 §8: copies of what one session sends, for the others of its account.
-pub(crate) fn sent(home: &Home, session: &Jid, stanza: &Stanza) -> Deliveries {
+pub(crate) fn sent(home: &Home, session: &Jid, stanza: &Stanza) -> Copies {
     copies(home, &session.to_bare(), stanza, "sent", |other| {
         other != session
     })
 }
 
 /// XEP-0280 §7: copies of what some sessions of an account are given, for its others.
-pub(crate) fn received(
-    home: &Home,
-    account: &BareJid,
-    given: &[Jid],
-    stanza: &Stanza,
-) -> Deliveries {
+pub(crate) fn received(home: &Home, account: &BareJid, given: &[Jid], stanza: &Stanza) -> Copies {
     copies(home, account, stanza, "received", |other| {
         !given.contains(other)
     })
@@ -71,24 +69,24 @@ fn copies(
     stanza: &Stanza,
     direction: &str,
     which: impl Fn(&Jid) -> bool,
-) -> Deliveries {
-    let mut deliveries = Deliveries::none();
+) -> Copies {
     if !is_eligible(stanza) {
-        return deliveries;
+        return Copies::new();
     }
     let others = home.sessions.of(account, |session| {
         (session.carbons && which(&session.jid)).then(|| session.jid.clone())
     });
     if others.is_empty() {
-        return deliveries;
+        return Copies::new();
     }
     let Some(copy) = copy(account, stanza, direction) else {
-        return deliveries;
+        return Copies::new();
     };
-    for session in others {
-        deliveries.push_local(session.clone(), Arc::new(copy.clone().with_to(session)));
-    }
-    deliveries
+    let addressed = |session: Jid| {
+        let copy = copy.clone().with_to(session.clone());
+        (session, Arc::new(copy))
+    };
+    others.into_iter().map(addressed).collect()
 }
 
 /// XEP-0280 §6.1, and what its sender has asked not to be copied (§9, XEP-0334 §4.3).
@@ -108,7 +106,7 @@ pub(crate) fn is_copy(stanza: &Stanza) -> bool {
 }
 
 /// XEP-0280 §7: from the account itself, or a client could be made to believe anything.
-fn copy(account: &BareJid, stanza: &Stanza, direction: &str) -> Option<Stanza> {
+pub(crate) fn copy(account: &BareJid, stanza: &Stanza, direction: &str) -> Option<Stanza> {
     let bytes = stanza.to_bytes(Some(ns::CLIENT));
     let message = xml::parse(&bytes, &Header::of(ns::CLIENT)).ok()?;
     let forwarded = Element::new(ns::FORWARD, "forwarded").with_child(message);

@@ -2,12 +2,14 @@
 //! (XEP-0160).
 
 mod accept;
+mod give;
 mod id;
 mod offline;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use comity_storage::{AcceptMessage, Archive, StoreOffline};
 use comity_xmpp::jid::{BareJid, Jid};
@@ -16,15 +18,16 @@ use comity_xmpp::stanza::{Kind, MessageType, Stanza};
 use tracing::debug;
 
 pub(crate) use accept::{Acceptance, Decision, Then};
-pub(crate) use offline::{drain, read};
+pub(crate) use offline::{drain, read, take_over};
 
 use accept::{Sides, Versions, envelope};
 
 use super::archive::rules;
-use super::{Context, Entity, Module, Target, carbons, pubsub};
+use super::{Context, Entity, Module, Target, Tick, carbons, pubsub};
 use crate::deliver::{self, Deliveries};
 use crate::dispatch;
 use crate::home::Home;
+use crate::managed;
 use crate::route::{self, Hop, Verdict, unavailable};
 use crate::sessions::Available;
 
@@ -35,6 +38,15 @@ pub const MODULE: Module = Module {
     name: "message",
     // XEP-0160 §4.
     features: &[(Entity::Domain, "msgoffline")],
+    tick: Some(Tick {
+        every: Duration::from_secs(1),
+        run: |home| {
+            Box::pin(async move {
+                managed::forget_acknowledged(&home).await;
+                Deliveries::none()
+            })
+        },
+    }),
     ..Module::EMPTY
 };
 
@@ -80,11 +92,9 @@ pub(crate) async fn decide(
     at_account(home, sender, &account, stanza, verdict).await
 }
 
-/// Copies for the sender's other clients (XEP-0280).
+/// Copies for the sender's other clients (XEP-0280), of a message that is not kept.
 fn sent(home: &Home, sender: Option<&Jid>, stanza: &Stanza) -> Deliveries {
-    sender.map_or_else(Deliveries::none, |session| {
-        carbons::sent(home, session, stanza)
-    })
+    give::sent(home, sender, stanza, &mut AcceptMessage::default())
 }
 
 /// A message that no account of ours is sent.
@@ -128,17 +138,19 @@ async fn to_other_domain(
     };
     let mut accepted = Deliveries::none();
     accepted.wake(domain);
+    let mut change = AcceptMessage {
+        archive: versions.archive,
+        outgoing: Some(outgoing),
+        ..AcceptMessage::default()
+    };
+    let copies = give::sent(home, sender, &versions.of_sender, &mut change);
     Decision::Accept(Box::new(Acceptance {
-        change: AcceptMessage {
-            archive: versions.archive,
-            offline: None,
-            outgoing: Some(outgoing),
-        },
+        change,
         then: Then {
             envelope,
             accepted,
             waits_for: None,
-            copies: sent(home, sender, &versions.of_sender),
+            copies,
         },
     }))
 }
@@ -161,6 +173,9 @@ async fn at_account(
         deliveries.extend(sent(home, sender, &stanza));
         return deliveries.into();
     }
+    if let Verdict::Deliver(sessions) = &verdict {
+        home.sessions.drained(sessions).await;
+    }
     let sides = Sides {
         sender: sender.map(Jid::to_bare),
         recipient: Some(account),
@@ -174,8 +189,9 @@ async fn at_account(
         of_recipient,
         archive,
     } = versions;
-    let copies = sent(home, sender, &of_sender);
-    accept(home, account, of_recipient, archive, verdict).with_copies(envelope, copies)
+    let mut accepted = accept(home, account, of_recipient, archive, verdict);
+    let copies = give::sent(home, sender, &of_sender, &mut accepted.change);
+    accepted.with_copies(envelope, copies)
 }
 
 /// What is left to be said of a message that is delivered or kept.
@@ -197,25 +213,27 @@ fn accept(
         ..AcceptMessage::default()
     };
     let mut deliveries = Deliveries::none();
-    match verdict {
-        Verdict::Deliver(sessions) => {
-            let stanza = Arc::new(stanza);
-            let copies = carbons::received(home, account, &sessions, &stanza);
-            for session in sessions {
-                deliveries.push_kept(session, Arc::clone(&stanza));
-            }
-            deliveries.extend(copies);
-        }
-        Verdict::Store if worth_keeping(&stanza) => {
-            debug!(%account, "a message is kept until the account is online");
-            change.offline = Some(StoreOffline {
-                account: account.as_str().to_owned(),
-                stanza: stanza.to_bytes(None).to_vec(),
-                received: home.now_ms(),
-                limit: home.limits.offline_messages,
-            });
-        }
-        Verdict::Store | Verdict::Ignore | Verdict::Refuse => {}
+    let stanza = Arc::new(stanza);
+    let waits = match verdict {
+        Verdict::Deliver(sessions) => !give::to_sessions(
+            home,
+            account,
+            sessions,
+            &stanza,
+            &mut change,
+            &mut deliveries,
+        ),
+        Verdict::Store => worth_keeping(&stanza),
+        Verdict::Ignore | Verdict::Refuse => false,
+    };
+    if waits {
+        debug!(%account, "a message is kept until the account is online");
+        change.offline = Some(StoreOffline {
+            account: account.as_str().to_owned(),
+            stanza: stanza.to_bytes(None).to_vec(),
+            received: home.now_ms(),
+            limit: home.limits.offline_messages,
+        });
     }
     Accepted {
         account: account.clone(),
@@ -227,9 +245,12 @@ fn accept(
 impl Accepted {
     fn with_copies(self, envelope: Stanza, copies: Deliveries) -> Decision {
         let AcceptMessage {
-            archive, offline, ..
+            archive,
+            offline,
+            queued,
+            ..
         } = &self.change;
-        if archive.is_empty() && offline.is_none() {
+        if archive.is_empty() && offline.is_none() && queued.is_empty() {
             let mut deliveries = self.deliveries;
             deliveries.extend(copies);
             return deliveries.into();

@@ -14,6 +14,7 @@ use tracing::info;
 
 use super::RunError;
 use crate::home::Home;
+use crate::managed;
 
 /// Gives what all their streams share.
 pub(super) async fn start(
@@ -25,7 +26,10 @@ pub(super) async fn start(
     let options = options(conf);
     let permits = options.permits;
     let acceptor = Acceptor::new(Service::Client, certificates)?;
+    let queue = (!options.resumption.is_zero()).then_some(options.queue);
     let clients = Clients::new(options, acceptor, Arc::new(home.clone()));
+    let restored = managed::restore(home, &clients, queue, stop).await;
+    restored.map_err(RunError::Sessions)?;
     for (addresses, how) in [
         (&conf.listen, Start::StartTls),
         (&conf.listen_tls, Start::Direct),

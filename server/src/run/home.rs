@@ -14,6 +14,7 @@ use crate::expiries::Expiries;
 use crate::fast::Tokens;
 use crate::guard::{Allowed, Guard};
 use crate::home::{Blocked, Clock, Federation, Home, Limits, Lists, Remote, Shared};
+use crate::managed::Acknowledgements;
 use crate::module::account;
 use crate::module::archive::{Keeping, Preferences};
 use crate::offers::Offers;
@@ -49,6 +50,7 @@ pub(super) async fn home(
         clock,
         limits: limits(conf),
         archive: Preferences::new(keeping(conf)),
+        acknowledgements: Acknowledgements::default(),
         federation: Federation {
             blocked,
             components: super::components::domains(conf)?.into_iter().collect(),

@@ -85,6 +85,24 @@ impl Inbound {
         Some(self.acknowledgement())
     }
 
+    /// Is an answer due?
+    #[must_use]
+    pub fn due(&self) -> bool {
+        self.asked == Some(0)
+    }
+
+    /// What the oldest stanza not yet handled will be counted as; `None`: it is not counted.
+    #[must_use]
+    pub fn next(&self) -> Option<u32> {
+        (self.uncounted == 0).then(|| self.handled.wrapping_add(1))
+    }
+
+    /// An `<a/>` for fewer than are handled by now.
+    #[must_use]
+    pub fn acknowledgement_of(h: u32) -> Element {
+        Element::new(ns::SM, "a").with_attr("h", h.to_string())
+    }
+
     /// How many stanzas are handled, as `h` says it.
     #[must_use]
     pub fn count(&self) -> u32 {
@@ -94,7 +112,16 @@ impl Inbound {
     /// An `<a/>` as things stand.
     #[must_use]
     pub fn acknowledgement(&self) -> Element {
-        Element::new(ns::SM, "a").with_attr("h", self.handled.to_string())
+        Self::acknowledgement_of(self.handled)
+    }
+
+    /// Goes on from a count that was kept.
+    #[must_use]
+    pub fn resumed(handled: u32) -> Self {
+        Self {
+            handled,
+            ..Self::default()
+        }
     }
 }
 
@@ -117,6 +144,22 @@ impl<T> Default for Outbound<T> {
 }
 
 impl<T> Outbound<T> {
+    /// Goes on behind what the peer has acknowledged, with what it has to be sent again.
+    #[must_use]
+    pub fn resumed(acknowledged: u32, unacked: VecDeque<T>) -> Self {
+        Self {
+            acknowledged,
+            unacked,
+            asked: false,
+        }
+    }
+
+    /// How many the peer has acknowledged, as it counts them.
+    #[must_use]
+    pub fn count(&self) -> u32 {
+        self.acknowledged
+    }
+
     pub fn sent(&mut self, item: T) {
         self.unacked.push_back(item);
     }

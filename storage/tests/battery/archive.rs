@@ -59,7 +59,7 @@ async fn what_is_not_accepted_is_not_archived() {
         storage.submit(AcceptMessage {
             archive,
             offline,
-            outgoing: None,
+            ..AcceptMessage::default()
         })
     })
     .collect();
@@ -79,13 +79,13 @@ async fn what_is_not_accepted_is_not_archived() {
     assert_eq!(uids(&storage, ALICE).await, [1, 4, 5]);
     let leaving = AcceptMessage {
         archive: vec![message(ALICE, 6)],
-        offline: None,
         outgoing: Some(Outgoing {
             destination: "b.example".to_owned(),
             stanza: b"x".to_vec(),
             created: 1,
             expires: 2,
         }),
+        ..AcceptMessage::default()
     };
     assert_eq!(storage.write(leaving).await.unwrap(), Accepted);
     assert_eq!(storage.outbox_length("b.example").await.unwrap(), 1);

@@ -9,6 +9,7 @@ mod blocked;
 mod blocklist;
 mod durability;
 mod fast;
+mod managed;
 mod offline;
 mod outbox;
 mod receipt;

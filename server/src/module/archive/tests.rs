@@ -525,7 +525,7 @@ async fn a_page_larger_than_the_queue() {
              <set xmlns='http://jabber.org/protocol/rsm'><max>1000</max></set></query></iq>",
         );
         query.from = Some(jid.clone());
-        comity_c2s::link::Server::stanza(&home, &jid, query).await;
+        comity_c2s::link::Server::stanza(&home, &jid, query, None).await;
     });
     let mut results = 0;
     while let Some(stanza) = phone.next(PATIENCE).await {

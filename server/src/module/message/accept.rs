@@ -45,11 +45,17 @@ impl From<Deliveries> for Decision {
 impl Decision {
     /// Keeps what is to be kept.
     pub(crate) async fn carry_out(self, home: &Home) -> Deliveries {
+        self.keep(home).await.0
+    }
+
+    /// The same; and whether there was something, and it is kept.
+    pub(crate) async fn keep(self, home: &Home) -> (Deliveries, bool) {
         match self {
-            Self::Settled(deliveries) => deliveries,
+            Self::Settled(deliveries) => (deliveries, false),
             Self::Accept(acceptance) => {
                 let outcome = home.storage.write(acceptance.change).await;
-                acceptance.then.settle(home, outcome.as_ref())
+                let deliveries = acceptance.then.settle(home, outcome.as_ref());
+                (deliveries, outcome.is_ok())
             }
         }
     }

@@ -31,6 +31,8 @@ pub struct Options {
     pub dialback: bool,
     /// Says only what goes wrong: for a bench.
     pub quiet: bool,
+    /// Keeps everybody's messages (XEP-0313).
+    pub archive: bool,
 }
 
 /// Somebody else's server.

@@ -45,7 +45,12 @@ impl Ejabberd {
             authority,
             dialback,
             quiet,
+            archive,
         } = &self.options;
+        let archive = match archive {
+            true => "  mod_mam: {default: always}\n",
+            false => "",
+        };
         let level = if *quiet { "error" } else { "debug" };
         let listen: String = [place.v4.to_string(), place.v6.to_string()]
             .iter()

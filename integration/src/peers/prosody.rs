@@ -47,7 +47,9 @@ impl Prosody {
             authority,
             dialback,
             quiet,
+            archive,
         } = &self.options;
+        let archive = if *archive { "\"mam\"; " } else { "" };
         let level = if *quiet { "error" } else { "debug" };
         // Without the judgement of certificates nobody is offered EXTERNAL, and dialback remains.
         let (dialback_module, without) = match dialback {
@@ -61,7 +63,7 @@ pidfile = "{folder}/pid"
 data_path = "{folder}/data"
 interfaces = {{ "{v4}", "{v6}" }}
 s2s_direct_tls_ports = {{ 5270 }}
-modules_enabled = {{ "roster"; "saslauth"; "tls"; "disco"; "pep"; "offline"; "ping"; "version"; "smacks"; "s2s"; "s2s_bidi"; {dialback_module}}}
+modules_enabled = {{ "roster"; "saslauth"; "tls"; "disco"; "pep"; "offline"; "ping"; "version"; "smacks"; "s2s"; "s2s_bidi"; {dialback_module}{archive}}}
 modules_disabled = {{ {without} }}
 s2s_secure_auth = {secure}
 log = {{ {{ levels = {{ min = "{level}" }}; to = "file"; filename = "{log}" }} }}

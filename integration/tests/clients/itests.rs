@@ -66,6 +66,7 @@ async fn prosody(network: &Network, authority: &Authority) -> Prosody {
         authority: authority.file(),
         dialback: false,
         quiet: false,
+        archive: false,
     };
     let more = format!(
         "Component \"{rooms}\" \"muc\"\nComponent \"{uploads}\" \"http_file_share\"\n    \

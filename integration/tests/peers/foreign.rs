@@ -63,6 +63,7 @@ impl<P: Peer> Foreign<P> {
             authority: authority.file(),
             dialback: way.dialback,
             quiet: false,
+            archive: false,
         };
         let peer = start(options, &network.folder().join("capulet.example")).unwrap();
         peer.add_user("juliet", PASSWORD).unwrap();

@@ -80,12 +80,14 @@ impl Stage {
         })
     }
 
-    pub(crate) fn start(&self, kind: Kind) -> Result<Contender, Box<dyn Error>> {
+    pub(crate) fn start(&self, kind: Kind, archive: bool) -> Result<Contender, Box<dyn Error>> {
         let running = process::on_server_core(|| match kind {
             Kind::Relay => self.relay().map(Running::Relay),
-            Kind::Prosody => self.prosody().map(Running::Prosody),
-            Kind::Ejabberd => self.ejabberd().map(Running::Ejabberd),
-            Kind::Comity => self.comity().map(|home| Running::Comity(Box::new(home))),
+            Kind::Prosody => self.prosody(archive).map(Running::Prosody),
+            Kind::Ejabberd => self.ejabberd(archive).map(Running::Ejabberd),
+            Kind::Comity => self
+                .comity(archive)
+                .map(|home| Running::Comity(Box::new(home))),
         })?;
         let mut roots = RootCertStore::empty();
         for certificate in CertificateDer::pem_file_iter(self.authority.file())? {
@@ -120,7 +122,17 @@ impl Stage {
         Ok(child)
     }
 
-    fn options(&self) -> peers::Options {
+    /// A folder that nobody has used.
+    fn empty(&self, name: &str) -> io::Result<PathBuf> {
+        let folder = self.folder.join(name);
+        if folder.exists() {
+            std::fs::remove_dir_all(&folder)?;
+        }
+        std::fs::create_dir_all(&folder)?;
+        Ok(folder)
+    }
+
+    fn options(&self, archive: bool) -> peers::Options {
         peers::Options {
             domain: DOMAIN.to_owned(),
             place: Place {
@@ -131,11 +143,12 @@ impl Stage {
             authority: self.authority.file(),
             dialback: false,
             quiet: true,
+            archive,
         }
     }
 
-    fn prosody(&self) -> io::Result<Prosody> {
-        let folder = self.folder.join("prosody");
+    fn prosody(&self, archive: bool) -> io::Result<Prosody> {
+        let folder = self.empty("prosody")?;
         // `prosodyctl register` takes long for many; this is what it writes.
         let accounts = folder.join("data").join("bench%2eexample").join("accounts");
         std::fs::create_dir_all(&accounts)?;
@@ -143,24 +156,27 @@ impl Stage {
             let text = format!("return {{\n\t[\"password\"] = {PASSWORD:?};\n}};\n");
             std::fs::write(accounts.join(format!("{}.dat", user(n))), text)?;
         }
-        Prosody::start(self.options(), &folder)
+        Prosody::start(self.options(archive), &folder)
     }
 
-    fn ejabberd(&self) -> io::Result<Ejabberd> {
-        let ejabberd = Ejabberd::start(self.options(), &self.folder.join("ejabberd"))?;
+    fn ejabberd(&self, archive: bool) -> io::Result<Ejabberd> {
+        let ejabberd = Ejabberd::start(self.options(archive), &self.empty("ejabberd")?)?;
         for n in 0..self.accounts {
             ejabberd.add_user(&user(n), PASSWORD)?;
         }
         Ok(ejabberd)
     }
 
-    fn comity(&self) -> io::Result<Home> {
-        let folder = self.folder.join("comity");
+    fn comity(&self, archive: bool) -> io::Result<Home> {
+        let folder = self.empty("comity")?;
         let mut options = home::Options::new(DOMAIN, ADDRESS);
+        let keeps = if archive { "always" } else { "never" };
         options.text = Some(format!(
             "[server]\ndomains = [{DOMAIN:?}]\ndata_dir = {data:?}\nlog = \"warn\"\n\
              [c2s]\nlisten = [\"{ADDRESS}:5222\"]\nlisten_tls = []\n\
              connections = 50000\nconnections_per_address = 50000\n\
+             connections_per_minute = 1000000\nstanzas_per_second = 0\n\
+             [archive]\ndefault = {keeps:?}\n\
              [s2s]\nlisten = [\"{ADDRESS}:5269\"]\nlisten_tls = []\n\
              [web]\nlisten = [\"{ADDRESS}:5443\"]\n\
              [tls.certificates]\n{DOMAIN:?} = {{ chain = {chain:?}, key = {key:?} }}\n",

@@ -73,8 +73,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut table = Table::new(&kinds);
     for kind in kinds {
         eprintln!("== {}", kind.name());
-        let contender = stage.start(kind)?;
+        let contender = stage.start(kind, false)?;
         runtime.block_on(measure(&contender, extent, &mut table))?;
+        drop(contender);
+        if kind != Kind::Relay {
+            eprintln!("== {}, archiving", kind.name());
+            let contender = stage.start(kind, true)?;
+            runtime.block_on(measure_archiving(&contender, extent, &mut table))?;
+        }
     }
     println!("{}", process::machine());
     println!("{table}");
@@ -88,27 +94,7 @@ async fn measure(
     table: &mut Table,
 ) -> Result<(), Box<dyn Error>> {
     for load in chat::LOADS {
-        let outcome = chat::run(contender, load, extent).await?;
-        table.set(
-            load.name,
-            contender.kind,
-            Figure::Rate(outcome.per_cpu_second),
-        );
-        table.set(
-            &format!("{}, p50", load.name),
-            contender.kind,
-            Figure::Time(outcome.p50),
-        );
-        table.set(
-            &format!("{}, p99", load.name),
-            contender.kind,
-            Figure::Time(outcome.p99),
-        );
-        table.set(
-            &format!("{}, core used", load.name),
-            contender.kind,
-            Figure::Share(outcome.busy),
-        );
+        talk(contender, load, load.name, extent, table).await?;
     }
     if contender.kind == Kind::Relay {
         return Ok(());
@@ -129,6 +115,39 @@ async fn measure(
         "offline messages stored",
         contender.kind,
         Figure::Rate(stored),
+    );
+    Ok(())
+}
+
+/// What costs more when every message is kept.
+async fn measure_archiving(
+    contender: &Contender,
+    extent: Extent,
+    table: &mut Table,
+) -> Result<(), Box<dyn Error>> {
+    for load in chat::LOADS {
+        let name = format!("{}, archived", load.name);
+        talk(contender, load, &name, extent, table).await?;
+    }
+    Ok(())
+}
+
+async fn talk(
+    contender: &Contender,
+    load: &chat::Load,
+    name: &str,
+    extent: Extent,
+    table: &mut Table,
+) -> Result<(), Box<dyn Error>> {
+    let outcome = chat::run(contender, load, extent).await?;
+    let kind = contender.kind;
+    table.set(name, kind, Figure::Rate(outcome.per_cpu_second));
+    table.set(&format!("{name}, p50"), kind, Figure::Time(outcome.p50));
+    table.set(&format!("{name}, p99"), kind, Figure::Time(outcome.p99));
+    table.set(
+        &format!("{name}, core used"),
+        kind,
+        Figure::Share(outcome.busy),
     );
     Ok(())
 }

@@ -67,6 +67,16 @@ const TARGETS: &[Target] = &[
         relay: Some(0.3),
     },
     Target {
+        work: "chat, 200 pairs, 1 in flight, archived",
+        ejabberd: Some(25.0),
+        relay: None,
+    },
+    Target {
+        work: "chat, 50 pairs, 8 in flight, archived",
+        ejabberd: Some(25.0),
+        relay: None,
+    },
+    Target {
         work: "server CPU of a login",
         ejabberd: Some(10.0),
         relay: None,

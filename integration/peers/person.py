@@ -64,6 +64,7 @@ class Person(slixmpp.ClientXMPP):
         self.is_ready = False
         self.add_event_handler("session_start", self.start)
         self.add_event_handler("message", self.message)
+        self.add_event_handler("message_error", self.returned)
         self.add_event_handler("failed_all_auth", lambda why: tell("failed", why=str(why)))
         self.add_event_handler("ssl_invalid_chain", lambda why: tell("failed", why=str(why)))
         self.add_event_handler("user_nick_publish", self.nick)
@@ -79,11 +80,13 @@ class Person(slixmpp.ClientXMPP):
         self.send_presence()
 
     def message(self, message):
+        # An error may bring back what was said: that is told once, as an error.
+        if message["type"] != "error" and message["body"]:
+            tell("message", text=message["body"], **{"from": str(message["from"].bare)})
+
+    def returned(self, message):
         sender = str(message["from"].bare)
-        if message["type"] == "error":
-            tell("error", condition=message["error"]["condition"], **{"from": sender})
-        elif message["body"]:
-            tell("message", text=message["body"], **{"from": sender})
+        tell("error", condition=message["error"]["condition"], **{"from": sender})
 
     def presence(self, presence):
         # Our own presence comes back once the server has us (RFC 6121 §4.2.2); what comes for us

@@ -63,7 +63,7 @@ impl Comity {
              [c2s]\nlisten = [\"{v4}:5222\", {c2s}]\nlisten_tls = [{c2s_tls}]\n\n\
              [s2s]\nlisten = [\"{v4}:5269\", \"[{v6}]:5269\"]\n\
              listen_tls = [\"{v4}:5270\", \"[{v6}]:5270\"]\n\
-             retry_first = \"200ms\"\nretry_most = \"2s\"\n{s2s}\n\n\
+             {retry}{s2s}\n\n\
              [web]\nlisten = [\"{v4}:5443\"]\n\n\
              [tls]\nsystem_roots = false\nextra_roots = [{authority:?}]\n\n\
              [tls.certificates]\n{domain:?} = {{ chain = {chain:?}, key = {key:?} }}\n\n{extra}\n",
@@ -71,6 +71,11 @@ impl Comity {
             server = self.server,
             c2s = self.c2s,
             c2s_tls = self.c2s_tls,
+            // Quick to come back, where the play does not say otherwise.
+            retry = match self.s2s.contains("retry_first") {
+                true => "",
+                false => "retry_first = \"200ms\"\nretry_most = \"2s\"\n",
+            },
             s2s = self.s2s,
             authority = self.authority,
             chain = self.certificate.chain,

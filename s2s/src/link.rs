@@ -15,7 +15,7 @@ use comity_net::tls::{Acceptor, Certificates, Connector, Roots, Service, TlsErro
 use comity_xmpp::error::{ErrorType, StanzaCondition, StanzaError};
 use comity_xmpp::jid::Jid;
 use comity_xmpp::stanza::Stanza;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 
 use crate::Options;
 use crate::line::Lines;
@@ -29,6 +29,10 @@ pub type Later<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// Remote domains with a task at the same time; beyond, their rows wait in the outbox.
 const PEERS: usize = 10_000;
+/// Remote domains that are being reached at the same time, from the first lookup to the stream; the
+/// others wait for their turn. A thousand dead domains cost no more sockets than these, and with
+/// the pauses between attempts they soon leave room.
+pub(crate) const ATTEMPTS: usize = 256;
 /// Words to a peer's task that it has not yet heard.
 const MAILBOX: usize = 256;
 
@@ -103,6 +107,8 @@ pub(crate) struct Shared {
     pub(crate) turns: Turns,
     /// Streams of peers on which what we have for them may go.
     pub(crate) lines: Lines,
+    /// [`ATTEMPTS`] permits.
+    pub(crate) attempts: Semaphore,
     /// Counts changes of what [`Server::federates`] says, for the streams that are there.
     pub(crate) policy: watch::Sender<u64>,
     /// Streams that peers have opened to us.
@@ -208,6 +214,7 @@ impl Federation {
             server,
             turns: Turns::default(),
             lines: Lines::default(),
+            attempts: Semaphore::new(ATTEMPTS),
             policy: watch::Sender::default(),
             incoming: Mutex::default(),
             stop: stop.downgrade(),

@@ -52,6 +52,24 @@ pub enum Parcel {
     Volatile(Box<Stanza>),
 }
 
+/// How one proves to a peer who one is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// With a certificate (XEP-0178).
+    External,
+    /// XEP-0220.
+    Dialback,
+}
+
+/// The ways there were on a stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ways {
+    /// The one that led to the end.
+    pub taken: Option<Way>,
+    /// The peer takes dialback.
+    pub dialback: bool,
+}
+
 /// Why a stream is over.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Over {
@@ -118,6 +136,7 @@ pub struct Outgoing {
     receiving: Option<Receiving>,
     /// Of that, what came before we were ready.
     early: VecDeque<Event>,
+    ways: Ways,
     /// For the negotiation, and after our close.
     deadline: Option<Instant>,
     events: VecDeque<Event>,
@@ -158,6 +177,7 @@ impl Outgoing {
             sending: Sending::default(),
             receiving: None,
             early: VecDeque::new(),
+            ways: Ways::default(),
             events: VecDeque::new(),
         };
         match proof {
@@ -189,6 +209,12 @@ impl Outgoing {
     #[must_use]
     pub fn is_acking(&self) -> bool {
         self.receiving.as_ref().is_some_and(Receiving::is_acking)
+    }
+
+    /// How we could prove ourselves there, and have.
+    #[must_use]
+    pub fn ways(&self) -> Ways {
+        self.ways
     }
 
     fn open(&mut self) {
@@ -235,6 +261,7 @@ impl Outgoing {
             }
             (State::Success, ns::SASL, "success") => {
                 self.authenticated = true;
+                self.ways.taken = Some(Way::External);
                 self.speaker.restart();
                 self.events.push_back(Event::Restart);
                 self.open();
@@ -299,6 +326,7 @@ impl Outgoing {
     }
 
     fn authenticate(&mut self) {
+        self.ways.dialback = self.features.dialback;
         if self
             .features
             .mechanisms
@@ -349,6 +377,7 @@ impl Outgoing {
             (Some(_), _) => {}
             (None, Verdict::Valid) => {
                 self.authenticated = true;
+                self.ways.taken = Some(Way::Dialback);
                 self.manage();
             }
             (None, why) => {

@@ -9,7 +9,7 @@ use comity_net::tls::verdict::Unproven;
 use rustls_pki_types::CertificateDer;
 
 use crate::link::Peers;
-use crate::outgoing::{Command, Over, Settings};
+use crate::outgoing::{Command, Over, Settings, Ways};
 use crate::reach::{Fault, Reached, attempt, secret};
 use crate::resolve::{Nowhere, resolve};
 
@@ -22,8 +22,17 @@ const LAST_WORDS: std::time::Duration = std::time::Duration::from_secs(2);
 #[derive(Debug)]
 pub struct Probe {
     pub target: Target,
-    /// What it has shown, its own certificate first, where the stream became ready.
-    pub result: Result<Vec<CertificateDer<'static>>, Fruitless>,
+    /// Where the stream became ready, what it was like.
+    pub result: Result<Met, Fruitless>,
+}
+
+/// A server that let us in.
+#[derive(Debug)]
+pub struct Met {
+    /// What it has shown, its own certificate first.
+    pub shown: Vec<CertificateDer<'static>>,
+    /// What it asked of us.
+    pub ways: Ways,
 }
 
 /// Why a server was of no use.
@@ -31,6 +40,8 @@ pub struct Probe {
 pub struct Fruitless {
     pub why: String,
     pub whose: Whose,
+    /// It takes dialback, which we have not tried.
+    pub dialback: bool,
 }
 
 /// Whom it is for to mend that.
@@ -69,17 +80,27 @@ impl Peers {
             };
             let result = match attempt(shared, settings, &target).await {
                 Ok(Reached::Stream(mut stream)) => {
-                    let shown = stream.stream().peer_chain();
+                    let met = Met {
+                        shown: stream.stream().peer_chain(),
+                        ways: stream.machine().ways(),
+                    };
                     stream.command(Command::Close(None));
                     stream.shutdown(LAST_WORDS).await;
-                    Ok(shown)
+                    Ok(met)
                 }
                 Ok(Reached::Verdict(_)) => Err(Fruitless {
                     whose: Whose::Peer,
+                    dialback: false,
                     why: "it answers what was not asked".to_owned(),
                 }),
                 Err(fault) => Err(Fruitless {
                     whose: whose(&fault),
+                    dialback: match &fault {
+                        Fault::Over(Over::NoExternal(_) | Over::Refused { .. }, ways) => {
+                            ways.dialback
+                        }
+                        _ => false,
+                    },
                     why: fault.to_string(),
                 }),
             };
@@ -96,11 +117,11 @@ fn whose(fault: &Fault) -> Whose {
         ) => Whose::Peer,
         Fault::Unreachable(_) => Whose::Network,
         Fault::Tls(TlsError::Unproven(_)) => Whose::Theirs,
-        Fault::Over(Over::Unproven { why, .. }) => match why {
+        Fault::Over(Over::Unproven { why, .. }, _) => match why {
             Unproven::Absent => Whose::Peer,
             _ => Whose::Theirs,
         },
-        Fault::Over(Over::NoExternal(_) | Over::Refused { .. }) => Whose::Ours,
-        Fault::Tls(_) | Fault::Ended(_) | Fault::Over(_) => Whose::Peer,
+        Fault::Over(Over::NoExternal(_) | Over::Refused { .. }, _) => Whose::Ours,
+        Fault::Tls(_) | Fault::Ended(_) | Fault::Over(..) => Whose::Peer,
     }
 }

@@ -16,7 +16,7 @@ use crate::certificate::{Proof, Shown};
 use crate::dialback::{Query, Secret, Verdict};
 use crate::line::{Line, News, Order};
 use crate::link::Shared;
-use crate::outgoing::{Command, Event, Outgoing, Over, Settings};
+use crate::outgoing::{Command, Event, Outgoing, Over, Settings, Ways};
 use crate::peer::Failure;
 use crate::resolve::{Nowhere, resolve};
 use crate::serve::domains;
@@ -35,8 +35,8 @@ pub(crate) enum Fault {
     Tls(#[from] TlsError),
     #[error(transparent)]
     Ended(#[from] Ended),
-    #[error(transparent)]
-    Over(Over),
+    #[error("{0}")]
+    Over(Over, Ways),
 }
 
 /// What a target was reached for.
@@ -104,7 +104,11 @@ async fn connect(shared: &Arc<Shared>, ours: &str, domain: &str) -> Result<Carri
         bidi: shared.options.bidi.then(|| domains(shared)),
         negotiation: shared.options.negotiation,
     };
-    let Reached::Stream(stream) = any_target(shared, &settings).await? else {
+    // Never closed. Who waits to be verified has come by itself, and waits for nobody's turn.
+    let turn = shared.attempts.acquire().await;
+    let reached = any_target(shared, &settings).await;
+    drop(turn);
+    let Reached::Stream(stream) = reached? else {
         return Err(Failure {
             not_found: false,
             text: format!("{domain} answers what was not asked"),
@@ -236,7 +240,7 @@ pub(crate) async fn attempt(
             Event::StartTls => {
                 let (transport, machine) = pump.into_parts();
                 let Transport::Plain(socket) = transport else {
-                    return Err(Fault::Over(Over::NoTls(domain.clone())));
+                    return Err(Fault::Over(Over::NoTls(domain.clone()), Ways::default()));
                 };
                 let (transport, proof) =
                     secure(shared, socket, (ours, domain), Start::StartTls).await?;
@@ -253,8 +257,8 @@ pub(crate) async fn attempt(
             // What the peer says before we are ready, it says to those who come after us.
             Event::Delivered(_) | Event::Stanza(..) | Event::Opened(_) | Event::Answer(_) => {}
             Event::Closed(over) => {
-                pump.shutdown(dial.patience).await;
-                return Err(Fault::Over(over));
+                let machine = pump.shutdown(dial.patience).await;
+                return Err(Fault::Over(over, machine.ways()));
             }
         }
     }

@@ -6,7 +6,7 @@
 
 mod acme;
 mod authority;
-mod certificate;
+pub(crate) mod certificate;
 mod clock;
 mod dns;
 mod peer;

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use integration::Home;
 use integration::certificates::{Authority, Files, Shape};
 use integration::network::{Network, Place, play};
+use integration::peers::{Ejabberd, Options};
 use serde_json::Value;
 
 use crate::scene::{Found, authority, comity, publish, with};
@@ -51,7 +52,8 @@ fn a_good_peer_is_well_by_both_of_its_ports() {
         assert_eq!(status, 0, "{found:#?}");
         let streams = found.iter().filter(|finding| {
             let what = finding["what"].as_str().unwrap();
-            what.contains("is authenticated") && what.contains("lasts until")
+            what.contains("is authenticated by our certificate (EXTERNAL);")
+                && what.contains("lasts until")
         });
         assert_eq!(streams.count(), 2, "{found:#?}");
     });
@@ -104,6 +106,97 @@ fn a_peers_bad_certificate_is_named_with_its_reason() {
             assert!(faults.contains("capulet.example's operator"), "{faults}");
             theirs.stop().unwrap();
         }
+    });
+}
+
+#[test]
+fn a_peers_certificate_that_ends_soon_is_advice() {
+    play("check-soon", async |network| {
+        let authority = authority(network);
+        let home = ours(network, &authority).await;
+        let place = network.place();
+        publish(network, THEIRS, place, Found::StartTls).await;
+        let shape = Shape {
+            ends_soon: true,
+            ..Shape::dns(THEIRS)
+        };
+        let files = authority.issue("soon", &shape).unwrap();
+        let _theirs = with(THEIRS, place, &authority, files)
+            .start(network)
+            .unwrap();
+        let (status, found) = check(&home, &[THEIRS]);
+        let faults = faults(&found);
+        assert!(faults.contains("which is soon"), "{faults}");
+        let levels: Vec<&str> = (found.iter())
+            .filter(|finding| finding["about"] == THEIRS)
+            .filter_map(|finding| finding["level"].as_str())
+            .collect();
+        assert!(!levels.contains(&"fault"), "{found:#?}");
+        assert_ne!(status, 0);
+    });
+}
+
+/// The thief of a record has a good certificate, though not the domain's.
+#[test]
+fn a_stolen_record_is_named_for_what_it_leads_to() {
+    play("check-stolen", async |network| {
+        let authority = authority(network);
+        let home = ours(network, &authority).await;
+        let lair = network.place();
+        let service = format!("_xmpp-server._tcp.{THEIRS}");
+        network.dns.srv(&service, (0, 0), "mab.example", 5269).await;
+        network.host("mab.example", lair).await;
+        let files = authority.issue("mab", &Shape::dns("mab.example")).unwrap();
+        let _thief = with(THEIRS, lair, &authority, files)
+            .start(network)
+            .unwrap();
+        let (status, found) = check(&home, &[THEIRS]);
+        let faults = faults(&found);
+        assert_eq!(status, 1, "{found:#?}");
+        let why = "the certificate is for mab.example, not for capulet.example";
+        assert!(faults.contains(why), "{faults}");
+        assert!(faults.contains("mab.example:5269"), "{faults}");
+    });
+}
+
+/// ejabberd wants a certificate that is for clients too, as those of public authorities are not.
+#[test]
+fn a_peer_that_wants_dialback_is_told_of_and_then_reached_by_it() {
+    play("check-dialback", async |network| {
+        let authority = authority(network);
+        let (here, there) = (network.place(), network.place());
+        publish(network, OURS, here, Found::StartTls).await;
+        publish(network, THEIRS, there, Found::StartTls).await;
+        let shape = Shape::dns(THEIRS);
+        let options = Options {
+            domain: THEIRS.to_owned(),
+            place: there,
+            certificate: authority.issue(THEIRS, &shape).unwrap(),
+            authority: authority.file(),
+            dialback: true,
+            quiet: false,
+        };
+        let _theirs = Ejabberd::start(options, &network.folder().join(THEIRS)).unwrap();
+        let public = Shape {
+            server_auth_only: true,
+            ..Shape::dns(OURS)
+        };
+        let certificate = authority.issue(OURS, &public).unwrap();
+        let mut conf = with(OURS, here, &authority, certificate);
+        let mut home = conf.clone().start(network).unwrap();
+        let (status, found) = check(&home, &[THEIRS]);
+        let said = faults(&found);
+        assert_eq!(status, 1, "{found:#?}");
+        assert!(said.contains("takes dialback as well: in [s2s]"), "{said}");
+
+        home.stop().unwrap();
+        conf.s2s = "dialback = \"fallback\"".to_owned();
+        let home = conf.start(network).unwrap();
+        let (_, found) = check(&home, &[THEIRS]);
+        let by = (found.iter())
+            .filter_map(|finding| finding["what"].as_str())
+            .any(|what| what.contains("is authenticated by dialback"));
+        assert!(by, "{found:#?}");
     });
 }
 

@@ -173,7 +173,7 @@ pub struct Blocked {
 }
 
 /// What came of trying one server of a domain.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Probe {
     /// Which of our domains it was for.
     pub from: String,
@@ -183,8 +183,13 @@ pub struct Probe {
     /// None: a stream was authenticated.
     pub error: Option<String>,
     pub todo: Option<String>,
-    /// When the certificate ends that was shown there.
+    /// How it let us in: `EXTERNAL` (XEP-0178) or `dialback` (XEP-0220).
+    pub by: Option<String>,
+    /// Does it take dialback?
+    pub dialback: bool,
+    /// When the certificate ends that was shown there, and whether that is soon.
     pub certificate_ends: Option<String>,
+    pub ends_soon: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]

@@ -96,7 +96,7 @@ fn lasting(
 ) {
     let until = certificate.not_after();
     let path = files.chain.display();
-    if left(until, ground.now).is_some_and(|left| left > SOON) {
+    if !ends_soon(until, ground.now) {
         return found.ok(
             CHECK,
             domain,
@@ -112,6 +112,11 @@ fn lasting(
             None => "renew it: the server reads it again when the file changes".to_owned(),
         },
     );
+}
+
+/// Has whoever renews it missed the day?
+pub(crate) fn ends_soon(until: &Asn1TimeRef, now: SystemTime) -> bool {
+    left(until, now).is_none_or(|left| left <= SOON)
 }
 
 pub(super) fn left(until: &Asn1TimeRef, now: SystemTime) -> Option<Duration> {

@@ -153,27 +153,41 @@ async fn streams(server: &mut Client, peer: &str, found: &mut Findings) {
         Err(error) => return found.fault(CHECK, peer, error.to_string(), "see the server's log"),
     };
     for probe in probes {
-        let Probe {
-            from,
-            at,
-            how,
-            error,
-            todo,
-            certificate_ends,
-        } = probe;
-        match error {
-            Some(error) => {
-                let what = format!("no stream from {from} to {at} ({how}): {error}");
-                found.fault(CHECK, peer, what, todo.unwrap_or_default());
-            }
-            None => {
-                let ends = certificate_ends.unwrap_or_else(|| "an unknown day".to_owned());
-                let what = format!(
-                    "a stream from {from} to {at} ({how}) is authenticated; its certificate \
-                     lasts until {ends}"
-                );
-                found.ok(CHECK, peer, what);
-            }
-        }
+        told(peer, probe, found);
+    }
+}
+
+fn told(peer: &str, probe: Probe, found: &mut Findings) {
+    let Probe {
+        from,
+        at,
+        how,
+        error,
+        todo,
+        by,
+        dialback,
+        certificate_ends,
+        ends_soon,
+    } = probe;
+    if let Some(error) = error {
+        let what = format!("no stream from {from} to {at} ({how}): {error}");
+        return found.fault(CHECK, peer, what, todo.unwrap_or_default());
+    }
+    let by = match by.as_deref() {
+        Some("EXTERNAL") if dialback => "by our certificate (EXTERNAL); it takes dialback as well",
+        Some("EXTERNAL") => "by our certificate (EXTERNAL)",
+        Some(_) => "by dialback, for want of a certificate of ours that it believes",
+        None => "by itself",
+    };
+    let ends = certificate_ends.unwrap_or_else(|| "an unknown day".to_owned());
+    let what = format!(
+        "a stream from {from} to {at} ({how}) is authenticated {by}; its certificate lasts until \
+         {ends}"
+    );
+    if ends_soon {
+        let todo = format!("{peer}'s operator has to renew it, or there will be no streams");
+        found.advice(CHECK, peer, format!("{what}, which is soon"), todo);
+    } else {
+        found.ok(CHECK, peer, what);
     }
 }

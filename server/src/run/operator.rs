@@ -145,7 +145,8 @@ impl Peers for Known {
             Arc::clone(&self.streams),
             self.home.hosts.domains().to_vec(),
         );
-        Box::pin(async move { probe::probe(&streams, &ours, &domain).await })
+        let now = self.home.clock.wall();
+        Box::pin(async move { probe::probe(&streams, &ours, &domain, now).await })
     }
 
     fn discard(&self, domain: String) -> Discarding {

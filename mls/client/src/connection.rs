@@ -275,30 +275,62 @@ async fn carry(
     mut from_us: mpsc::Receiver<Stanza>,
     to_us: mpsc::Sender<Inbound>,
 ) {
+    // A program too slow to take this in slows its own stream, and nobody else's: nothing more is
+    // read. What it says itself goes out all the same, for it may be busy saying it.
+    let mut held = None;
+    // All of that is on the wire.
+    let mut dry = false;
     let last = loop {
-        tokio::select! {
-            stanza = from_us.recv(), if pump.writable() => match stanza {
-                Some(stanza) => pump.command(Command::Send(stanza)),
+        let reading = held.is_none();
+        let step = tokio::select! {
+            stanza = from_us.recv(), if dry || pump.writable() => match stanza {
+                Some(stanza) => {
+                    pump.command(Command::Send(stanza));
+                    dry = false;
+                    continue;
+                }
                 None => break farewell(&mut pump).await,
             },
-            step = pump.step() => match step {
-                Ok(Step::Event(Event::Stanza(stanza))) => {
-                    // A program too slow to take it in slows its own stream, and nobody else's.
-                    if to_us.send(Inbound::Stanza(stanza)).await.is_err() {
-                        break farewell(&mut pump).await;
+            room = to_us.reserve(), if held.is_some() => match room {
+                Ok(room) => {
+                    if let Some(stanza) = held.take() {
+                        room.send(Inbound::Stanza(stanza));
                     }
+                    continue;
                 }
-                Ok(Step::Event(Event::Closed(fault))) => {
-                    break fault.map_or_else(|| "closed".to_owned(), |f| f.to_string());
-                }
-                Ok(_) => {}
-                Err(ended) => break ended.to_string(),
+                Err(_) => break farewell(&mut pump).await,
             },
+            step = go_on(&mut pump, reading, dry) => step,
+        };
+        match step {
+            Ok(Step::Event(Event::Stanza(stanza))) => {
+                held = Some(stanza);
+                dry = false;
+            }
+            Ok(Step::Event(Event::Closed(fault))) => {
+                break fault.map_or_else(|| "closed".to_owned(), |f| f.to_string());
+            }
+            Ok(_) => dry = !reading,
+            Err(ended) => break ended.to_string(),
         }
     };
     // Nobody may be left to hear it.
     let _ = to_us.send(Inbound::Closed(last)).await;
     pump.shutdown(Duration::from_secs(2)).await;
+}
+
+/// Reads and writes, or only writes.
+async fn go_on(
+    pump: &mut Pump<Transport, ClientStream>,
+    reading: bool,
+    dry: bool,
+) -> Result<Step<Event>, Ended> {
+    match (reading, dry) {
+        (true, _) => pump.step().await,
+        (false, false) => pump.flush().await.map(|()| Step::Written),
+        // Until there is something else to write, or room for what was read.
+        (false, true) => std::future::pending().await,
+    }
 }
 
 /// Closes the stream and waits a moment for the server to close its own (RFC 6120 §4.4).

@@ -175,6 +175,7 @@ fn a_peer_that_wants_dialback_is_told_of_and_then_reached_by_it() {
             authority: authority.file(),
             dialback: true,
             quiet: false,
+            archive: false,
         };
         let _theirs = Ejabberd::start(options, &network.folder().join(THEIRS)).unwrap();
         let public = Shape {

@@ -77,7 +77,7 @@ impl Ejabberd {
              modules:\n  mod_caps: {{}}\n  mod_disco: {{}}\n  mod_offline: {{}}\n  mod_ping: {{}}\n  \
              mod_roster: {{}}\n  mod_version: {{}}\n  mod_stream_mgmt: {{}}\n  \
              mod_admin_extra: {{}}\n  mod_http_api: {{}}\n  \
-             mod_pubsub: {{plugins: [flat, pep]}}\n{dialback}",
+             mod_pubsub: {{plugins: [flat, pep]}}\n{dialback}{archive}",
             chain = certificate.chain.display(),
             key = certificate.key.display(),
             authority = authority.display(),

@@ -11,7 +11,10 @@ async fn converse(network: &Network, found: Found) {
     for domain in ["montague.example", "capulet.example"] {
         let place = network.place();
         publish(network, domain, place, found).await;
-        homes.push(comity(domain, place, &authority).start(network).unwrap());
+        let mut home = comity(domain, place, &authority);
+        // Each is to find the other, not to answer on the other's stream (XEP-0288).
+        home.s2s.push_str("bidi = false\n");
+        homes.push(home.start(network).unwrap());
     }
     let mut romeo = resident(&homes[0], "romeo", &authority).await;
     let mut juliet = resident(&homes[1], "juliet", &authority).await;

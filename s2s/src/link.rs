@@ -7,6 +7,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use comity_net::dns::Lookup;
@@ -29,10 +30,11 @@ pub type Later<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// Remote domains with a task at the same time; beyond, their rows wait in the outbox.
 const PEERS: usize = 10_000;
-/// Remote domains that are being reached at the same time, from the first lookup to the stream; the
-/// others wait for their turn. A thousand dead domains cost no more sockets than these, and with
-/// the pauses between attempts they soon leave room.
+/// Remote domains that begin to be reached at the same time; the others wait for their turn.
 pub(crate) const ATTEMPTS: usize = 256;
+/// How long a turn lasts at most, from the first lookup on: a server that is there has let us in by
+/// then, and one that says nothing, for as long as negotiation may take, keeps nobody else waiting.
+pub(crate) const TURN: Duration = Duration::from_secs(1);
 /// Words to a peer's task that it has not yet heard.
 const MAILBOX: usize = 256;
 

@@ -15,7 +15,7 @@ use crate::EARLY_LIMITS;
 use crate::certificate::{Proof, Shown};
 use crate::dialback::{Query, Secret, Verdict};
 use crate::line::{Line, News, Order};
-use crate::link::Shared;
+use crate::link::{Shared, TURN};
 use crate::outgoing::{Command, Event, Outgoing, Over, Settings, Ways};
 use crate::peer::Failure;
 use crate::resolve::{Nowhere, resolve};
@@ -106,8 +106,14 @@ async fn connect(shared: &Arc<Shared>, ours: &str, domain: &str) -> Result<Carri
     };
     // Never closed. Who waits to be verified has come by itself, and waits for nobody's turn.
     let turn = shared.attempts.acquire().await;
-    let reached = any_target(shared, &settings).await;
-    drop(turn);
+    let mut reaching = std::pin::pin!(any_target(shared, &settings));
+    let reached = match tokio::time::timeout(TURN, reaching.as_mut()).await {
+        Ok(reached) => reached,
+        Err(_) => {
+            drop(turn);
+            reaching.await
+        }
+    };
     let Reached::Stream(stream) = reached? else {
         return Err(Failure {
             not_found: false,

@@ -20,6 +20,7 @@ pub mod implemented;
 pub mod managed;
 pub mod module;
 pub mod offers;
+mod open_files;
 pub mod outreach;
 pub mod pace;
 pub mod passwords;

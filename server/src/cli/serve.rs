@@ -6,6 +6,7 @@ use comity_conf::Conf;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::home::SystemClock;
+use crate::open_files;
 use crate::run::{RunError, run};
 
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +22,7 @@ pub enum ServeError {
 /// # Errors
 /// Why it could not start.
 pub async fn serve(conf: Conf) -> Result<(), ServeError> {
+    open_files::raise();
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let (first, told) = tokio::sync::oneshot::channel();

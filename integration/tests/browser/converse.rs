@@ -56,7 +56,19 @@ async fn converse() {
     romeo.login(ROMEO, PASSWORD).await;
     romeo.clicks(ENTRY, "juliet").await;
     remembers(&mut romeo).await;
+    shows_avatar(&mut juliet, &mut romeo).await;
     romeo.picture("converse.png").await;
+}
+
+/// Juliet publishes a picture (XEP-0084); Converse hears of it by presence (XEP-0153) and fetches it
+/// with her vCard (XEP-0054).
+async fn shows_avatar(juliet: &mut Ordinary, romeo: &mut Browser) {
+    juliet.order(&json!({"do": "avatar"})).unwrap();
+    let avatar = juliet.until(&json!({"event": "avatar"})).await;
+    let data = avatar["data"].as_str().unwrap();
+    romeo
+        .sees(&format!("{ENTRY} image[href$='{data}']"), "")
+        .await;
 }
 
 async fn answers(romeo: &mut Browser, juliet: &mut Ordinary, text: &str) {

@@ -223,4 +223,18 @@ async fn a_ghost_of_the_authoritys_making_enters_no_room_where_its_account_is() 
     }
     let rooms = ghost.members(&room).await;
     assert!(rooms.is_err(), "{rooms:?}");
+
+    // Where the account was in no room before, whoever invites it is shown what devices come.
+    let mut benvolio = stage.person(0, "benvolio").await.unwrap();
+    let room = benvolio.create_room("Grove").await.unwrap();
+    benvolio.invite(&room, romeo.account()).await.unwrap();
+    benvolio
+        .until("the devices that come", |update| match update {
+            Update::Engine(Event::Inviting { devices, .. }) => {
+                devices.iter().any(|device| device.id == id).then_some(())
+            }
+            _ => None,
+        })
+        .await
+        .unwrap();
 }

@@ -27,9 +27,9 @@ use crate::scene::{Found, authority, comity, publish, resident};
 
 /// `s2s::link::ATTEMPTS`, a turn of each second.
 const ATTEMPTS: usize = 256;
-/// Seconds that an attempt lasts where nobody answers, by the configuration below, and the one that
-/// has begun.
-const SECONDS: usize = 3;
+/// Seconds that an attempt lasts at most where nobody answers, by the configuration below: two of
+/// negotiation, two of last words, and the one that has begun.
+const SECONDS: usize = 5;
 /// `server::outreach::DOMAINS_OF_AN_ACCOUNT`.
 const DOMAINS_OF_AN_ACCOUNT: usize = 2_500;
 /// Domains that one account addresses; all of them in the long run.

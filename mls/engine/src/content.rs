@@ -107,8 +107,14 @@ impl Framed {
     }
 
     fn is_plausible(&self) -> bool {
-        self.content_type.len() <= MAX_CONTENT_TYPE && self.content.len() <= MAX_CONTENT
+        is_content_type(&self.content_type) && self.content.len() <= MAX_CONTENT
     }
+}
+
+/// A content type is shown where it is not known: it is no place for spaces, colours and cursors.
+pub(crate) fn is_content_type(text: &str) -> bool {
+    let visible = |octet: u8| octet.is_ascii_graphic();
+    (1..=MAX_CONTENT_TYPE).contains(&text.len()) && text.bytes().all(visible)
 }
 
 #[cfg(test)]
@@ -156,6 +162,19 @@ mod tests {
         let mut trailing = bytes;
         trailing.push(0);
         assert_eq!(Framed::read(&trailing), Err(ContentError::Unreadable));
+        let types = [
+            "",
+            "a b",
+            "\u{1b}[2J",
+            "größe",
+            &"x".repeat(MAX_CONTENT_TYPE + 1),
+        ];
+        for content_type in types {
+            let mut odd = framed(10);
+            odd.content_type = content_type.to_owned();
+            let odd = odd.mls_encode_to_vec().unwrap();
+            assert_eq!(Framed::read(&odd), Err(ContentError::Unreadable));
+        }
         let large = framed(MAX_CONTENT + 1).mls_encode_to_vec().unwrap();
         assert_eq!(Framed::read(&large), Err(ContentError::Unreadable));
     }

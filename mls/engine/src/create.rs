@@ -310,6 +310,12 @@ fn check_name(name: Option<&str>) -> Result<(), Error> {
             what: "octets of a room's name",
             limit: MAX_ROOM_NAME,
         }),
+        Some(name) if !is_room_name(name) => Err(Error::RoomName),
         _ => Ok(()),
     }
+}
+
+/// A name stands in lists and titles: in one line, and without what steers a terminal.
+pub(crate) fn is_room_name(name: &str) -> bool {
+    name.len() <= MAX_ROOM_NAME && !name.chars().any(char::is_control)
 }

@@ -96,6 +96,8 @@ pub struct Engine {
     pub(crate) welcomes: Vec<Welcome>,
     /// Entries that must exist because an answer spoke of them.
     pub(crate) known_seq: HashMap<BareJid, u64>,
+    /// Rooms whose next entry does not come: the last one held, and how often more was asked for.
+    pub(crate) withheld: HashMap<BareJid, (u64, u32)>,
     /// Rooms for which nothing new is made before that time.
     pub(crate) paused: HashMap<BareJid, u64>,
     /// Rooms of which the server sent an entry that does not fit.
@@ -157,6 +159,7 @@ impl Engine {
             blocked: HashMap::new(),
             welcomes: Vec::new(),
             known_seq: HashMap::new(),
+            withheld: HashMap::new(),
             paused: HashMap::new(),
             broken: HashSet::new(),
             stock: None,

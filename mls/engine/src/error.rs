@@ -41,6 +41,13 @@ pub enum Error {
     CodeDiffers,
     #[error("{what}: at most {limit}")]
     TooMuch { what: &'static str, limit: usize },
+    #[error(
+        "a content type has 1 to {max} octets of visible ASCII",
+        max = crate::content::MAX_CONTENT_TYPE
+    )]
+    ContentType,
+    #[error("a room's name is text without control characters")]
+    RoomName,
     #[error("{0} is no account one can talk to")]
     NoAccount(BareJid),
     /// OpenSSL or mls-rs refused what the engine made itself.

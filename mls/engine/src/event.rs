@@ -314,6 +314,20 @@ pub enum Warning {
     },
     #[error("entry {seq} repeats an earlier message of {account}")]
     Replayed { account: String, seq: u64 },
+    #[error(
+        "entry {seq} of {account} bears the id of a message of {of}, as if it were that: it is not \
+         shown"
+    )]
+    ForgedId {
+        account: String,
+        seq: u64,
+        of: String,
+    },
+    #[error(
+        "the server speaks of entry {seq} and does not give it, however often it is asked: what was \
+         said there is kept from you, or the server is broken"
+    )]
+    Withheld { seq: u64 },
     #[error("entry {seq} is said to come from {claimed} and was written by {account}")]
     WrongSender {
         account: String,

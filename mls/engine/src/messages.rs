@@ -3,11 +3,12 @@
 
 use comity_mls_wire::room::Entry;
 use comity_xmpp::jid::BareJid;
+use mls_rs_codec::{MlsDecode, MlsEncode, MlsSize};
 use mls_rs_core::identity::SigningIdentity;
 use uuid::Uuid;
 
 use crate::content::{Framed, MessageId, ROOM_STATE};
-use crate::create::MAX_ROOM_NAME;
+use crate::create::is_room_name;
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::event::{Device, Event, Message, Name, Warning, What};
@@ -49,6 +50,12 @@ impl Engine {
             id: MessageId(Uuid::from_bytes(waiting.id)),
             seq: entry.seq,
         });
+        let said = Said {
+            by: sender.clone(),
+            seq: entry.seq,
+        };
+        self.rows
+            .write(Space::Said, &said_key(room, &waiting.id), &said)?;
         let message = Message {
             sender,
             id: waiting.id,
@@ -94,7 +101,7 @@ impl Engine {
         if let Some(head) = &framed.log_head {
             self.take_head_of_member(&head.0, now)?;
         }
-        if !self.count(entry, &framed, &sender)? {
+        if !self.count(entry, &framed, &sender)? || !self.is_new(entry, &framed, &sender)? {
             return Ok(Ok(()));
         }
         if framed.content_type == ROOM_STATE {
@@ -169,6 +176,35 @@ impl Engine {
         Ok(true)
     }
 
+    /// An id names one message. Whoever gives it to another would have answers, corrections and
+    /// reactions meant for the first fall on theirs.
+    fn is_new(&mut self, entry: &Entry, framed: &Framed, sender: &Device) -> Result<bool, Error> {
+        let room = &entry.room;
+        let key = said_key(room, &framed.id);
+        let Some(first) = self.rows.read::<Said>(Space::Said, &key)? else {
+            let said = Said {
+                by: sender.clone(),
+                seq: entry.seq,
+            };
+            self.rows.write(Space::Said, &key, &said)?;
+            return Ok(true);
+        };
+        let account = sender.account.clone();
+        let warning = match first.by == *sender {
+            true => Warning::Replayed {
+                account,
+                seq: entry.seq,
+            },
+            false => Warning::ForgedId {
+                account,
+                seq: entry.seq,
+                of: first.by.account,
+            },
+        };
+        self.warn(Some(room), warning);
+        Ok(false)
+    }
+
     fn take_name(
         &mut self,
         record: &mut Record,
@@ -177,7 +213,7 @@ impl Engine {
         by: Device,
     ) -> Result<Result<(), String>, Error> {
         let name = match std::str::from_utf8(&framed.content) {
-            Ok(name) if name.len() <= MAX_ROOM_NAME => name.to_owned(),
+            Ok(name) if is_room_name(name) => name.to_owned(),
             _ => {
                 return Ok(Err(
                     "it gives the room a name that cannot be read".to_owned()
@@ -196,6 +232,19 @@ impl Engine {
         self.note(&entry.room, entry.seq, entry.time, what)?;
         Ok(Ok(()))
     }
+}
+
+/// A message that has its place in the log.
+#[derive(Clone, Debug, PartialEq, Eq, MlsSize, MlsEncode, MlsDecode)]
+struct Said {
+    by: Device,
+    seq: u64,
+}
+
+fn said_key(room: &BareJid, id: &[u8; 16]) -> Vec<u8> {
+    let mut key = rows::of_room(room.as_str());
+    key.extend_from_slice(id);
+    key
 }
 
 /// Where the last counter of a sender is kept.

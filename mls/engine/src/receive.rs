@@ -25,6 +25,9 @@ const HEADS_KEPT: u64 = 4_096;
 const RESYNC_MS: u64 = 1_000;
 /// A server whose log does not chain is asked again after this.
 const BROKEN_MS: u64 = 60_000;
+/// What the server says it will send may take so long.
+const ARRIVES_MS: u64 = 10_000;
+
 impl Engine {
     pub(crate) fn on_entry(&mut self, entry: Entry, now: u64) -> Result<(), Error> {
         let room = entry.room.clone();
@@ -223,8 +226,12 @@ impl Engine {
                 && record.stage.follows()
                 && seq > record.seq
             {
-                self.expect_seq(&room, seq, 10_000, now);
+                self.expect_seq(&room, seq, ARRIVES_MS, now);
             }
+        }
+        if !self.rooms_behind()?.is_empty() {
+            // What it spoke of before and now does not is asked for as well.
+            self.set_timer(Timer::Behind, now + ARRIVES_MS);
         }
         Ok(())
     }

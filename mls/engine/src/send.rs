@@ -5,7 +5,7 @@ use comity_xmpp::jid::BareJid;
 use mls_rs_codec::MlsEncode as _;
 use uuid::Uuid;
 
-use crate::content::{Framed, MAX_CONTENT, MAX_CONTENT_TYPE, MessageId, Position, ROOM_STATE};
+use crate::content::{Framed, MAX_CONTENT, MessageId, Position, ROOM_STATE, is_content_type};
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::mls::Group;
@@ -33,8 +33,8 @@ impl Engine {
         if content.len() > MAX_CONTENT {
             return Err(too_much("octets of a message", MAX_CONTENT));
         }
-        if content_type.len() > MAX_CONTENT_TYPE {
-            return Err(too_much("octets of a content type", MAX_CONTENT_TYPE));
+        if !is_content_type(content_type) {
+            return Err(Error::ContentType);
         }
         self.input(now, |engine| {
             let mut record = engine.known_room(room)?;

@@ -3,17 +3,21 @@
 use comity_mls_credential::signed;
 use comity_mls_wire::authority;
 use comity_mls_wire::sync;
+use comity_xmpp::jid::BareJid;
 use uuid::Uuid;
 
 use crate::engine::{Engine, Timer};
 use crate::error::Error;
-use crate::event::Event;
+use crate::event::{Event, Warning};
 use crate::keys::KeyHandle;
 use crate::outgoing::{Destination, Request};
 use crate::requests::Purpose;
-use crate::room::Stage;
+use crate::room::{Record, Stage};
 
 pub(crate) const UPKEEP_EVERY_MS: u64 = 6 * 60 * 60 * 1_000;
+/// So often an entry is asked for before the person learns that it does not come.
+const WITHHELD_AFTER: u32 = 6;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Session {
     Down,
@@ -75,6 +79,7 @@ impl Engine {
         self.blocked.clear();
         self.welcomes.clear();
         self.known_seq.clear();
+        self.withheld.clear();
         self.broken.clear();
         self.paused.clear();
         self.flags.clear();
@@ -180,11 +185,24 @@ impl Engine {
 
     /// Entries that should have come did not: the server is asked to send them again.
     pub(crate) fn sync_if_behind(&mut self, now: u64) -> Result<(), Error> {
-        for (room, record) in self.all_rooms()? {
-            let waits = self.blocked.contains_key(&room);
-            if record.stage.follows() && !waits && self.is_behind(&room, &record) {
-                return self.sync(now);
+        let behind = self.rooms_behind()?;
+        for (room, seq) in &behind {
+            let (held, asked) = self.withheld.entry(room.clone()).or_insert((*seq, 0));
+            if held != seq {
+                (*held, *asked) = (*seq, 0);
             }
+            *asked = asked.saturating_add(1);
+            if *asked == WITHHELD_AFTER {
+                let seq = seq.saturating_add(1);
+                self.warn(Some(room), Warning::Withheld { seq });
+                // The next answer says what there is; the room does not wait for what is not.
+                self.known_seq.remove(room);
+                self.early.remove(room);
+                self.touched.insert(room.clone());
+            }
+        }
+        if !behind.is_empty() {
+            return self.sync(now);
         }
         // The chain may have broken without leaving a trace here.
         match self.broken.is_empty() {
@@ -194,6 +212,17 @@ impl Engine {
                 self.sync(now)
             }
         }
+    }
+
+    /// Rooms of which more is known to exist than is held, and what is held.
+    pub(crate) fn rooms_behind(&self) -> Result<Vec<(BareJid, u64)>, Error> {
+        let rooms = self.all_rooms()?.into_iter();
+        let behind = |(room, record): &(BareJid, Record)| {
+            let waits = self.blocked.contains_key(room);
+            record.stage.follows() && !waits && self.is_behind(room, record)
+        };
+        let behind = rooms.filter(behind);
+        Ok(behind.map(|(room, record)| (room, record.seq)).collect())
     }
 
     /// Next look after certificates, leaves and packages.

@@ -40,6 +40,8 @@ pub enum Space {
     Head,
     /// Room, account, device → the last message counter seen.
     Counter,
+    /// Room, message id → who said it, and where in the log.
+    Said,
     /// Room, seq → what the person may read: messages and changes of membership.
     History,
     /// Room, account, device → what the person found the same when comparing codes.
@@ -76,6 +78,7 @@ impl Space {
             Self::Rejoin => "rejoin",
             Self::Head => "head",
             Self::Counter => "counter",
+            Self::Said => "said",
             Self::History => "history",
             Self::Verified => "verified",
             Self::OwnDevice => "own_device",

@@ -51,6 +51,8 @@ pub struct Room {
     pub reports: Vec<(Member, u64)>,
     /// Whose commits are not taken any more, and which one it was.
     pub barred: Vec<(Member, u64)>,
+    /// What single devices are shown in place of the log.
+    pub(super) shown: HashMap<Member, Vec<Entry>>,
 }
 
 pub fn create(
@@ -89,6 +91,7 @@ pub fn create(
         group_info: create.group_info.clone(),
         reports: Vec::new(),
         barred: Vec::new(),
+        shown: HashMap::new(),
     };
     room.readers.insert(creator.clone(), (0, None));
     let sender = (&creator.account, Some(creator.device));
@@ -131,15 +134,7 @@ impl Room {
         };
         entry.head = entry.computed_head(&self.head());
         if kind == EntryKind::Commit {
-            let content = signed::content(
-                signed::HEAD,
-                &[
-                    self.address.as_str().as_bytes(),
-                    &entry.seq.to_be_bytes(),
-                    &entry.head,
-                ],
-            );
-            entry.signature = Some(self.key.sign(&content).unwrap().into());
+            entry.signature = Some(self.sign_head(&entry));
         }
         let accepted = Accepted {
             seq: entry.seq,
@@ -147,12 +142,30 @@ impl Room {
             time: now,
             head: entry.head,
         };
+        self.show(&entry);
         self.log.push(entry);
         accepted
     }
 
+    pub(super) fn sign_head(&self, entry: &Entry) -> Bytes {
+        let seq = entry.seq.to_be_bytes();
+        let parts = [self.address.as_str().as_bytes(), &seq, &entry.head];
+        let content = signed::content(signed::HEAD, &parts);
+        self.key.sign(&content).unwrap().into()
+    }
+
     /// The same key gives the same answer.
     pub fn answer(
+        &mut self,
+        from: &Member,
+        request: room::Request,
+        now: u64,
+    ) -> Result<Answer, Refusal> {
+        let answer = self.true_answer(from, request, now);
+        self.as_shown(from, answer)
+    }
+
+    fn true_answer(
         &mut self,
         from: &Member,
         request: room::Request,
@@ -209,14 +222,14 @@ impl Room {
             group_info: self.group_info.clone(),
             tree: self.group.export_tree().unwrap().into(),
             epoch: self.epoch(),
-            seq: self.log.len() as u64,
+            seq: self.log_of(from).len() as u64,
             proposals: self.pending.iter().map(payload).collect(),
         })
     }
 
     /// Of one alone it changes nothing; who came by itself is not to blame.
     fn report(&mut self, from: &Member, seq: u64, hash: Hash, now: u64) -> Result<Answer, Refusal> {
-        let entry = &self.log[usize::try_from(seq - 1).unwrap()];
+        let entry = &self.log_of(from)[usize::try_from(seq - 1).unwrap()];
         assert_eq!(
             (entry.kind, entry.payload.hash()),
             (EntryKind::Commit, hash)
@@ -406,7 +419,7 @@ impl Room {
         let wanted = |entry: &&Entry| {
             entry.seq > after.max(*from) && until.is_none_or(|until| entry.seq <= until)
         };
-        self.log.iter().filter(wanted).cloned().collect()
+        self.log_of(member).iter().filter(wanted).cloned().collect()
     }
 
     pub fn reads(&self, member: &Member) -> bool {

@@ -9,6 +9,7 @@
 )]
 
 pub(crate) mod domain;
+pub mod fork;
 pub mod garble;
 pub mod hub;
 pub(crate) mod log;
@@ -101,6 +102,7 @@ impl FaultyStore {
             Space::Rejoin,
             Space::Head,
             Space::Counter,
+            Space::Said,
             Space::History,
             Space::Verified,
             Space::OwnDevice,
@@ -214,7 +216,11 @@ pub struct World {
     pub shuffle: bool,
     /// Whose anchors were asked for.
     pub anchors_asked: Vec<String>,
+    /// What servers answer in place of the truth, by who asked for what.
+    pub lie: Option<Lie>,
 }
+
+pub type Lie = Box<dyn FnMut(usize, &Request, Answered) -> Answered>;
 
 impl World {
     pub fn new(domains: &[&str]) -> Self {
@@ -239,6 +245,7 @@ impl World {
             leaky: 0,
             shuffle: false,
             anchors_asked: Vec::new(),
+            lie: None,
         };
         for name in domains {
             let domain = Domain::new(name, algorithm, START / 1_000);
@@ -504,7 +511,8 @@ impl World {
 
     fn serve(&mut self, client: usize, outgoing: Outgoing) {
         let Outgoing { id, to, request } = outgoing;
-        let answer = match request {
+        let asked = request.clone();
+        let mut answer = match request {
             Request::Authority(authority::Request::LogInclusion { keys }) => {
                 let Destination::Account(account) = to else {
                     panic!("evidence asked of {to:?}")
@@ -521,6 +529,9 @@ impl World {
             }
             Request::Sync(request) => self.sync(client, request).map(Answer::Sync),
         };
+        if let Some(lie) = &mut self.lie {
+            answer = lie(client, &asked, answer);
+        }
         self.now += 1;
         if self.lossy > 0 && self.random(100) < self.lossy {
             self.disconnect(client);
@@ -678,7 +689,7 @@ impl World {
                     if room.reads(&member) {
                         let cursor = cursors.get(address).copied().unwrap_or(0);
                         state.syncing.insert(address.clone(), cursor);
-                        rooms.push((address.clone(), room.log.len() as u64));
+                        rooms.push((address.clone(), room.log_of(&member).len() as u64));
                     }
                 }
                 Ok(sync::Answer::Syncing { rooms })

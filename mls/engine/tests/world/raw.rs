@@ -14,7 +14,7 @@ use comity_xmpp::jid::BareJid;
 use mls_rs::client_builder::{
     BaseConfig, PaddingMode, WithCryptoProvider, WithIdentityProvider, WithMlsRules,
 };
-use mls_rs::group::{ExportedTree, Node, ReceivedMessage};
+use mls_rs::group::{CommitBuilder, ExportedTree, Node, ReceivedMessage};
 use mls_rs::identity::x509::CertificateChain;
 use mls_rs::identity::{Credential, SigningIdentity};
 use mls_rs::mls_rules::{CommitOptions, DefaultMlsRules, EncryptionOptions};
@@ -23,7 +23,7 @@ use mls_rs::{
     CipherSuiteProvider as _, Client, CryptoProvider as _, ExtensionList, Group, MlsMessage,
 };
 use mls_rs_codec::MlsDecode as _;
-use mls_rs_core::crypto::CipherSuite;
+use mls_rs_core::crypto::{CipherSuite, SignatureSecretKey};
 use mls_rs_core::group::ProposalType;
 use mls_rs_crypto_openssl::OpensslCryptoProvider;
 use uuid::Uuid;
@@ -38,6 +38,8 @@ type Config = WithMlsRules<
     DefaultMlsRules,
     WithIdentityProvider<Provider, WithCryptoProvider<Garbling, BaseConfig>>,
 >;
+
+type Builder<'a> = CommitBuilder<'a, Config>;
 
 pub struct Raw {
     pub member: Member,
@@ -79,11 +81,6 @@ impl World {
         let identity = SigningIdentity::new(Credential::X509(chain), public.to_mls());
         let spoilt = Spoilt::default();
         let crypto = Garbling::new(vec![SUITE], spoilt.clone());
-        let secret = OpensslCryptoProvider::with_enabled_cipher_suites(vec![SUITE])
-            .cipher_suite_provider(SUITE)
-            .unwrap()
-            .import_der_private_signing_key(&key.to_pkcs8().unwrap())
-            .unwrap();
         let options = CommitOptions::new()
             .with_ratchet_tree_extension(false)
             .with_allow_external_commit(true);
@@ -96,7 +93,7 @@ impl World {
             .mls_rules(rules)
             .custom_proposal_type(ProposalType::SELF_REMOVE)
             .extension_types([comity_mls_wire::policy::EXTENSION_TYPE.into()])
-            .signing_identity(identity, secret, SUITE)
+            .signing_identity(identity, secret(&key), SUITE)
             .build();
         let none = ExtensionList::default;
         let package = client
@@ -166,6 +163,14 @@ impl World {
     }
 }
 
+fn secret(key: &PrivateKey) -> SignatureSecretKey {
+    OpensslCryptoProvider::with_enabled_cipher_suites(vec![SUITE])
+        .cipher_suite_provider(SUITE)
+        .unwrap()
+        .import_der_private_signing_key(&key.to_pkcs8().unwrap())
+        .unwrap()
+}
+
 pub fn key() -> IdempotencyKey {
     IdempotencyKey(Uuid::from_bytes(rand()))
 }
@@ -199,13 +204,26 @@ impl Raw {
 
     /// A commit that adds these, and says that beside it.
     pub fn commit(&mut self, add: &[&Self], data: Vec<u8>) -> Request {
+        let packages: Vec<_> = add.iter().map(|raw| raw.package.clone()).collect();
+        let joiners = add.iter().map(|raw| raw.joiner()).collect();
+        let request = self.commits(|builder| {
+            let mut builder = builder.authenticated_data(data);
+            for package in packages {
+                builder = builder.add_member(package).unwrap();
+            }
+            builder
+        });
+        match request {
+            Request::Commit(bundle) => Request::Commit(Bundle { joiners, ..bundle }),
+            _ => unreachable!(),
+        }
+    }
+
+    /// The commit that the builder makes of it.
+    pub fn commits(&mut self, make: impl FnOnce(Builder<'_>) -> Builder<'_>) -> Request {
         let epoch = self.group().current_epoch();
         let time = MlsTime::from(self.made_s);
-        let builder = self.group().commit_builder().commit_time(time);
-        let mut builder = builder.authenticated_data(data);
-        for raw in add {
-            builder = builder.add_member(raw.package.clone()).unwrap();
-        }
+        let builder = make(self.group().commit_builder().commit_time(time));
         let output = builder.build().unwrap();
         let bytes = |message: &MlsMessage| message.to_bytes().unwrap().into();
         Request::Commit(Bundle {
@@ -213,9 +231,19 @@ impl Raw {
             epoch,
             commit: bytes(output.commit_message()),
             welcome: output.welcome_messages().first().map(bytes),
-            joiners: add.iter().map(|raw| raw.joiner()).collect(),
+            joiners: Vec::new(),
             group_info: bytes(output.external_commit_group_info().unwrap()),
         })
+    }
+
+    /// The place of an account in the tree.
+    pub fn leaf_of(&mut self, account: &str) -> u32 {
+        let roster = self.group().roster();
+        let is_theirs = |member: &mls_rs::group::Member| {
+            let der = certificate(&member.signing_identity.credential).unwrap();
+            Leaf::read(der).unwrap().account.as_str() == account
+        };
+        roster.members_iter().find(is_theirs).unwrap().index
     }
 
     /// A GroupInfo with another external key in it, signed anew.

@@ -183,6 +183,14 @@ impl Outbound {
         self.shared.id
     }
 
+    /// How many stanzas wait in it.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.sender
+            .max_capacity()
+            .saturating_sub(self.sender.capacity())
+    }
+
     /// The session's stream is gone.
     #[must_use]
     pub fn is_closed(&self) -> bool {

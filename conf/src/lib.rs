@@ -47,6 +47,7 @@ pub use web::Web;
 
 /// The reference file.
 pub const REFERENCE: &str = include_str!("../homeserver.toml");
+const STARTER: &str = include_str!("starter.toml");
 
 /// Everything an operator can say. A component receives its own section, never the whole.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
@@ -114,10 +115,30 @@ impl Conf {
         self.server.data_dir.join(&self.storage.database)
     }
 
-    /// The text of a first configuration file: the reference with every key commented out but the
-    /// domain and where its data lies.
+    /// The text of a first configuration file: what matters at first, and no more. `admin` is an
+    /// account that people may write to about the server.
     #[must_use]
-    pub fn starter(domain: &str, data_dir: &Path) -> String {
+    pub fn starter(domain: &str, data_dir: &Path, admin: Option<&str>) -> String {
+        let data_dir = toml::Value::from(data_dir.to_string_lossy().into_owned());
+        let domains = toml::Value::from(vec![domain]);
+        let contacts = match admin {
+            Some(admin) => {
+                let uris = toml::Value::from(vec![format!("xmpp:{admin}")]);
+                format!("admin = {uris}")
+            }
+            None => "#admin = []".to_owned(),
+        };
+        STARTER
+            .replace("{domain}", domain)
+            .replace("{domains}", &domains.to_string())
+            .replace("{data_dir}", &data_dir.to_string())
+            .replace("{contacts}", &contacts)
+    }
+
+    /// The same with every key there is: the reference with all commented out but the domain and
+    /// where its data lies.
+    #[must_use]
+    pub fn starter_with_all(domain: &str, data_dir: &Path) -> String {
         let data_dir = toml::Value::from(data_dir.to_string_lossy().into_owned());
         let domains = toml::Value::from(vec![domain]);
         REFERENCE

@@ -51,7 +51,7 @@ fn without_a_file_only_loopback_listens() {
 
 #[test]
 fn the_starter_sets_domain_and_directory_alone() {
-    let text = Conf::starter("a.example", Path::new("/srv/comity \"a\""));
+    let text = Conf::starter_with_all("a.example", Path::new("/srv/comity \"a\""));
     let mut expected = Conf::default();
     expected.server.domains = vec!["a.example".to_owned()];
     expected.server.data_dir = "/srv/comity \"a\"".into();
@@ -59,6 +59,33 @@ fn the_starter_sets_domain_and_directory_alone() {
     let keys: toml::Table = text.parse().unwrap();
     assert_eq!(keys["server"].as_table().unwrap().len(), 2);
     assert!(keys["mls"]["rooms"].as_table().unwrap().is_empty());
+}
+
+#[test]
+fn the_short_starter_says_what_matters() {
+    let directory = Path::new("/srv/comity \"a\"");
+    let mut expected = Conf::default();
+    expected.server.domains = vec!["a.example".to_owned()];
+    expected.server.data_dir = directory.into();
+    let text = Conf::starter("a.example", directory, None);
+    assert_eq!(parse(&text).unwrap(), expected);
+    assert!(
+        !text.contains(['{', '}']) || text.contains("{ chain"),
+        "{text}"
+    );
+    // What is commented out is valid too.
+    let all: String = (text.lines())
+        .map(|line| match line.strip_prefix('#') {
+            Some(rest) if !rest.starts_with(' ') => format!("{rest}\n"),
+            _ => format!("{line}\n"),
+        })
+        .collect();
+    parse(&all).unwrap();
+    let text = Conf::starter("a.example", directory, Some("admin@a.example"));
+    assert_eq!(
+        parse(&text).unwrap().contacts.admin,
+        ["xmpp:admin@a.example"]
+    );
 }
 
 #[test]

@@ -4,9 +4,13 @@
 
 pub mod client;
 mod device;
+pub mod house;
 pub mod peer;
 pub mod protocol;
+mod room;
 mod root;
+mod session;
+mod stats;
 mod user;
 
 use std::fs::Permissions;
@@ -28,6 +32,7 @@ use uuid::Uuid;
 
 use crate::home::Clock;
 use crate::passwords::Passwords;
+use crate::services::closed::ClosedRooms;
 use protocol::{Answer, LINE_LIMIT, Request};
 
 /// Connections at a time; more wait in the kernel.
@@ -44,6 +49,9 @@ pub struct State {
     pub passwords: Passwords,
     pub clock: Arc<dyn Clock>,
     pub peers: Arc<dyn peer::Streams>,
+    pub house: Arc<dyn house::House>,
+    /// As requests to rooms are judged.
+    pub closed: ClosedRooms,
     pub kick: Arc<Kick>,
     pub leave: Arc<Leave>,
     pub revoke: Arc<Revoke>,
@@ -171,6 +179,14 @@ async fn carry_out(request: Request, state: &State) -> Answer {
         Request::UserEnable { jid, enabled } => user::enable(state, &jid, enabled).await,
         Request::UserDelete { jid } => user::delete(state, &jid).await,
         Request::UserList { domain, after } => user::list(state, domain, &after).await,
+        Request::UserShow { jid } => user::show(state, &jid).await,
+        Request::SessionList { of, after } => session::list(state, of.as_deref(), &after),
+        Request::SessionKill { jid, reason } => session::kill(state, &jid, &reason),
+        Request::RoomList { after } => room::list(state, &after).await,
+        Request::RoomShow { room } => room::show(state, &room).await,
+        Request::RoomClose { room, reason } => room::close(state, &room, &reason).await,
+        Request::RoomOpen { room } => room::open(state, &room).await,
+        Request::Stats => stats::stats(state).await,
         Request::DeviceList { jid } => device::list(state, &jid).await,
         Request::DeviceRevoke { jid, id } => device::revoke(state, &jid, &id).await,
         Request::CaReload => match (state.ca_reload)().await {

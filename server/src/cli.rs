@@ -3,12 +3,18 @@
 pub mod ca;
 pub mod check;
 pub mod device;
+pub mod generate;
 pub mod init;
+pub mod json;
 pub mod log;
 mod password;
 pub mod peer;
+pub mod room;
 pub mod serve;
+pub mod session;
+pub mod stats;
 pub(crate) mod table;
+pub mod top;
 pub mod user;
 
 use std::path::PathBuf;
@@ -44,6 +50,34 @@ pub enum Command {
         #[command(subcommand)]
         command: user::Command,
     },
+    /// Clients that are logged in to the running server.
+    Session {
+        #[command(flatten)]
+        file: File,
+        #[command(subcommand)]
+        command: session::Command,
+    },
+    /// Rooms that the running server orders.
+    Room {
+        #[command(flatten)]
+        file: File,
+        #[command(subcommand)]
+        command: room::Command,
+    },
+    /// How the running server fares, in numbers.
+    Stats {
+        #[command(flatten)]
+        file: File,
+        #[command(flatten)]
+        json: json::Json,
+    },
+    /// How the running server fares, again and again.
+    Top {
+        #[command(flatten)]
+        file: File,
+        #[command(flatten)]
+        top: top::Top,
+    },
     /// Devices of accounts of the running server.
     Device {
         #[command(flatten)]
@@ -65,6 +99,10 @@ pub enum Command {
         #[command(subcommand)]
         command: peer::Command,
     },
+    /// Print what completes commands in a shell.
+    Completions(generate::Completions),
+    /// Print the manual page, or write one for each command.
+    Man(generate::Man),
 }
 
 /// Which configuration.

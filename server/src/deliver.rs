@@ -200,7 +200,10 @@ pub(crate) async fn deliver_for(home: &Home, origin: &Origin, deliveries: Delive
                 place,
                 stanza,
             } => match place.fill(stanza) {
-                Ok(()) => Deliveries::none(),
+                Ok(()) => {
+                    home.counters.to_clients.add(1);
+                    Deliveries::none()
+                }
                 Err(Undeliverable(stanza)) => gone(home, &session, stanza, Otherwise::Return).await,
             },
             Leaving::Routed(stanza) if blocking::withholds(home, &stanza) => {
@@ -232,6 +235,7 @@ async fn to_session(
     otherwise: Otherwise,
 ) -> Deliveries {
     let Err(stanza) = home.sessions.send(session, stanza) else {
+        home.counters.to_clients.add(1);
         return Deliveries::none();
     };
     gone(home, session, stanza, otherwise).await
@@ -274,7 +278,10 @@ async fn by_address(home: &Home, stanza: Stanza, wake: &mut BTreeSet<String>) ->
         home.remote.wake(to.domain());
     }
     match home.remote.send(to.domain(), stanza) {
-        Ok(()) => Deliveries::none(),
+        Ok(()) => {
+            home.counters.to_domains.add(1);
+            Deliveries::none()
+        }
         Err(refused) => {
             let (stanza, why) = *refused;
             unsent(&stanza, &why)

@@ -12,6 +12,7 @@ use comity_xmpp::stanza::Stanza;
 
 use crate::afterwards::Afterwards;
 use crate::blocklists::Blocklists;
+use crate::counters::Counters;
 use crate::expiries::Expiries;
 use crate::fast::Tokens;
 use crate::guard::Guard;
@@ -104,6 +105,8 @@ pub struct Shared {
     pub host_secrets: HashMap<String, Vec<u8>>,
     /// When our own certificates end.
     pub expiries: Expiries,
+    /// What has passed since the server began.
+    pub counters: Counters,
     /// Bounds what is done after a stanza (see [`crate::deliver::Deliveries::afterwards`]).
     pub afterwards: Afterwards,
 }

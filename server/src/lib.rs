@@ -10,6 +10,7 @@ pub mod afterwards;
 pub mod blocklists;
 pub mod check;
 pub mod cli;
+pub mod counters;
 pub mod deliver;
 pub mod dispatch;
 pub mod expiries;
@@ -26,6 +27,7 @@ pub mod pace;
 pub mod passwords;
 #[cfg(test)]
 mod play;
+mod process;
 pub mod receipt;
 pub mod requests;
 pub mod route;

@@ -3,7 +3,10 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use comity::cli::{Arguments, Command, ca, check, device, init, log, peer, serve, user};
+use comity::cli::{
+    Arguments, Command, ca, check, device, generate, init, log, peer, room, serve, session, stats,
+    top, user,
+};
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -28,8 +31,14 @@ async fn carry_out(arguments: Arguments) -> Result<ExitCode, Box<dyn std::error:
             serve::serve(conf).await?;
         }
         Command::Check { file, check } => return Ok(check::check(file.conf()?, &check).await),
-        Command::Init(init) => init::init(&init)?,
+        Command::Init(init) => init::init(&init).await?,
         Command::User { file, command } => user::user(&file.conf()?, command).await?,
+        Command::Session { file, command } => session::session(&file.conf()?, command).await?,
+        Command::Room { file, command } => room::room(&file.conf()?, command).await?,
+        Command::Stats { file, json } => stats::stats(&file.conf()?, json).await?,
+        Command::Top { file, top } => top::top(&file.conf()?, &top).await?,
+        Command::Completions(shell) => generate::completions(&shell)?,
+        Command::Man(man) => generate::man(&man)?,
         Command::Device { file, command } => device::device(&file.conf()?, command).await?,
         Command::Ca { file, command } => ca::ca(&file.conf()?, command).await?,
         Command::Peer { file, command } => peer::peer(&file.conf()?, command).await?,

@@ -156,6 +156,7 @@ impl Play {
             web: Places::new("", Some(5443), &domains),
             host_secrets: std::collections::HashMap::new(),
             expiries: crate::expiries::Expiries::default(),
+            counters: crate::counters::Counters::default(),
             afterwards: Afterwards::default(),
             outreach: Outreach::default(),
             offers,

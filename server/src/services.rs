@@ -2,6 +2,7 @@
 //! the extension, opened once at start.
 
 pub(crate) mod anchors;
+pub mod closed;
 pub(crate) mod feeds;
 pub(crate) mod owed;
 pub(crate) mod revocations;

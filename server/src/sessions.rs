@@ -36,6 +36,8 @@ struct Account {
 /// One bound resource.
 pub struct Session {
     pub jid: Jid,
+    /// When it was bound, or taken up again by this server.
+    pub since: Instant,
     pub(crate) outbound: Outbound,
     /// The presence last broadcast, while available.
     pub presence: Option<Arc<Stanza>>,
@@ -187,6 +189,7 @@ impl Sessions {
         }
         let session = Session {
             jid: jid.clone(),
+            since: Instant::now(),
             outbound: bound.outbound,
             presence: None,
             priority: 0,
@@ -330,6 +333,24 @@ impl Sessions {
             session.close(StreamError::new(StreamCondition::NotAuthorized, why));
         }
         outbound.len()
+    }
+
+    /// Ends one session, for this reason; whether there was one.
+    pub fn kick_one(&self, jid: &Jid, why: &str) -> bool {
+        let outbound = self.with(jid, |session| session.outbound.clone());
+        if let Some(session) = &outbound {
+            session.close(StreamError::new(StreamCondition::NotAuthorized, why));
+        }
+        outbound.is_some()
+    }
+
+    /// Looks at all sessions and keeps what `pick` finds. Brief: all of them wait meanwhile.
+    pub fn all<R>(&self, pick: impl FnMut(&Session) -> Option<R>) -> Vec<R> {
+        let accounts = self.lock();
+        let sessions = accounts
+            .values()
+            .flat_map(|account| account.sessions.values());
+        sessions.filter_map(pick).collect()
     }
 
     /// How many sessions a domain of ours has.

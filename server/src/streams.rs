@@ -45,10 +45,12 @@ impl comity_c2s::link::Server for Home {
     }
 
     fn failed(&self, from: IpAddr, account: Option<&BareJid>) {
+        self.counters.refused.add(1);
         self.guard.failed(from, account, self.now_ms());
     }
 
     fn entered(&self, from: IpAddr, account: &BareJid) {
+        self.counters.entered.add(1);
         self.guard.entered(from, account, self.now_ms());
     }
 
@@ -70,6 +72,7 @@ impl comity_c2s::link::Server for Home {
         stanza: Stanza,
         count: Option<Count>,
     ) -> ForClient<'a, bool> {
+        self.counters.from_clients.add(1);
         Box::pin(async move {
             let wait = self.pace.take(&session.to_bare(), Instant::now());
             if !wait.is_zero() {
@@ -153,6 +156,7 @@ impl comity_s2s::link::Server for Home {
     }
 
     fn stanzas<'a>(&'a self, peer: &'a str, stanzas: Vec<Received>) -> ForPeer<'a, usize> {
+        self.counters.from_domains.add(stanzas.len());
         Box::pin(receipt::take(self, peer, stanzas))
     }
 
@@ -216,6 +220,7 @@ impl comity_s2s::link::Server for Home {
 
     fn delivered<'a>(&'a self, peer: &'a str, rows: Vec<i64>) -> ForPeer<'a, ()> {
         Box::pin(async move {
+            self.counters.to_domains.add(rows.len());
             let change = RemoveOutgoing { ids: rows };
             if let Err(fault) = self.storage.write(change).await {
                 error!(peer, %fault, "the outbox cannot be changed: stanzas will be sent twice");

@@ -31,6 +31,7 @@ pub mod pubsub;
 mod receipt;
 pub mod rooms;
 mod roster;
+mod summary;
 pub mod transparency;
 mod writer;
 
@@ -74,6 +75,7 @@ pub use roster::{
     ChangeSubscription, Contact, ContactSet, RemoveContact, RemovedContact, Roster, SetContact,
     Subscription, SubscriptionChanged, SubscriptionRequest, SubscriptionState, UpdateRequest,
 };
+pub use summary::{AccountSummary, Totals};
 pub use writer::{Error, QUEUE_LIMIT, Write};
 
 /// A domain's durable memory. Cheap to clone; the last clone dropped closes it, [`Storage::close`]

@@ -22,6 +22,7 @@ const MIGRATIONS: &[(i64, &str)] = &[
     (16, include_str!("../migrations/0016_managed_sessions.sql")),
     (17, include_str!("../migrations/0017_blocklists.sql")),
     (18, include_str!("../migrations/0018_account_data.sql")),
+    (20, include_str!("../migrations/0020_closed_rooms.sql")),
 ];
 
 /// Brings the schema up to date, or refuses a newer one.

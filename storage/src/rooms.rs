@@ -5,23 +5,27 @@
 //! a copy. Both carry what is to be sent, so that a crash after them is healed from the outbox.
 
 mod append;
+mod closed;
 mod copy;
 mod device;
 mod entry;
 mod hub;
 mod purge;
 mod report;
+mod summary;
 mod welcome;
 
 #[cfg(test)]
 mod tests;
 
 pub use append::{Append, Appended, At, Begin, Pending, PendingChange, Presence};
+pub use closed::{CLOSED_LIMIT, CloseRoom, Closed, OpenRoom, RoomClosed};
 pub use copy::{CopyState, Receive, ReceiveWelcome, Received};
 pub use device::{AdvanceCursor, DeviceRoom, DeviceView};
 pub use hub::{AcknowledgeDomain, DomainState, EnqueueForRoom, RoomRow};
 pub use purge::{PURGE_CHUNK, PurgeRooms, Purged};
 pub use report::{Barred, ReportCommit};
+pub use summary::{RoomDetail, RoomDomain, RoomSummary};
 pub use welcome::AcknowledgeWelcome;
 
 /// A device id.

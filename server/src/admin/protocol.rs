@@ -32,6 +32,38 @@ pub enum Request {
         domain: Option<String>,
         after: String,
     },
+    UserShow {
+        jid: String,
+    },
+    /// Sessions of an account, of a domain, or of all; in their order after an address.
+    SessionList {
+        of: Option<String>,
+        after: String,
+    },
+    /// End a session, or all of a bare address.
+    SessionKill {
+        jid: String,
+        /// For the client; may be empty.
+        reason: String,
+    },
+    /// Rooms that are ordered here, in their order after an address.
+    RoomList {
+        after: String,
+    },
+    RoomShow {
+        room: String,
+    },
+    /// Let a room take nothing in any more.
+    RoomClose {
+        room: String,
+        /// For its members; may be empty.
+        reason: String,
+    },
+    RoomOpen {
+        room: String,
+    },
+    /// How the server fares.
+    Stats,
     /// Devices of an account, revoked ones too.
     DeviceList {
         jid: String,
@@ -95,8 +127,25 @@ pub enum Answer {
         users: Vec<User>,
         more: bool,
     },
+    UserShown {
+        user: Box<UserDetail>,
+    },
     Devices {
         devices: Vec<Device>,
+    },
+    Sessions {
+        sessions: Vec<Session>,
+        more: bool,
+    },
+    Rooms {
+        rooms: Vec<Room>,
+        more: bool,
+    },
+    Room {
+        room: Box<RoomDetail>,
+    },
+    Stats {
+        stats: Box<Stats>,
     },
     Peers {
         peers: Vec<Peer>,
@@ -125,6 +174,130 @@ pub struct User {
     pub enabled: bool,
     /// Milliseconds since 1970.
     pub created: u64,
+}
+
+/// An account with what is kept for it.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct UserDetail {
+    #[serde(flatten)]
+    pub user: User,
+    pub sessions: Vec<Session>,
+    /// When its last session went, in milliseconds since 1970.
+    pub last_seen: Option<u64>,
+    pub contacts: u64,
+    pub blocked: u64,
+    pub offline_messages: u64,
+    pub archived_messages: u64,
+    pub devices: u64,
+    pub devices_revoked: u64,
+    pub key_packages: u64,
+    pub rooms: u64,
+    pub pubsub_nodes: u64,
+    pub pubsub_octets: u64,
+}
+
+/// A client that is logged in.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Session {
+    /// With its resource.
+    pub jid: String,
+    /// Milliseconds since 1970; after a restart, of the restart.
+    pub since: u64,
+    /// What its presence shows: `available`, `away`, `chat`, `dnd`, `xa`; None before presence.
+    pub shown: Option<String>,
+    pub priority: i8,
+    /// The device that it has proved to be, a UUID.
+    pub device: Option<String>,
+    /// It waits for its client when the connection is lost (XEP-0198).
+    pub resumable: bool,
+    /// Stanzas that wait for the client to read.
+    pub queued: usize,
+}
+
+/// A room that is ordered here. Times are milliseconds since 1970.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Room {
+    pub room: String,
+    pub epoch: u64,
+    /// Of the last entry, and when that came.
+    pub seq: u64,
+    pub last: u64,
+    pub created: u64,
+    pub accounts: u64,
+    pub devices: u64,
+    /// Other domains that get its entries.
+    pub domains: u64,
+    /// The two accounts of a direct room.
+    pub direct: Option<Vec<String>>,
+    /// Why the operator has closed it; empty where no reason was given.
+    pub closed: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct RoomDetail {
+    #[serde(flatten)]
+    pub room: Room,
+    pub members: Vec<RoomMember>,
+    pub member_domains: Vec<RoomDomain>,
+    /// Proposals that wait for a commit.
+    pub pending: u64,
+    /// Entries whose payload is held, and its octets.
+    pub held: u64,
+    pub held_octets: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct RoomMember {
+    pub account: String,
+    pub device: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct RoomDomain {
+    pub domain: String,
+    /// It holds everything up to here.
+    pub acknowledged: u64,
+    /// It has left with this entry.
+    pub until: Option<u64>,
+}
+
+/// How the server fares. Times are milliseconds since 1970; what has passed is counted from its
+/// start.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Stats {
+    pub version: String,
+    pub started: u64,
+    pub now: u64,
+    pub domains: Vec<DomainStats>,
+    pub accounts: u64,
+    pub sessions: usize,
+    /// Devices of the MLS extension that are not revoked.
+    pub devices: u64,
+    /// Rooms ordered here, and copies of rooms ordered elsewhere.
+    pub rooms: u64,
+    pub room_copies: u64,
+    pub streams_out: usize,
+    pub streams_in: usize,
+    pub outbox_stanzas: u64,
+    pub offline_messages: u64,
+    pub stanzas_from_clients: u64,
+    pub stanzas_from_domains: u64,
+    pub stanzas_to_clients: u64,
+    pub stanzas_to_domains: u64,
+    pub logins: u64,
+    pub logins_refused: u64,
+    pub database_octets: u64,
+    pub memory_octets: u64,
+    /// Milliseconds of processor time.
+    pub cpu_ms: u64,
+    pub open_files: u64,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+pub struct DomainStats {
+    pub domain: String,
+    pub accounts: u64,
+    pub sessions: usize,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]

@@ -8,6 +8,8 @@ use super::protocol::User;
 use super::*;
 use comity_storage::{RevokeDevice, RevokedDevice};
 
+mod house;
+
 /// A server's admin socket, without the server.
 struct Play {
     data_dir: PathBuf,
@@ -85,6 +87,8 @@ async fn play(name: &str) -> Play {
         passwords: Passwords::new(4096),
         clock: Arc::new(Noon),
         peers: Arc::clone(&peers) as Arc<dyn peer::Streams>,
+        house: Arc::new(house::Three),
+        closed: crate::services::closed::ClosedRooms::default(),
         kick: Arc::new(move |account, why| {
             seen.lock().unwrap().push(format!("{account}: {why}"));
             2

@@ -4,7 +4,7 @@ use comity_storage::{Account, CreateAccount, Created, DeleteAccount, EnableAccou
 use comity_xmpp::jid::BareJid;
 
 use super::State;
-use super::protocol::{Answer, LIST_LIMIT, User};
+use super::protocol::{Answer, LIST_LIMIT, User, UserDetail};
 use crate::home::millis;
 
 /// What was done, or why nothing.
@@ -96,6 +96,32 @@ pub(super) async fn list(state: &State, domain: Option<String>, after: &str) -> 
     let more = found.len() == LIST_LIMIT;
     let users = found.into_iter().map(user).collect();
     Ok(Answer::Users { users, more })
+}
+
+pub(super) async fn show(state: &State, jid: &str) -> Result {
+    let account = parse(state, jid)?;
+    let address = account.as_str();
+    let found = state.storage.account(address).await.map_err(text)?;
+    let found = found.ok_or_else(|| format!("there is no account {account}"))?;
+    let kept = state.storage.account_summary(address).await.map_err(text)?;
+    let last = state.storage.last_activity(address).await.map_err(text)?;
+    Ok(Answer::UserShown {
+        user: Box::new(UserDetail {
+            user: user(found),
+            sessions: state.house.sessions(address, "", LIST_LIMIT),
+            last_seen: last.map(|last| last.gone),
+            contacts: kept.contacts,
+            blocked: kept.blocked,
+            offline_messages: kept.offline,
+            archived_messages: kept.archived,
+            devices: kept.devices,
+            devices_revoked: kept.devices_revoked,
+            key_packages: kept.key_packages,
+            rooms: kept.rooms,
+            pubsub_nodes: kept.pubsub_nodes,
+            pubsub_octets: kept.pubsub_octets,
+        }),
+    })
 }
 
 /// An address that an account here can have.

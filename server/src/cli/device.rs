@@ -3,6 +3,7 @@
 use clap::Subcommand;
 use comity_conf::Conf;
 
+use super::json::{self, Json};
 use crate::admin::client::{Client, Error};
 use crate::admin::protocol::{Answer, Request};
 use crate::time;
@@ -10,7 +11,11 @@ use crate::time;
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// List the devices of an account, revoked ones too.
-    List { jid: String },
+    List {
+        jid: String,
+        #[command(flatten)]
+        json: Json,
+    },
     /// End a device for good: lost, stolen, or not its owner's. A new one can be registered.
     Revoke {
         jid: String,
@@ -23,11 +28,16 @@ pub enum Command {
 /// The server's refusal, or why there was no answer.
 pub async fn device(conf: &Conf, command: Command) -> Result<(), Error> {
     let mut client = Client::connect(&conf.server.data_dir).await?;
+    let mut as_json = false;
     let request = match command {
-        Command::List { jid } => Request::DeviceList { jid },
+        Command::List { jid, json } => {
+            as_json = json.json;
+            Request::DeviceList { jid }
+        }
         Command::Revoke { jid, id } => Request::DeviceRevoke { jid, id },
     };
     match client.ask(&request).await? {
+        Answer::Devices { devices } if as_json => json::print(&devices),
         Answer::Devices { devices } => {
             for device in devices {
                 let since = time::day(device.registered);

@@ -5,6 +5,7 @@ use std::io::{IsTerminal, Write};
 use clap::Subcommand;
 use comity_conf::Conf;
 
+use super::json::{self, Json};
 use super::table::{Table, age};
 use crate::admin::client::{Client, Error};
 use crate::admin::protocol::{Answer, Peer, Request, Root};
@@ -15,16 +16,14 @@ use crate::time;
 pub enum Command {
     /// List the other domains with streams, a queue or a block.
     List {
-        /// For programs: an array of objects.
-        #[arg(long)]
-        json: bool,
+        #[command(flatten)]
+        json: Json,
     },
     /// Show how things stand with a domain, and why.
     Show {
         domain: String,
-        /// For programs: one object.
-        #[arg(long)]
-        json: bool,
+        #[command(flatten)]
+        json: Json,
     },
     /// Try now to deliver what waits for a domain, however long the pause after the last failure.
     Flush { domain: String },
@@ -46,7 +45,10 @@ pub enum Command {
     Unblock { domain: String },
     /// List the roots of our certificate authorities, and those of other domains as we believe
     /// them.
-    Roots,
+    Roots {
+        #[command(flatten)]
+        json: Json,
+    },
     /// Believe a domain's new root, once you have compared it with its operator.
     Trust {
         domain: String,
@@ -59,6 +61,7 @@ pub enum Command {
 /// The server's refusal, or why there was no answer.
 pub async fn peer(conf: &Conf, command: Command) -> Result<(), Box<dyn std::error::Error>> {
     let mut client = Client::connect(&conf.server.data_dir).await?;
+    let mut as_json = false;
     let request = match command {
         Command::List { json } => return Ok(list(&mut client, json).await?),
         Command::Show { domain, json } => return Ok(show(&mut client, domain, json).await?),
@@ -71,10 +74,14 @@ pub async fn peer(conf: &Conf, command: Command) -> Result<(), Box<dyn std::erro
         Command::Flush { domain } => Request::PeerFlush { domain },
         Command::Block { domain, reason } => Request::PeerBlock { domain, reason },
         Command::Unblock { domain } => Request::PeerUnblock { domain },
-        Command::Roots => Request::PeerRoots,
+        Command::Roots { json } => {
+            as_json = json.json;
+            Request::PeerRoots
+        }
         Command::Trust { domain, root } => Request::PeerTrust { domain, root },
     };
     match client.ask(&request).await? {
+        Answer::Roots { roots } if as_json => json::print(&roots),
         Answer::Roots { roots } => roots.iter().for_each(|root| println!("{}", line(root))),
         Answer::Done { what } => println!("{what}"),
         other => return Err(Error::NotUnderstood(format!("{other:?}")).into()),
@@ -82,7 +89,7 @@ pub async fn peer(conf: &Conf, command: Command) -> Result<(), Box<dyn std::erro
     Ok(())
 }
 
-async fn list(client: &mut Client, json: bool) -> Result<(), Error> {
+async fn list(client: &mut Client, json: Json) -> Result<(), Error> {
     let mut all = Vec::new();
     loop {
         let after = all
@@ -98,8 +105,8 @@ async fn list(client: &mut Client, json: bool) -> Result<(), Error> {
             break;
         }
     }
-    match json {
-        true => print_json(&all),
+    match json.json {
+        true => json::print(&all),
         false if all.is_empty() => println!("no streams, and nothing waits"),
         false => print!("{}", table(&all)),
     }
@@ -134,13 +141,13 @@ fn table(peers: &[Peer]) -> String {
     table.to_string()
 }
 
-async fn show(client: &mut Client, domain: String, json: bool) -> Result<(), Error> {
+async fn show(client: &mut Client, domain: String, json: Json) -> Result<(), Error> {
     let (peer, root) = match client.ask(&Request::PeerShow { domain }).await? {
         Answer::Peer { peer, root } => (peer, root),
         other => return Err(Error::NotUnderstood(format!("{other:?}"))),
     };
-    if json {
-        print_json(&serde_json::json!({ "peer": peer, "root": root }));
+    if json.json {
+        json::print(&serde_json::json!({ "peer": peer, "root": root }));
     } else {
         print!(
             "{}",
@@ -237,14 +244,6 @@ fn or_dash(text: String) -> String {
     } else {
         text
     }
-}
-
-fn print_json(value: &impl serde::Serialize) {
-    // Plain structs of strings and numbers always have a JSON form.
-    println!(
-        "{}",
-        serde_json::to_string_pretty(value).unwrap_or_default()
-    );
 }
 
 #[cfg(test)]

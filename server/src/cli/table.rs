@@ -44,6 +44,21 @@ pub(crate) fn age(then: u64, now: u64) -> String {
     }
 }
 
+/// An amount of storage, in its largest unit.
+pub(crate) fn octets(count: u64) -> String {
+    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
+    if count < 1024 {
+        return format!("{count} B");
+    }
+    let mut tenths = u128::from(count) * 10 / 1024;
+    let mut unit = 0;
+    while tenths >= 10_240 && unit + 1 < UNITS.len() {
+        tenths /= 1024;
+        unit += 1;
+    }
+    format!("{}.{} {}", tenths / 10, tenths % 10, UNITS[unit])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -54,6 +69,20 @@ mod tests {
         table.row(["one".to_owned(), String::new()]);
         table.row(["\u{fc}".to_owned(), "x".to_owned()]);
         assert_eq!(table.to_string(), "A    BB\none\n\u{fc}    x\n");
+    }
+
+    #[test]
+    fn amounts_have_the_largest_unit() {
+        for (count, text) in [
+            (0, "0 B"),
+            (1_023, "1023 B"),
+            (1_024, "1.0 KiB"),
+            (1_536, "1.5 KiB"),
+            (1 << 20, "1.0 MiB"),
+            (u64::MAX, "16383.9 PiB"),
+        ] {
+            assert_eq!(octets(count), text);
+        }
     }
 
     #[test]

@@ -5,10 +5,15 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use comity_conf::Conf;
 
+use super::json::{self, Json};
 use super::password::{self, Source};
+use super::session;
+use super::table::{age, octets};
 use crate::admin::client::{Client, Error};
-use crate::admin::protocol::{Answer, Request};
+use crate::admin::protocol::{Answer, Request, User, UserDetail};
+use crate::home::{Clock, SystemClock, millis};
 use crate::passwords;
+use crate::time;
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -32,7 +37,17 @@ pub enum Command {
     /// Delete an account with its data, and end its sessions.
     Delete { jid: String },
     /// List the accounts of a domain; of the first one served if none is named.
-    List { domain: Option<String> },
+    List {
+        domain: Option<String>,
+        #[command(flatten)]
+        json: Json,
+    },
+    /// Show an account: who is logged in, and how much is kept for it.
+    Show {
+        jid: String,
+        #[command(flatten)]
+        json: Json,
+    },
 }
 
 /// Asked for at the terminal, or read from a line of standard input, unless:
@@ -52,7 +67,8 @@ pub async fn user(conf: &Conf, command: Command) -> Result<(), Box<dyn std::erro
     let mut client = Client::connect(&conf.server.data_dir).await?;
     let mut generated = None;
     let request = match command {
-        Command::List { domain } => return Ok(list(&mut client, domain).await?),
+        Command::List { domain, json } => return Ok(list(&mut client, domain, json).await?),
+        Command::Show { jid, json } => return Ok(show(&mut client, jid, json).await?),
         Command::Add { jid, password } => {
             let password = read(&jid, password, &mut generated).await?;
             Request::UserAdd { jid, password }
@@ -91,23 +107,72 @@ async fn read(
     password::read(jid, source).await
 }
 
-async fn list(client: &mut Client, domain: Option<String>) -> Result<(), Error> {
-    let mut after = String::new();
+async fn list(client: &mut Client, domain: Option<String>, json: Json) -> Result<(), Error> {
+    let mut all: Vec<User> = Vec::new();
     loop {
         let request = Request::UserList {
             domain: domain.clone(),
-            after,
+            after: all.last().map_or_else(String::new, |last| last.jid.clone()),
         };
-        let Answer::Users { users, more } = client.ask(&request).await? else {
-            return Ok(());
+        let (users, more) = match client.ask(&request).await? {
+            Answer::Users { users, more } => (users, more),
+            other => return Err(Error::NotUnderstood(format!("{other:?}"))),
         };
-        for user in &users {
-            let state = if user.enabled { "" } else { "  (disabled)" };
-            println!("{}{state}", user.jid);
-        }
-        match users.into_iter().next_back() {
-            Some(last) if more => after = last.jid,
-            _ => return Ok(()),
+        all.extend(users);
+        if !more {
+            break;
         }
     }
+    if json.json {
+        json::print(&all);
+        return Ok(());
+    }
+    for user in &all {
+        let state = if user.enabled { "" } else { "  (disabled)" };
+        println!("{}{state}", user.jid);
+    }
+    Ok(())
+}
+
+async fn show(client: &mut Client, jid: String, json: Json) -> Result<(), Error> {
+    match client.ask(&Request::UserShow { jid }).await? {
+        Answer::UserShown { user } if json.json => json::print(&user),
+        Answer::UserShown { user } => print!("{}", describe(&user, millis(SystemClock.wall()))),
+        other => return Err(Error::NotUnderstood(format!("{other:?}"))),
+    }
+    Ok(())
+}
+
+fn describe(detail: &UserDetail, now: u64) -> String {
+    let user = &detail.user;
+    let state = if user.enabled { "" } else { ", may not log in" };
+    let seen = match (detail.sessions.len(), detail.last_seen) {
+        (1.., _) => "now".to_owned(),
+        (0, Some(gone)) => format!("{} ago", age(gone, now)),
+        (0, None) => "never".to_owned(),
+    };
+    let mut text = format!(
+        "{}\n  since {}{state}; last seen: {seen}\n\
+         \x20 contacts: {}, blocked: {}\n\
+         \x20 waiting for it: {} messages; in its archive: {}\n\
+         \x20 devices: {} ({} revoked), KeyPackages: {}, rooms: {}\n\
+         \x20 its nodes (avatar, bookmarks, …): {}, {}\n",
+        user.jid,
+        time::day(user.created / 1000),
+        detail.contacts,
+        detail.blocked,
+        detail.offline_messages,
+        detail.archived_messages,
+        detail.devices,
+        detail.devices_revoked,
+        detail.key_packages,
+        detail.rooms,
+        detail.pubsub_nodes,
+        octets(detail.pubsub_octets),
+    );
+    if !detail.sessions.is_empty() {
+        text.push('\n');
+        text.push_str(&session::table(&detail.sessions, now));
+    }
+    text
 }

@@ -12,7 +12,7 @@ use comity_mls_service::error::Refused;
 use comity_mls_service::room::Reply;
 use comity_mls_wire::disco;
 use comity_mls_wire::refusal::Refusal;
-use comity_mls_wire::room::{Entry, Stamped};
+use comity_mls_wire::room::{self as mls_room, Answer, Entry, IdempotencyKey, Stamped};
 use comity_storage::rooms::PurgeRooms;
 use comity_xmpp::jid::BareJid;
 use comity_xmpp::ns;
@@ -112,9 +112,36 @@ struct Asked {
 
 impl Asked {
     async fn once(&self) -> Result<Reply, Refused> {
+        let rooms = &self.home.services.rooms;
+        match rooms
+            .closed
+            .check(self.room.as_str(), &self.stamped.request)
+        {
+            Ok(()) => self.request(self.stamped.request.clone()).await,
+            Err(closed) => self.before(closed).await,
+        }
+    }
+
+    async fn request(&self, request: mls_room::Request) -> Result<Reply, Refused> {
         let hub = &self.home.services.rooms.hub;
-        hub.request(&self.room, &self.from, self.stamped.clone(), self.now)
-            .await
+        let device = self.stamped.device;
+        let stamped = Stamped { device, request };
+        hub.request(&self.room, &self.from, stamped, self.now).await
+    }
+
+    /// The room is closed; but what was accepted before has the answer that it had.
+    async fn before(&self, closed: Refusal) -> Result<Reply, Refused> {
+        let Some(key) = key(&self.stamped.request) else {
+            return Err(closed.into());
+        };
+        let reply = self.request(mls_room::Request::Status { key }).await?;
+        match reply.answer {
+            Answer::Status(Some(accepted)) => Ok(Reply {
+                answer: Answer::Accepted(accepted),
+                ..reply
+            }),
+            _ => Err(closed.into()),
+        }
     }
 
     /// Fetches the anchors of each domain that is missing, and tries again.
@@ -152,6 +179,16 @@ impl Asked {
             deliveries.afterwards(async move { sweep::sweep(&home, &[room]).await });
         }
         deliveries
+    }
+}
+
+/// Under which a change is accepted once.
+fn key(request: &mls_room::Request) -> Option<IdempotencyKey> {
+    use mls_room::Request;
+    match request {
+        Request::Commit(bundle) => Some(bundle.key),
+        Request::Propose { key, .. } | Request::Send { key, .. } => Some(*key),
+        _ => None,
     }
 }
 

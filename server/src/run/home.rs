@@ -10,6 +10,7 @@ use super::RunError;
 use super::clients::size;
 use crate::afterwards::Afterwards;
 use crate::blocklists::Blocklists;
+use crate::counters::Counters;
 use crate::expiries::Expiries;
 use crate::fast::Tokens;
 use crate::guard::{Allowed, Guard};
@@ -24,6 +25,7 @@ use crate::passwords::Passwords;
 use crate::requests::Requests;
 use crate::route::Hosts;
 use crate::services::Services;
+use crate::services::closed::ClosedRooms;
 use crate::sessions::Sessions;
 use crate::web::Places;
 
@@ -34,7 +36,8 @@ pub(super) async fn home(
     clock: Arc<dyn Clock>,
     remote: Arc<dyn Remote>,
 ) -> Result<Home, RunError> {
-    let services = Services::open(conf, domains, &storage, &clock).await?;
+    let mut services = Services::open(conf, domains, &storage, &clock).await?;
+    services.rooms.closed = closed_rooms(&storage, conf).await?;
     let host_secrets = secrets(&storage, conf, domains).await?;
     let blocked = blocked(&storage, conf).await?;
     let offers = Offers::of(conf).map_err(RunError::Offers)?;
@@ -61,6 +64,7 @@ pub(super) async fn home(
         metrics_from: conf.web.metrics_from.clone(),
         host_secrets,
         expiries: Expiries::default(),
+        counters: Counters::default(),
         afterwards: Afterwards::default(),
         outreach: Outreach::default(),
         offers,
@@ -89,6 +93,15 @@ async fn blocked(storage: &Storage, conf: &Conf) -> Result<Blocked, RunError> {
         blocked.set(&peer.domain, true);
     }
     Ok(blocked)
+}
+
+async fn closed_rooms(storage: &Storage, conf: &Conf) -> Result<ClosedRooms, RunError> {
+    let found = storage.closed_rooms().await;
+    let found = found.map_err(|source| RunError::Storage {
+        path: conf.database(),
+        source,
+    })?;
+    Ok(ClosedRooms::of(found))
 }
 
 async fn blocklists(storage: &Storage, conf: &Conf) -> Result<Blocklists, RunError> {

@@ -28,6 +28,8 @@ pub(super) fn state(domains: &[String], home: &Home, streams: &Arc<Streams>) -> 
     State {
         storage: home.storage.clone(),
         domains: domains.into(),
+        house: Arc::new(home.clone()),
+        closed: home.services.rooms.closed.clone(),
         peers: Arc::new(Known {
             home: home.clone(),
             streams: Arc::clone(streams),

@@ -13,6 +13,7 @@ use comity_storage::Storage;
 use comity_xmpp::jid::{BareJid, Jid};
 use comity_xmpp::stanza::{Kind, MessageType, Stanza};
 
+use super::closed::ClosedRooms;
 use super::feeds::Feeds;
 use super::owed::Owed;
 use crate::work::Work;
@@ -21,6 +22,8 @@ use crate::work::Work;
 pub struct Rooms {
     pub hub: Hub<Work>,
     pub copies: Copies,
+    /// Of ours, those that the operator has closed.
+    pub closed: ClosedRooms,
     /// Milliseconds that entries and Welcomes are kept.
     pub retention_ms: u64,
     pub(crate) feeds: Feeds,
@@ -57,6 +60,7 @@ impl Rooms {
         Self {
             hub,
             copies: Copies::new(storage.clone(), surroundings),
+            closed: ClosedRooms::default(),
             retention_ms,
             feeds: Feeds::default(),
             owed: Owed::default(),

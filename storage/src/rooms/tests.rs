@@ -578,3 +578,36 @@ async fn each_of_our_domains_has_its_own_reach() {
     // The last one it gets.
     assert_eq!(held().await, [3, 4, 5]);
 }
+
+#[tokio::test]
+async fn the_operator_sees_who_is_in_a_room_and_closes_it() {
+    let storage = storage().await;
+    let close = |room: &str, reason: &str| {
+        CloseRoom(Closed {
+            room: room.into(),
+            since: 5,
+            reason: reason.into(),
+        })
+    };
+    let outcome = storage.write(close(ROOM, "")).await.unwrap();
+    assert_eq!(outcome, RoomClosed::Unknown);
+    assert!(storage.room_detail(ROOM, 10).await.unwrap().is_none());
+    storage.write(create()).await.unwrap();
+    let all = storage.room_summaries("", 10).await.unwrap();
+    assert_eq!(all.len(), 1);
+    assert_eq!((all[0].devices, all[0].accounts, all[0].domains), (1, 1, 0));
+    assert!(storage.room_summaries(ROOM, 10).await.unwrap().is_empty());
+    let detail = storage.room_detail(ROOM, 10).await.unwrap().unwrap();
+    assert_eq!(detail.summary, all[0]);
+    assert_eq!(detail.members[0].device, ALICE);
+    assert_eq!((detail.held, detail.octets), (1, 10));
+    for reason in ["", "spam"] {
+        let outcome = storage.write(close(ROOM, reason)).await.unwrap();
+        assert_eq!(outcome, RoomClosed::Closed);
+    }
+    let closed = storage.closed_rooms().await.unwrap();
+    assert_eq!((closed.len(), &*closed[0].reason), (1, "spam"));
+    let open = || storage.write(OpenRoom { room: ROOM.into() });
+    assert!(open().await.unwrap());
+    assert!(!open().await.unwrap());
+}

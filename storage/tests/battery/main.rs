@@ -14,6 +14,7 @@ mod offline;
 mod outbox;
 mod receipt;
 mod roster;
+mod summary;
 
 use std::path::Path;
 

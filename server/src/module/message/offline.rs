@@ -162,9 +162,12 @@ impl Drain<'_> {
             self.home.storage.write(change).await?;
             for (place, stanza) in moved {
                 self.note(place.place());
-                if let Err(refused) = place.fill(Arc::new(stanza)) {
-                    let stanza = Arc::unwrap_or_clone(refused.0);
-                    back.extend(returned(self.home, self.session, stanza).await);
+                match place.fill(Arc::new(stanza)) {
+                    Ok(()) => self.home.counters.to_clients.add(1),
+                    Err(refused) => {
+                        let stanza = Arc::unwrap_or_clone(refused.0);
+                        back.extend(returned(self.home, self.session, stanza).await);
+                    }
                 }
             }
         }

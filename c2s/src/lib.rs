@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use comity_net::listener::Permits;
 use comity_xmpp::frame::Limits;
+use comity_xmpp::sasl::Hash;
 
 pub use serve::{Clients, serve};
 
@@ -27,6 +28,8 @@ pub struct Options {
     pub permits: Permits,
     /// Offer PLAIN beside SCRAM, always inside TLS.
     pub plain: bool,
+    /// SCRAM with these, the preferred first.
+    pub scram: Vec<Hash>,
     /// Bytes of an element before the client has logged in, and after.
     pub stanza_bytes_before_login: usize,
     pub stanza_bytes: usize,
@@ -52,6 +55,7 @@ impl Default for Options {
                 per_address: 100,
             },
             plain: true,
+            scram: vec![Hash::Sha256, Hash::Sha1],
             stanza_bytes_before_login: 16 * 1024,
             stanza_bytes: 256 * 1024,
             negotiation: Duration::from_secs(60),

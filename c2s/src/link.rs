@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use comity_xmpp::error::StanzaError;
 use comity_xmpp::jid::{BareJid, Jid};
-use comity_xmpp::sasl::ScramKeys;
+use comity_xmpp::sasl::{Hash, ScramKeys};
 use comity_xmpp::stanza::Stanza;
 
 pub use crate::queue::{Inbox, Outbound, Place, Undeliverable};
@@ -20,6 +20,8 @@ pub type Later<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 pub struct Credentials {
     pub sha1: ScramKeys,
     pub sha256: ScramKeys,
+    /// Which of them a password that comes in the clear is held against.
+    pub plain: Hash,
     /// False: the exchange is carried to its end and then refused.
     pub usable: bool,
 }

@@ -19,7 +19,7 @@ use comity_xmpp::error::{StanzaError, StreamCondition, StreamError};
 use comity_xmpp::jid::{BareJid, Jid};
 use comity_xmpp::machine::{Frame, Machine, Now};
 use comity_xmpp::ns;
-use comity_xmpp::sasl::{Condition, Failure};
+use comity_xmpp::sasl::{Condition, Failure, Hash};
 use comity_xmpp::speaker::Speaker;
 use comity_xmpp::stream::{Features, Header};
 use comity_xmpp::xml;
@@ -40,6 +40,7 @@ pub struct Settings {
     /// without a comma.
     pub random: Box<dyn FnMut() -> String + Send>,
     pub plain: bool,
+    pub scram: Vec<Hash>,
     pub negotiation: Duration,
     /// How long a session waits for its client to come back; none: it does not.
     pub resumption: Option<Duration>,
@@ -317,7 +318,12 @@ impl Negotiate {
                 State::StartTls
             }
             (Some(secured), None) => {
-                let auth = Auth::new(&self.host, self.settings.plain, secured);
+                let auth = Auth::new(
+                    &self.host,
+                    self.settings.plain,
+                    &self.settings.scram,
+                    secured,
+                );
                 auth.offer(&mut features);
                 let limits = stream_limits(self.settings.early_bytes, None);
                 features.others.push(limits);
@@ -340,7 +346,12 @@ impl Negotiate {
     /// A login has failed, and another may follow.
     fn back_to_authentication(&mut self) {
         if let Some(secured) = self.secured {
-            self.state = State::Auth(Auth::new(&self.host, self.settings.plain, secured));
+            self.state = State::Auth(Auth::new(
+                &self.host,
+                self.settings.plain,
+                &self.settings.scram,
+                secured,
+            ));
         }
     }
 

@@ -306,6 +306,7 @@ fn settings(shared: &Arc<Shared>) -> negotiate::Settings {
         serves: Arc::new(move |domain| server.serves(domain)),
         random: Box::new(random::id),
         plain: shared.options.plain,
+        scram: shared.options.scram.clone(),
         negotiation: shared.options.negotiation,
         resumption: shared.options.resumption(),
         fast: shared.options.fast,

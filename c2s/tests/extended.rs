@@ -40,6 +40,7 @@ fn command(words: &str) -> Command {
         "credentials" => Command::Credentials(Credentials {
             sha1: keys(Hash::Sha1),
             sha256: keys(Hash::Sha256),
+            plain: Hash::Sha256,
             usable: true,
         }),
         "token" => Command::Token(Some(FastToken {
@@ -83,6 +84,7 @@ fn stage() -> Transcript<Negotiate> {
             format!("random{drawn}")
         }),
         plain: true,
+        scram: vec![Hash::Sha256, Hash::Sha1],
         negotiation: Duration::from_secs(60),
         resumption: Some(Duration::from_secs(300)),
         fast: true,

@@ -45,6 +45,7 @@ impl Server for Echo {
             Credentials {
                 sha1: keys(Hash::Sha1),
                 sha256: keys(Hash::Sha256),
+                plain: Hash::Sha256,
                 usable: account.local() == Some("alice"),
             }
         })

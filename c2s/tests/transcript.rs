@@ -39,6 +39,7 @@ fn negotiate(secured: bool) -> Transcript<Negotiate> {
             format!("random{drawn}")
         }),
         plain: true,
+        scram: vec![Hash::Sha256, Hash::Sha1],
         negotiation: Duration::from_secs(60),
         resumption: Some(Duration::from_secs(300)),
         fast: true,
@@ -80,6 +81,7 @@ fn command(words: &str) -> negotiate::Command {
         "credentials" | "disabled" => Command::Credentials(Credentials {
             sha1: keys(Hash::Sha1),
             sha256: keys(Hash::Sha256),
+            plain: Hash::Sha256,
             usable: words == "credentials",
         }),
         "right" => Command::Checked(true),

@@ -30,6 +30,9 @@ pub struct C2s {
     pub stanzas_per_second: u32,
     /// Offer PLAIN beside SCRAM, always inside TLS. Default true: mcabber and go-sendxmpp need it.
     pub plain: bool,
+    /// SCRAM with these hashes, the preferred first. Default both. Who has imported accounts with
+    /// password keys for one alone names that, so that clients do not try the other.
+    pub scram: Vec<Scram>,
     /// Octets of a stanza before the client has logged in. Default 16 KiB; RFC 6120 §13.12 asks
     /// for 10,000 or more.
     pub stanza_bytes_before_login: u32,
@@ -57,6 +60,14 @@ pub struct C2s {
     pub queue: u32,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub enum Scram {
+    #[serde(rename = "SCRAM-SHA-1")]
+    Sha1,
+    #[serde(rename = "SCRAM-SHA-256")]
+    Sha256,
+}
+
 impl Default for C2s {
     fn default() -> Self {
         Self {
@@ -70,6 +81,7 @@ impl Default for C2s {
             stanza_burst: 10_000,
             stanzas_per_second: 200,
             plain: true,
+            scram: vec![Scram::Sha256, Scram::Sha1],
             stanza_bytes_before_login: 16 << 10,
             stanza_bytes: 256 << 10,
             negotiation: Duration::from_secs(60),

@@ -43,6 +43,8 @@ pub(crate) fn check(conf: &Conf) -> Result<(), Broken> {
             why,
         });
     }
+    let mute = conf.c2s.scram.is_empty() && !conf.c2s.plain;
+    refuse(mute, &["c2s", "scram"], "nobody could log in: name one")?;
     counts(conf)?;
     durations(conf)?;
     token(conf)?;

@@ -32,7 +32,7 @@ pub use acme::{
     Acme, Algorithm as AcmeAlgorithm, Challenge as AcmeChallenge, Update as AcmeUpdate,
 };
 pub use archive::{Archive, ArchivePolicy};
-pub use c2s::C2s;
+pub use c2s::{C2s, Scram};
 pub use components::Components;
 pub use contacts::Contacts;
 pub use error::Error;

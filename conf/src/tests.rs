@@ -89,6 +89,16 @@ fn the_short_starter_says_what_matters() {
 }
 
 #[test]
+fn somebody_can_log_in() {
+    let conf = parse("[c2s]\nscram = [\"SCRAM-SHA-1\"]").unwrap();
+    assert_eq!(conf.c2s.scram, [Scram::Sha1]);
+    assert!(parse("[c2s]\nscram = []").is_ok());
+    let why = refused("[c2s]\nscram = []\nplain = false");
+    assert!(why.contains("nobody could log in"), "{why}");
+    assert!(parse("[c2s]\nscram = [\"SHA-1\"]").is_err());
+}
+
+#[test]
 fn pins_are_digests_of_keys() {
     let digest = "0123456789abcdefABCDEF0123456789ffffffffffffffffffffffffffffffff";
     let text =

@@ -9,6 +9,7 @@ pub mod json;
 pub mod log;
 mod password;
 pub mod peer;
+pub mod portable;
 pub mod room;
 pub mod serve;
 pub mod session;
@@ -98,6 +99,20 @@ pub enum Command {
         file: File,
         #[command(subcommand)]
         command: peer::Command,
+    },
+    /// Write an account with all that is kept for it into a file that other servers read (XEP-0227).
+    Export {
+        #[command(flatten)]
+        file: File,
+        #[command(flatten)]
+        export: portable::Export,
+    },
+    /// Make accounts of such a file, while the server does not run.
+    Import {
+        #[command(flatten)]
+        file: File,
+        #[command(flatten)]
+        import: portable::Import,
     },
     /// Print what completes commands in a shell.
     Completions(generate::Completions),

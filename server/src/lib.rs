@@ -27,6 +27,7 @@ pub mod pace;
 pub mod passwords;
 #[cfg(test)]
 mod play;
+pub mod portable;
 mod process;
 pub mod receipt;
 pub mod requests;

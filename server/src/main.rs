@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use comity::cli::{
-    Arguments, Command, ca, check, device, generate, init, log, peer, room, serve, session, stats,
-    top, user,
+    Arguments, Command, ca, check, device, generate, init, log, peer, portable, room, serve,
+    session, stats, top, user,
 };
 
 fn main() -> ExitCode {
@@ -37,6 +37,8 @@ async fn carry_out(arguments: Arguments) -> Result<ExitCode, Box<dyn std::error:
         Command::Room { file, command } => room::room(&file.conf()?, command).await?,
         Command::Stats { file, json } => stats::stats(&file.conf()?, json).await?,
         Command::Top { file, top } => top::top(&file.conf()?, &top).await?,
+        Command::Export { file, export } => portable::export(&file.conf()?, &export).await?,
+        Command::Import { file, import } => portable::import(&file.conf()?, &import).await?,
         Command::Completions(shell) => generate::completions(&shell)?,
         Command::Man(man) => generate::man(&man)?,
         Command::Device { file, command } => device::device(&file.conf()?, command).await?,

@@ -26,6 +26,7 @@ mod migrate;
 mod offline;
 mod open;
 mod outbox;
+mod portable;
 mod private_xml;
 pub mod pubsub;
 mod receipt;
@@ -69,6 +70,7 @@ pub use offline::{DeleteOffline, OfflineMessage, StoreOffline, StoredOffline, Ta
 pub use outbox::{
     Delivered, Enqueue, Enqueued, OUTBOX_LIMIT, OutboxRow, Outgoing, Queue, RemoveOutgoing,
 };
+pub use portable::{ImportAccount, PortableAccount, PortableNode};
 pub use private_xml::{KeepPrivateXml, PrivateXml, PrivateXmlKept};
 pub use receipt::{ForgetQueues, Once, OutboxQueue, Receipt, Receive, RenewOutboxQueue, Settled};
 pub use roster::{

@@ -6,6 +6,7 @@
 mod change;
 mod read;
 
+pub(crate) use change::insert_contact;
 pub use change::{
     ChangeSubscription, ContactSet, RemoveContact, RemovedContact, SetContact, SubscriptionChanged,
     UpdateRequest,

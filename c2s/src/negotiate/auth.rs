@@ -46,6 +46,7 @@ pub(super) enum Outcome {
 pub(super) struct Auth {
     host: String,
     plain: bool,
+    scram: Vec<Hash>,
     bindings: Bindings,
     /// The mechanism in use.
     chosen: &'static str,
@@ -84,13 +85,14 @@ enum Step {
 }
 
 impl Auth {
-    pub(super) fn new(host: &str, plain: bool, secured: Secured) -> Self {
+    pub(super) fn new(host: &str, plain: bool, scram: &[Hash], secured: Secured) -> Self {
         let exporter = secured.exporter.map(|data| (TLS_EXPORTER, data.to_vec()));
         let end_point =
             (secured.end_point).map(|data| (TLS_SERVER_END_POINT, data.as_bytes().to_vec()));
         Self {
             host: host.to_owned(),
             plain,
+            scram: scram.to_vec(),
             bindings: Bindings(exporter.into_iter().chain(end_point).collect()),
             chosen: "",
             step: Step::Auth,
@@ -100,9 +102,11 @@ impl Auth {
     /// The strongest first: clients that do not choose by themselves take the first they know.
     fn mechanisms(&self) -> Vec<Mechanism> {
         let bound = !self.bindings.0.is_empty();
-        let hashes = [Hash::Sha256, Hash::Sha1];
-        let scram = |plus| hashes.map(|hash| Mechanism::Scram { hash, plus });
-        let plus = scram(true).into_iter().filter(|_| bound);
+        let scram = |plus| {
+            let hashes = self.scram.iter().copied();
+            hashes.map(move |hash| Mechanism::Scram { hash, plus })
+        };
+        let plus = scram(true).filter(|_| bound);
         let plain = self.plain.then_some(Mechanism::Plain);
         plus.chain(scram(false)).chain(plain).collect()
     }
@@ -166,6 +170,7 @@ impl Auth {
         let Credentials {
             sha1,
             sha256,
+            plain,
             usable,
         } = credentials;
         match std::mem::replace(&mut self.step, Step::Auth) {
@@ -188,10 +193,11 @@ impl Auth {
             }
             Step::PlainKeys { account, password } => {
                 self.step = Step::Check { account, usable };
-                Outcome::Check(PasswordCheck {
-                    keys: sha256,
-                    password,
-                })
+                let keys = match plain {
+                    Hash::Sha1 => sha1,
+                    Hash::Sha256 => sha256,
+                };
+                Outcome::Check(PasswordCheck { keys, password })
             }
             _ => self.settle(Err(Failure::new(Condition::TemporaryAuthFailure))),
         }
@@ -307,4 +313,38 @@ fn finish(
 
 fn message(name: &str, bytes: &[u8]) -> Element {
     Element::new(ns::SASL, name).with_text(sasl::encode(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_offered_is_what_the_operator_says() {
+        let offered = |plain, scram: &[Hash]| -> Vec<&str> {
+            let auth = Auth::new("a.example", plain, scram, Secured::default());
+            auth.mechanisms()
+                .into_iter()
+                .map(Mechanism::as_str)
+                .collect()
+        };
+        let both = [Hash::Sha256, Hash::Sha1];
+        assert_eq!(
+            offered(true, &both),
+            ["SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN"]
+        );
+        assert_eq!(offered(false, &[Hash::Sha1]), ["SCRAM-SHA-1"]);
+        assert_eq!(offered(true, &[]), ["PLAIN"]);
+        let secured = Secured {
+            exporter: Some([7; 32]),
+            end_point: None,
+        };
+        let auth = Auth::new("a.example", false, &[Hash::Sha1], secured);
+        let names: Vec<_> = auth
+            .mechanisms()
+            .into_iter()
+            .map(Mechanism::as_str)
+            .collect();
+        assert_eq!(names, ["SCRAM-SHA-1-PLUS", "SCRAM-SHA-1"]);
+    }
 }

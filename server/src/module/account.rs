@@ -108,9 +108,12 @@ pub(crate) async fn credentials(home: &Home, account: &BareJid) -> Credentials {
         let found = keys.iter().find(|keys| kept(keys.hash) == hash);
         found.map_or(derived, |keys| scram(hash, keys))
     };
+    // What another server knew may be for one alone.
+    let only_sha1 = !keys.is_empty() && keys.iter().all(|keys| keys.hash == ScramHash::Sha1);
     Credentials {
         sha1: of(Hash::Sha1),
         sha256: of(Hash::Sha256),
+        plain: if only_sha1 { Hash::Sha1 } else { Hash::Sha256 },
         usable,
     }
 }
@@ -207,6 +210,24 @@ mod tests {
         let before = play.home.storage.reads();
         let credentials = credentials(&play.home, &account).await;
         (DONE.take(), play.home.storage.reads() - before, credentials)
+    }
+
+    /// As they come from a server that keeps one kind of keys.
+    #[tokio::test]
+    async fn a_password_is_held_against_the_keys_there_are() {
+        let play = Play::of(&["alice@a.example"]).await;
+        let alice = BareJid::parse("alice@a.example").unwrap();
+        let mut keys = Passwords::new(4096).keys("secret").await.unwrap();
+        keys.retain(|keys| keys.hash == ScramHash::Sha1);
+        let set = SetScramKeys {
+            account: alice.to_string(),
+            keys,
+        };
+        assert_eq!(credentials(&play.home, &alice).await.plain, Hash::Sha256);
+        assert!(play.home.storage.write(set).await.unwrap());
+        let found = credentials(&play.home, &alice).await;
+        assert_eq!(found.plain, Hash::Sha1);
+        assert!(found.sha1.verify_password("secret") && !found.sha256.verify_password("secret"));
     }
 
     /// Counted, not timed: an unknown account costs what a known one does, step by step, and what

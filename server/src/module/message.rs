@@ -4,7 +4,7 @@
 mod accept;
 mod give;
 mod id;
-mod offline;
+pub(crate) mod offline;
 #[cfg(test)]
 mod tests;
 

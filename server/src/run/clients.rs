@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use comity_c2s::Options;
 use comity_c2s::serve::{Clients, serve};
-use comity_conf::C2s;
+use comity_conf::{C2s, Scram};
 use comity_net::dns::order::Start;
 use comity_net::listener::{Listener, Permits};
 use comity_net::stop::Stop;
 use comity_net::tls::{Acceptor, Certificates, Service};
+use comity_xmpp::sasl::Hash;
 use tracing::info;
 
 use super::RunError;
@@ -57,6 +58,7 @@ fn options(conf: &C2s) -> Options {
             per_address: size(conf.connections_per_address),
         },
         plain: conf.plain,
+        scram: conf.scram.iter().copied().map(hash).collect(),
         stanza_bytes_before_login: size(conf.stanza_bytes_before_login),
         stanza_bytes: size(conf.stanza_bytes),
         negotiation: conf.negotiation,
@@ -65,6 +67,13 @@ fn options(conf: &C2s) -> Options {
         resumption: conf.resumption,
         fast: !conf.fast.is_zero(),
         queue: size(conf.queue),
+    }
+}
+
+fn hash(scram: Scram) -> Hash {
+    match scram {
+        Scram::Sha1 => Hash::Sha1,
+        Scram::Sha256 => Hash::Sha256,
     }
 }
 

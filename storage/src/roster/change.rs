@@ -228,6 +228,17 @@ async fn is_full(
         .await
 }
 
+/// Writes a whole item into a roster that is being made.
+pub(crate) async fn insert_contact(
+    connection: &mut SqliteConnection,
+    account: &str,
+    contact: &Contact,
+) -> Result<(), sqlx::Error> {
+    put(connection, account, contact).await?;
+    put_groups(connection, account, contact).await?;
+    advance(connection, account).await.map(drop)
+}
+
 /// Writes all of an item but its groups.
 async fn put(
     connection: &mut SqliteConnection,

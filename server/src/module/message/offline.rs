@@ -269,6 +269,13 @@ pub(crate) fn read(bytes: &[u8]) -> Option<Stanza> {
     Stanza::parse(&Bytes::copy_from_slice(bytes), &header).ok()
 }
 
+/// A kept message as its client would be given it; `None`: it cannot be read.
+pub(crate) fn delayed(message: &OfflineMessage, domain: &str) -> Option<Stanza> {
+    let mut stanza = read(&message.stanza)?;
+    delay(&mut stanza, domain, message.received);
+    Some(stanza)
+}
+
 /// XEP-0203: says since when the message has waited here; once.
 fn delay(stanza: &mut Stanza, domain: &str, received_ms: u64) {
     let said = stanza

@@ -17,7 +17,7 @@ pub struct Server {
     /// What is logged: a level, or `target=level` pairs. Default `info`, which suits everybody
     /// who is not looking for a fault; `comity=debug` then.
     pub log: String,
-    /// How it is logged. Default text, for people; JSON for collectors.
+    /// How it is logged. Default text, for people; JSON for collectors; journald for its own fields.
     pub log_format: LogFormat,
     /// How long streams may take to close at a shutdown. Default 10 s, below the 90 s after which
     /// systemd kills.
@@ -34,6 +34,7 @@ pub enum LogFormat {
     #[default]
     Text,
     Json,
+    Journald,
 }
 
 impl Default for Server {

@@ -21,6 +21,8 @@ pub struct Web {
     pub origins: Vec<String>,
     /// From which addresses the metrics may be read. Default this machine's own.
     pub metrics_from: Vec<IpAddr>,
+    /// From which addresses the status page may be read. Default this machine's own.
+    pub status_from: Vec<IpAddr>,
     /// Connections at a time, each listener. Default 1,000.
     pub connections: u32,
     /// Connections at a time from one IP address. Default 100: an office behind one address.
@@ -34,6 +36,7 @@ impl Default for Web {
             url: String::new(),
             origins: Vec::new(),
             metrics_from: vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
+            status_from: vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
             connections: 1_000,
             connections_per_address: 100,
         }

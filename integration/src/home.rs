@@ -24,6 +24,9 @@ pub struct Options {
     pub web_port: u16,
     /// Other domains: where their server listens, and the CA of their certificate.
     pub peers: Vec<Peer>,
+    /// What is logged, and how.
+    pub log: String,
+    pub log_format: String,
     /// Further lines for the configuration file.
     pub extra: String,
     /// Further lines for `[s2s]`.
@@ -58,6 +61,8 @@ impl Options {
             s2s_port: 5269,
             web_port: 5443,
             peers: Vec::new(),
+            log: "info,comity_c2s=debug".to_owned(),
+            log_format: "text".to_owned(),
             extra: String::new(),
             s2s: String::new(),
             namespace: None,
@@ -187,6 +192,8 @@ impl Home {
             extra,
             s2s,
             web,
+            log,
+            log_format,
             ..
         } = &self.options;
         let mut roots: Vec<&Path> = peers.iter().map(|p| p.ca.as_path()).collect();
@@ -199,7 +206,7 @@ impl Home {
         let tls: Vec<String> = self.c2s_tls().iter().map(SocketAddr::to_string).collect();
         let text = format!(
             "[server]\ndomains = {domains:?}\ndata_dir = {:?}\n\
-             log = \"info,comity_c2s=debug\"\n\n\
+             log = {log:?}\nlog_format = {log_format:?}\n\n\
              [c2s]\nlisten = [\"{}\"]\nlisten_tls = {tls:?}\n\n\
              [s2s]\nlisten = [\"{}\"]\nlisten_tls = []\n{s2s}\n\
              [web]\nlisten = [\"{}\"]\n{web}\n\

@@ -63,11 +63,19 @@ where
     }
 }
 
-/// Leaves the network and the mounts of the process for new ones, in this thread.
-fn separate(folder: &Path) -> io::Result<()> {
+/// Gives this thread, and what it starts, a network with loopback alone, and mounts of its own.
+///
+/// # Errors
+/// It takes root.
+pub fn alone() -> io::Result<()> {
     unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS)?;
     run("mount", &["--make-rprivate", "/"])?;
-    run("ip", &["link", "set", "lo", "up"])?;
+    run("ip", &["link", "set", "lo", "up"])
+}
+
+/// Leaves the network and the mounts of the process for new ones, in this thread.
+fn separate(folder: &Path) -> io::Result<()> {
+    alone()?;
     run("ip", &["address", "add", &format!("{DNS}/32"), "dev", "lo"])?;
     let files = [
         ("resolv.conf", format!("nameserver {DNS}\n")),

@@ -10,7 +10,7 @@ pub mod protocol;
 mod room;
 mod root;
 mod session;
-mod stats;
+pub(crate) mod stats;
 mod user;
 
 use std::fs::Permissions;

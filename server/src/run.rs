@@ -96,7 +96,7 @@ pub async fn run(
     let clients = clients::start(&conf.c2s, &home, Arc::clone(&certificates), &stop).await?;
     components::start(&conf, &home, &remote, &stop).await?;
     peers::start(&conf, &home, &remote, &certificates, &stop).await?;
-    web::start(&conf.web, &home, Arc::clone(&certificates), clients, &stop).await?;
+    web::start(&conf, &home, Arc::clone(&certificates), clients, &stop).await?;
     acme::start(&conf, &certificates, &stop)?;
     ticks::start(&home, &stop);
     drop(stop);

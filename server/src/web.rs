@@ -16,9 +16,15 @@ use comity_xmpp::jid::BareJid;
 
 use crate::home::Home;
 
+pub use status::Status;
+
 mod anchors;
+mod health;
 mod host_meta;
+mod html;
+mod landing;
 mod metrics;
+mod status;
 mod websocket;
 
 /// Every page of this server. A line here is all it takes to add one.
@@ -27,6 +33,11 @@ pub const ROUTES: &[Route] = &[
     host_meta::JSON,
     anchors::ANCHORS,
     metrics::METRICS,
+    health::HEALTH,
+    health::READY,
+    landing::LANDING,
+    status::STATUS,
+    html::STYLE,
     websocket::ROUTE,
 ];
 
@@ -81,6 +92,16 @@ pub struct Streams {
     pub clients: Option<(Clients, Stop)>,
     /// Pages of these origins may open streams, beside those of our own domains; `*`: all.
     pub origins: Arc<[String]>,
+    /// None: there is no page of the server's own state.
+    pub status: Option<Status>,
+}
+
+impl Streams {
+    /// The server has been told to end.
+    fn stopping(&self) -> bool {
+        let clients = self.clients.as_ref();
+        clients.is_some_and(|(_, stop)| stop.requested())
+    }
 }
 
 impl Site for Pages {

@@ -14,6 +14,7 @@ mod accept;
 mod accounts;
 mod archive;
 mod authority;
+mod barrier;
 mod blocked;
 mod blocklist;
 mod checkpoint;
@@ -57,6 +58,7 @@ pub use authority::{
     RecordCertificates, Recorded, RegisterDevice, Registered, RevocationList, RevokeDevice,
     RevokedCertificate, RevokedDevice, StoreRevocationList,
 };
+pub use barrier::Barrier;
 pub use blocked::{BLOCKED_LIMIT, BlockPeer, Blocked, UnblockPeer};
 pub use blocklist::{BlockContacts, ContactsBlocked, UnblockContacts};
 pub use fast::{FastGenerations, FastKey, IssueFastToken, UseFastToken};

@@ -1,12 +1,26 @@
 //! `comity stats`, and what `comity top` shows.
 
+use comity_storage::Storage;
+
 use super::State;
-use super::protocol::Answer;
+use super::house::House;
+use super::protocol::{Answer, Stats};
 use super::user::{Result, text};
 
 pub(super) async fn stats(state: &State) -> Result {
-    let totals = state.storage.totals().await.map_err(text)?;
-    let mut stats = state.house.stats();
+    let stats = gather(&state.storage, &*state.house).await.map_err(text)?;
+    Ok(Answer::Stats {
+        stats: Box::new(stats),
+    })
+}
+
+/// Of the server's memory and of its storage.
+pub(crate) async fn gather(
+    storage: &Storage,
+    house: &dyn House,
+) -> std::result::Result<Stats, comity_storage::Error> {
+    let totals = storage.totals().await?;
+    let mut stats = house.stats();
     for domain in &mut stats.domains {
         let found = totals
             .accounts
@@ -21,7 +35,5 @@ pub(super) async fn stats(state: &State) -> Result {
     stats.outbox_stanzas = totals.outbox;
     stats.offline_messages = totals.offline;
     stats.database_octets = totals.database;
-    Ok(Answer::Stats {
-        stats: Box::new(stats),
-    })
+    Ok(stats)
 }

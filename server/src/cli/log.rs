@@ -1,14 +1,23 @@
-//! Where the server's log goes: standard error, as a service manager expects.
+//! Where the server's log goes: standard error, as a service manager expects, or the journal itself.
 
 use std::io::{IsTerminal, stderr};
 
 use comity_conf::{LogFormat, Server};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, fmt, registry};
+
+/// Of a journal's fields, so that they are nobody else's.
+const PREFIX: &str = "COMITY";
 
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
     #[error("server.log = {log:?} is no level and no list of target=level: {why}")]
     Filter { log: String, why: String },
+    #[error(
+        "server.log_format = \"journald\": no journal is here ({0}); write \"text\" or \"json\""
+    )]
+    Journal(std::io::Error),
     #[error("the log was set up already")]
     Twice,
 }
@@ -16,7 +25,7 @@ pub enum LogError {
 /// Starts logging as `[server]` asks.
 ///
 /// # Errors
-/// When `log` is not understood.
+/// When `log` is not understood, or the journal is not there.
 pub fn start(server: &Server) -> Result<(), LogError> {
     let filter = EnvFilter::builder()
         .parse(&server.log)
@@ -24,12 +33,24 @@ pub fn start(server: &Server) -> Result<(), LogError> {
             log: server.log.clone(),
             why: error.to_string(),
         })?;
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(stderr);
+    let registry = registry().with(filter);
     match server.log_format {
-        LogFormat::Text => builder.with_ansi(stderr().is_terminal()).try_init(),
-        LogFormat::Json => builder.json().try_init(),
+        LogFormat::Text => {
+            let text = fmt::layer().with_writer(stderr);
+            registry
+                .with(text.with_ansi(stderr().is_terminal()))
+                .try_init()
+        }
+        LogFormat::Json => registry
+            .with(fmt::layer().json().with_writer(stderr))
+            .try_init(),
+        LogFormat::Journald => {
+            let journal = tracing_journald::layer().map_err(LogError::Journal)?;
+            let journal = journal
+                .with_field_prefix(Some(PREFIX.to_owned()))
+                .with_syslog_identifier("comity".to_owned());
+            registry.with(journal).try_init()
+        }
     }
     .map_err(|_| LogError::Twice)
 }

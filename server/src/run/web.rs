@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use comity_c2s::Clients;
-use comity_conf::Web;
+use comity_conf::Conf;
 use comity_net::http::{Limits, Site, serve};
 use comity_net::listener::Permits;
 use comity_net::stop::Stop;
@@ -13,15 +13,17 @@ use tracing::info;
 use super::RunError;
 use super::clients::{listen, size};
 use crate::home::Home;
-use crate::web::{Pages, Streams};
+use crate::web::{Pages, Status, Streams};
 
 pub(super) async fn start(
-    conf: &Web,
+    conf: &Conf,
     home: &Home,
     certificates: Arc<Certificates>,
     clients: Clients,
     stop: &Stop,
 ) -> Result<(), RunError> {
+    let status = Status::new(conf.clone());
+    let conf = &conf.web;
     let permits = Permits {
         connections: size(conf.connections),
         per_address: size(conf.connections_per_address),
@@ -32,6 +34,7 @@ pub(super) async fn start(
         streams: Streams {
             clients: Some((clients, stop.clone())),
             origins: conf.origins.clone().into(),
+            status: Some(status),
         },
     });
     for address in &conf.listen {

@@ -82,7 +82,7 @@ mod tests {
         let room = "~r@a.example";
         let report = Request::Report {
             seq: 1,
-            hash: [0; 32].into(),
+            hash: [0; 32],
             why: String::new(),
         };
         assert!(rooms.check(room, &report).is_ok());

@@ -13,6 +13,8 @@ use comity_s2s::link::Way;
 use comity_s2s::peer::State;
 
 use super::{Route, Visit};
+use crate::admin;
+use crate::admin::protocol::Stats;
 use crate::home::Home;
 
 pub(super) const METRICS: Route = Route::get("/metrics", |visit| Box::pin(answer(visit)));
@@ -42,27 +44,123 @@ async fn answer(visit: Visit) -> Response {
     }
 }
 
-fn allowed(list: &[IpAddr], from: IpAddr) -> bool {
+pub(super) fn allowed(list: &[IpAddr], from: IpAddr) -> bool {
     let from = from.to_canonical();
     list.iter().any(|one| one.to_canonical() == from)
 }
 
 async fn gather(home: &Home) -> Result<String, comity_storage::Error> {
     let peers = peers(home).await?;
+    let stats = admin::stats::gather(&home.storage, home).await?;
     let mut text = Text::default();
     let version = env!("CARGO_PKG_VERSION");
     text.family("comity_info", "gauge", "The version of the server.");
     text.sample("comity_info", &[("version", version)], 1.0);
-    text.family("comity_sessions", "gauge", "Bound sessions of clients.");
-    for domain in home.hosts.domains() {
-        let count = home.sessions.count(domain);
-        text.sample("comity_sessions", &[("domain", domain)], number(count));
-    }
+    domains(&mut text, &stats);
+    passed(&mut text, &stats);
+    kept(&mut text, &stats);
+    process(&mut text, &stats);
     expiries(&mut text, &home.expiries.all());
     outbox(&mut text, &peers);
     streams(&mut text, &peers);
     authorities(&mut text, home);
     Ok(text.0)
+}
+
+fn domains(text: &mut Text, stats: &Stats) {
+    text.family("comity_sessions", "gauge", "Bound sessions of clients.");
+    for one in &stats.domains {
+        let label = [("domain", one.domain.as_str())];
+        text.sample("comity_sessions", &label, number(one.sessions));
+    }
+    text.family("comity_accounts", "gauge", "Accounts, disabled ones too.");
+    for one in &stats.domains {
+        let label = [("domain", one.domain.as_str())];
+        text.sample("comity_accounts", &label, float(one.accounts));
+    }
+}
+
+/// What only grows.
+fn passed(text: &mut Text, stats: &Stats) {
+    let name = "comity_stanzas_received_total";
+    text.family(name, "counter", "Stanzas taken in.");
+    text.whole(name, &[("from", "clients")], stats.stanzas_from_clients);
+    text.whole(name, &[("from", "domains")], stats.stanzas_from_domains);
+    let name = "comity_stanzas_sent_total";
+    text.family(
+        name,
+        "counter",
+        "Stanzas put into queues of sessions, and delivered to other domains.",
+    );
+    text.whole(name, &[("to", "clients")], stats.stanzas_to_clients);
+    text.whole(name, &[("to", "domains")], stats.stanzas_to_domains);
+    let name = "comity_logins_total";
+    text.family(name, "counter", "Attempts to log in.");
+    text.whole(name, &[("result", "entered")], stats.logins);
+    text.whole(name, &[("result", "refused")], stats.logins_refused);
+}
+
+fn kept(text: &mut Text, stats: &Stats) {
+    let name = "comity_rooms";
+    text.family(name, "gauge", "Rooms of the MLS extension.");
+    text.whole(name, &[("kind", "ordered")], stats.rooms);
+    text.whole(name, &[("kind", "copied")], stats.room_copies);
+    let families = [
+        (
+            "comity_devices",
+            "Devices of the MLS extension that are not revoked.",
+            stats.devices,
+        ),
+        (
+            "comity_offline_messages",
+            "Messages that wait for their recipients.",
+            stats.offline_messages,
+        ),
+        (
+            "comity_database_bytes",
+            "Octets of the database.",
+            stats.database_octets,
+        ),
+    ];
+    for (name, help, value) in families {
+        text.family(name, "gauge", help);
+        text.whole(name, &[], value);
+    }
+}
+
+/// As every exporter names them.
+fn process(text: &mut Text, stats: &Stats) {
+    let seconds = |millis: u64| format!("{}.{:03}", millis / 1000, millis % 1000);
+    let families = [
+        (
+            "process_start_time_seconds",
+            "gauge",
+            "When the server began, since 1970.",
+            seconds(stats.started),
+        ),
+        (
+            "process_cpu_seconds_total",
+            "counter",
+            "Processor time taken.",
+            seconds(stats.cpu_ms),
+        ),
+        (
+            "process_resident_memory_bytes",
+            "gauge",
+            "Octets in memory.",
+            stats.memory_octets.to_string(),
+        ),
+        (
+            "process_open_fds",
+            "gauge",
+            "Open files, sockets among them.",
+            stats.open_files.to_string(),
+        ),
+    ];
+    for (name, kind, help, value) in families {
+        text.family(name, kind, help);
+        text.line(format_args!("{name} {value}"));
+    }
 }
 
 fn expiries(text: &mut Text, all: &BTreeMap<String, u64>) {
@@ -75,15 +173,15 @@ fn expiries(text: &mut Text, all: &BTreeMap<String, u64>) {
 
 /// What is shown of one other domain.
 #[derive(Default)]
-struct Peer {
-    outgoing: Vec<comity_s2s::link::Status>,
-    incoming: comity_s2s::link::Incoming,
-    queued: u64,
+pub(super) struct Peer {
+    pub(super) outgoing: Vec<comity_s2s::link::Status>,
+    pub(super) incoming: comity_s2s::link::Incoming,
+    pub(super) queued: u64,
     /// Seconds.
-    oldest: u64,
+    pub(super) oldest: u64,
 }
 
-async fn peers(home: &Home) -> Result<BTreeMap<String, Peer>, comity_storage::Error> {
+pub(super) async fn peers(home: &Home) -> Result<BTreeMap<String, Peer>, comity_storage::Error> {
     let mut peers: BTreeMap<String, Peer> = BTreeMap::new();
     let now = home.now_ms();
     for queue in home.storage.outbox_queues("", QUEUES_READ).await? {
@@ -263,7 +361,7 @@ impl Text {
         self.line(format_args!("# HELP {name} {help}\n# TYPE {name} {kind}"));
     }
 
-    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: f64) {
+    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl std::fmt::Display) {
         let labels: Vec<String> = labels
             .iter()
             .map(|(label, value)| format!("{label}=\"{}\"", escaped(value)))
@@ -272,6 +370,11 @@ impl Text {
             true => self.line(format_args!("{name} {value}")),
             false => self.line(format_args!("{name}{{{}}} {value}", labels.join(","))),
         }
+    }
+
+    /// A number of any size.
+    fn whole(&mut self, name: &str, labels: &[(&str, &str)], value: u64) {
+        self.sample(name, labels, value);
     }
 
     fn line(&mut self, line: std::fmt::Arguments<'_>) {
@@ -305,6 +408,81 @@ mod tests {
             }],
             incoming: comity_s2s::link::Incoming::default(),
         }
+    }
+
+    /// The names of all families, as they are given.
+    async fn given() -> Vec<String> {
+        let play = crate::play::Play::of(&["alice@a.example"]).await;
+        let text = gather(&play.home).await.unwrap();
+        let names = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+        names
+            .filter_map(|line| line.split(' ').next())
+            .map(str::to_owned)
+            .collect()
+    }
+
+    fn document(path: &str) -> String {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+        std::fs::read_to_string(root.join(path)).unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_is_documented_is_what_there_is() {
+        let text = document("docs/metrics.md");
+        let rows = text.lines().filter(|line| line.starts_with("| `"));
+        let mut documented: Vec<&str> = rows
+            .filter_map(|row| row.split(" | ").next())
+            .flat_map(|cell| cell.split('`').skip(1).step_by(2))
+            .collect();
+        let mut given = given().await;
+        given.sort_unstable();
+        documented.sort_unstable();
+        assert_eq!(given, documented);
+    }
+
+    #[tokio::test]
+    async fn the_dashboard_asks_for_what_there_is() {
+        let text = document("../conf/grafana.json");
+        let dashboard: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let given = given().await;
+        let mut asked = 0;
+        for panel in dashboard["panels"].as_array().unwrap() {
+            for target in panel["targets"].as_array().into_iter().flatten() {
+                let expression = target["expr"].as_str().unwrap();
+                let words = expression.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+                for word in words {
+                    if word.starts_with("comity_") || word.starts_with("process_") {
+                        asked += 1;
+                        assert!(given.iter().any(|name| name == word), "{word}");
+                    }
+                }
+            }
+        }
+        assert!(asked > 15, "only {asked}");
+    }
+
+    #[tokio::test]
+    async fn what_has_passed_is_counted() {
+        let play = crate::play::Play::of(&["alice@a.example", "bob@a.example"]).await;
+        let alice = play.login("alice@a.example/1").await;
+        play.home.counters.entered.add(3);
+        alice
+            .send("<iq type='get' id='p' to='a.example'><ping xmlns='urn:xmpp:ping'/></iq>")
+            .await;
+        let text = gather(&play.home).await.unwrap();
+        let value = |name: &str| -> u64 {
+            let line = text.lines().find_map(|line| line.strip_prefix(name));
+            line.unwrap_or_else(|| panic!("{name} in {text}"))
+                .trim()
+                .parse()
+                .unwrap()
+        };
+        assert_eq!(value("comity_accounts{domain=\"a.example\"}"), 2);
+        assert_eq!(value("comity_sessions{domain=\"a.example\"}"), 1);
+        assert_eq!(value("comity_logins_total{result=\"entered\"}"), 3);
+        assert!(value("comity_stanzas_received_total{from=\"clients\"}") >= 1);
+        assert!(value("comity_stanzas_sent_total{to=\"clients\"}") >= 1);
+        assert!(value("comity_database_bytes") > 0);
     }
 
     #[test]

@@ -4,6 +4,10 @@ use super::*;
 use crate::play::Play;
 
 async fn ask(play: &Play, method: Method, host: &str, path: &str) -> Response {
+    ask_at(&pages(play), method, host, path).await
+}
+
+async fn ask_at(pages: &Pages, method: Method, host: &str, path: &str) -> Response {
     let request = Request {
         method,
         path: path.to_owned(),
@@ -14,7 +18,7 @@ async fn ask(play: &Play, method: Method, host: &str, path: &str) -> Response {
         peer: ([127, 0, 0, 1], 1).into(),
         upgrade: None,
     };
-    answer(&pages(play), request).await
+    answer(pages, request).await
 }
 
 fn pages(play: &Play) -> Pages {
@@ -23,6 +27,7 @@ fn pages(play: &Play) -> Pages {
         streams: Streams {
             clients: None,
             origins: Arc::new(["https://chat.example".to_owned()]),
+            status: None,
         },
     }
 }
@@ -41,7 +46,7 @@ async fn a_page_is_found_by_path_and_method() {
         (Method::OPTIONS, "/.well-known/host-meta", 204),
         (Method::POST, "/.well-known/host-meta", 405),
         (Method::GET, "/.well-known/host-meta/", 404),
-        (Method::GET, "/", 404),
+        (Method::GET, "/nothing", 404),
         (Method::GET, "/.well-known/../.well-known/host-meta", 404),
         (Method::OPTIONS, "/nowhere", 404),
     ] {
@@ -173,4 +178,93 @@ async fn a_handshake_that_is_none_is_refused() {
         let response = shake_hands(&play, (name, value)).await;
         assert_eq!(response.status().as_u16(), status, "{name}: {value}");
     }
+}
+
+fn shown(response: &Response) -> String {
+    String::from_utf8(response.body().to_vec()).unwrap()
+}
+
+#[tokio::test]
+async fn people_find_out_what_this_is() {
+    let offers = crate::offers::Offers {
+        contacts: vec![("abuse", vec!["mailto:abuse@a.example".to_owned()])],
+        ..crate::offers::Offers::default()
+    };
+    let play = Play::offering(&[], offers).await;
+    let page = ask(&play, Method::GET, "c.example", "/").await;
+    assert_eq!(page.status(), StatusCode::OK);
+    let text = shown(&page);
+    assert!(text.contains("<h1>c.example</h1>") && text.contains("name@c.example"));
+    assert!(
+        text.contains("abuse: <a href=\"mailto:abuse@a.example\""),
+        "{text}"
+    );
+    let style = ask(&play, Method::GET, "c.example", "/style.css").await;
+    assert_eq!(
+        field(&style, header::CONTENT_TYPE),
+        "text/css; charset=utf-8"
+    );
+    for response in [&page, &style] {
+        let policy = field(response, header::CONTENT_SECURITY_POLICY);
+        assert!(policy.starts_with("default-src 'none'; style-src 'self'"));
+        assert_eq!(field(response, header::X_CONTENT_TYPE_OPTIONS), "nosniff");
+    }
+    // Nothing from elsewhere.
+    assert!(!text.contains("src=") && !shown(&style).contains("url("));
+}
+
+#[tokio::test]
+async fn the_operator_sees_what_is_wrong_and_nobody_else_does() {
+    let play = Play::of(&["alice@a.example"]).await;
+    let status = ask(&play, Method::GET, "a.example", "/status").await;
+    assert_eq!(status.status(), StatusCode::NOT_FOUND);
+    let fault = crate::check::Finding {
+        check: "dns",
+        about: "a.example".to_owned(),
+        level: crate::check::Level::Fault,
+        what: "there is no <record>".to_owned(),
+        todo: Some("add it".to_owned()),
+    };
+    let with = |from: &str| {
+        let mut conf = comity_conf::Conf::default();
+        conf.web.status_from = vec![from.parse().unwrap()];
+        let mut pages = pages(&play);
+        pages.streams.status = Some(Status::after(conf, vec![fault.clone()]));
+        pages
+    };
+    let status = ask_at(&with("192.0.2.1"), Method::GET, "a.example", "/status").await;
+    assert_eq!(status.status(), StatusCode::FORBIDDEN);
+    assert!(shown(&status).contains("web.status_from") && !shown(&status).contains("record"));
+    let status = ask_at(&with("127.0.0.1"), Method::GET, "a.example", "/status").await;
+    assert_eq!(status.status(), StatusCode::OK);
+    let text = shown(&status);
+    for part in [
+        "<span class=\"bad\">faults: 1, advice: 0</span>",
+        "there is no &lt;record&gt;",
+        "<span class=\"todo\">add it</span>",
+        "<tr><td>a.example</td><td>1</td><td>0</td></tr>",
+        "No streams, and nothing waits.",
+    ] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+}
+
+#[tokio::test]
+async fn whoever_watches_learns_whether_it_lives_and_takes_work() {
+    let play = Play::of(&[]).await;
+    let health = ask(&play, Method::GET, "a.example", "/health").await;
+    assert_eq!(
+        (health.status(), &*shown(&health)),
+        (StatusCode::OK, "alive\n")
+    );
+    let ready = ask(&play, Method::GET, "a.example", "/ready").await;
+    assert_eq!(
+        (ready.status(), &*shown(&ready)),
+        (StatusCode::OK, "ready\n")
+    );
+    play.home.storage.close().await;
+    let ready = ask(&play, Method::GET, "a.example", "/ready").await;
+    assert_eq!(ready.status(), StatusCode::SERVICE_UNAVAILABLE);
+    let health = ask(&play, Method::GET, "a.example", "/health").await;
+    assert_eq!(health.status(), StatusCode::OK);
 }

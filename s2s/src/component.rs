@@ -157,20 +157,14 @@ impl Component {
             }
             Err(Unacceptable::Stream(error)) => return Err(error),
             Err(Unacceptable::Stanza(refused)) => {
-                if let Some(reply) = &refused.reply {
+                addressed(&refused.stanza, refused.to_malformed, domain)?;
+                if let Some(reply) = refused.reply() {
                     self.speaker.say_bytes(reply.to_bytes(None));
                 }
                 return Ok(());
             }
         };
-        let (Some(from), Some(_)) = (&stanza.from, &stanza.to) else {
-            let text = "a component says from whom and to whom";
-            return Err(StreamError::new(StreamCondition::ImproperAddressing, text));
-        };
-        if from.domain() != domain {
-            let text = format!("{from} is not of {domain}");
-            return Err(StreamError::new(StreamCondition::InvalidFrom, text));
-        }
+        addressed(&stanza, false, domain)?;
         self.events.push_back(Event::Stanza(stanza));
         Ok(())
     }
@@ -189,6 +183,20 @@ impl Component {
 }
 
 /// In constant time for a given length, which is public.
+/// A component speaks for its own domain only, and says to whom: what it cannot write, too.
+fn addressed(stanza: &Stanza, to_malformed: bool, domain: &str) -> Result<(), StreamError> {
+    let from = stanza.from.as_ref();
+    let Some(from) = from.filter(|_| to_malformed || stanza.to.is_some()) else {
+        let text = "a component says from whom and to whom";
+        return Err(StreamError::new(StreamCondition::ImproperAddressing, text));
+    };
+    if from.domain() != domain {
+        let text = format!("{from} is not of {domain}");
+        return Err(StreamError::new(StreamCondition::InvalidFrom, text));
+    }
+    Ok(())
+}
+
 fn same(a: &[u8], b: &[u8]) -> bool {
     let difference = a.iter().zip(b).fold(0, |all, (a, b)| all | (a ^ b));
     a.len() == b.len() && difference == 0
@@ -350,6 +358,8 @@ mod tests {
             ),
             ("<message from='x@irc.a.example'/>", "improper-addressing"),
             ("<message to='alice@a.example'/>", "improper-addressing"),
+            ("<message to='@@'/>", "improper-addressing"),
+            ("<message from='x@a.example' to='@@'/>", "invalid-from"),
             ("<anything/>", "unsupported-stanza-type"),
         ] {
             let mut stage = opened();

@@ -175,10 +175,14 @@ impl Receiving {
         let stanza = match Stanza::parse(bytes, header) {
             Ok(stanza) => stanza,
             Err(Unacceptable::Stream(error)) => return Err(error),
-            Err(Unacceptable::Stanza(refused)) => {
+            Err(Unacceptable::Stanza(mut refused)) => {
+                if refused.to_malformed {
+                    // Whom it was for cannot be read, so the domain that was asked for answers.
+                    refused.stanza.to = Jid::parse(&self.ours).ok();
+                }
+                self.check(&refused.stanza, proves)?;
                 self.acks.received_and_handled();
-                let reply = refused.reply.and_then(|reply| self.addressed(reply));
-                return Ok(reply.map_or(Heard::Nothing, Heard::Answer));
+                return Ok(refused.reply().map_or(Heard::Nothing, Heard::Answer));
             }
         };
         let own = self.check(&stanza, proves)?;
@@ -232,23 +236,6 @@ impl Receiving {
             ));
         }
         Ok(false)
-    }
-
-    /// The error for a stanza that is none, to its sender: if that is who the stream is for.
-    fn addressed(&self, mut reply: Stanza) -> Option<Stanza> {
-        if reply
-            .to
-            .as_ref()
-            .is_none_or(|to| to.domain() != self.theirs)
-        {
-            return None;
-        }
-        let ours = reply.from.as_ref().map(Jid::domain);
-        if !ours.is_some_and(|domain| (self.domains.serves)(domain)) {
-            // Whom it was for could not be read, so the domain that was asked for answers.
-            reply.from = Jid::parse(&self.ours).ok();
-        }
-        Some(reply)
     }
 }
 

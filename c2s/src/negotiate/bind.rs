@@ -15,7 +15,7 @@ impl Negotiate {
             Ok(stanza) => stanza,
             Err(Unacceptable::Stream(error)) => return Err(error),
             Err(Unacceptable::Stanza(refused)) => {
-                if let Some(reply) = refused.reply {
+                if let Some(reply) = refused.reply() {
                     self.speaker.say_bytes(reply.to_bytes(None));
                 }
                 return self.failed("to bind");

@@ -80,7 +80,7 @@ pub(crate) fn stanza(data: &[u8]) {
         Ok(stanza) => stanza,
         Err(Unacceptable::Stream(_)) => return,
         Err(Unacceptable::Stanza(refused)) => {
-            let reply = refused.reply.map(|reply| reply.to_bytes(None));
+            let reply = refused.reply().map(|reply| reply.to_bytes(None));
             assert!(reply.is_none_or(|bytes| xml::parse(&bytes, &header).is_ok()));
             return;
         }

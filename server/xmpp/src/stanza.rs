@@ -76,9 +76,19 @@ pub enum Unacceptable {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused {
     pub error: StanzaError,
+    /// As far as it could be read: its addresses are checked like those of any other.
+    pub stanza: Stanza,
+    /// It had a `to`, which is no address.
+    pub to_malformed: bool,
+}
+
+impl Refused {
     /// The error stanza its sender is owed, addressed as far as the addresses could be read: on a
     /// client's stream set `to` to the client's own address. None for what must never be answered.
-    pub reply: Option<Stanza>,
+    #[must_use]
+    pub fn reply(&self) -> Option<Stanza> {
+        self.stanza.error_reply(&self.error)
+    }
 }
 
 impl Stanza {

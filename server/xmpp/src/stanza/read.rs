@@ -46,6 +46,7 @@ pub(super) fn top_level(element: &Bytes, header: &Header) -> Result<TopLevel, Un
 struct Envelope {
     stanza: Stanza,
     fault: Option<StanzaError>,
+    to_malformed: bool,
 }
 
 impl Envelope {
@@ -53,7 +54,7 @@ impl Envelope {
         let local = reader.name().local;
         let mut type_ = None;
         let mut stanza = Stanza::new(Kind::Iq(IqType::Error));
-        let mut fault = None;
+        let (mut fault, mut to_malformed) = (None, false);
         let mut foreign = BytesMut::new();
         for a in reader.attributes() {
             let value = &*a.value;
@@ -63,6 +64,7 @@ impl Envelope {
                 (None, "to") => match Jid::parse(value) {
                     Ok(to) => stanza.to = Some(to),
                     Err(error) => {
+                        to_malformed = true;
                         fault = Some(modify(
                             StanzaCondition::JidMalformed,
                             format!("'to': {error}"),
@@ -108,19 +110,23 @@ impl Envelope {
                 ));
             }
         }
-        Ok(Self { stanza, fault })
+        Ok(Self {
+            stanza,
+            fault,
+            to_malformed,
+        })
     }
 
     /// The stanza, or what its sender is to be told.
     fn judge(self) -> Result<Stanza, Unacceptable> {
         let stanza = self.stanza;
-        let fault = self.fault.or_else(|| iq_fault(&stanza));
-        match fault {
+        match self.fault.or_else(|| iq_fault(&stanza)) {
             None => Ok(stanza),
-            Some(error) => {
-                let reply = stanza.error_reply(&error);
-                Err(Unacceptable::Stanza(Box::new(Refused { error, reply })))
-            }
+            Some(error) => Err(Unacceptable::Stanza(Box::new(Refused {
+                error,
+                stanza,
+                to_malformed: self.to_malformed,
+            }))),
         }
     }
 }

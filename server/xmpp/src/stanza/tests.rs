@@ -149,7 +149,7 @@ fn refused(element: &str, condition: StanzaCondition, reply: Option<&str>) {
     match parse(element) {
         Err(Unacceptable::Stanza(refused)) => {
             assert_eq!(refused.error.condition, condition, "{element}");
-            let written = refused.reply.map(|mut stanza| {
+            let written = refused.reply().map(|mut stanza| {
                 stanza.remove(|_| true);
                 text(&stanza.to_bytes(None))
             });

@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use crate::duration::write;
-use crate::{Conf, IssuingKey, RootKey};
+use crate::{Conf, Dialback, IssuingKey, Policy, RootKey};
 
 /// Anchors statements are refused by other domains beyond this.
 const ANCHORS_MOST: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -60,6 +60,17 @@ pub(crate) fn check(conf: &Conf) -> Result<(), Broken> {
         s2s.retry_first > s2s.retry_most,
         &["s2s", "retry_first"],
         "longer than retry_most",
+    )?;
+    let proofless = |ours: &String| {
+        let rules = s2s.rules(ours);
+        let mut policies = rules.peers.values().map(|peer| peer.policy);
+        rules.dialback == Dialback::Never && !policies.any(|policy| policy == Some(Policy::Allow))
+    };
+    refuse(
+        !s2s.client_certificate && conf.server.domains.iter().all(proofless),
+        &["s2s", "client_certificate"],
+        "nobody would believe us: without a certificate there is dialback = \"fallback\", or a \
+         peer's policy = \"allow\"",
     )?;
     let authority = &conf.mls.authority;
     refuse(

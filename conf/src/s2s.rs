@@ -36,6 +36,9 @@ pub struct S2s {
     /// Let one stream carry both directions (XEP-0288) with domains that know how. Default true:
     /// half the connections, and answers need no way of their own.
     pub bidi: bool,
+    /// Show our certificate to the servers we connect to, and prove ourselves by it (EXTERNAL,
+    /// XEP-0178). Default true; false: we prove ourselves by dialback alone.
+    pub client_certificate: bool,
     /// Incoming connections at a time, each listener. Default 1,000.
     pub connections: u32,
     /// Incoming connections at a time from one IP address. Default 50.
@@ -194,6 +197,7 @@ impl Default for S2s {
             peers: BTreeMap::new(),
             domains: BTreeMap::new(),
             bidi: true,
+            client_certificate: true,
             connections: 1_000,
             connections_per_address: 50,
             stanza_bytes: 256 << 10,

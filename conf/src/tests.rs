@@ -224,6 +224,10 @@ fn values_that_cannot_be_are_refused_where_they_stand() {
         "[s2s]\nretry_most = \"1s\"",
         "s2s.retry_first: longer than retry_most",
     );
+    check(
+        "[s2s]\nclient_certificate = false",
+        "2:1: s2s.client_certificate: nobody would believe us",
+    );
     for url in ["http://{domain}", "https://", "https://a/", "https://a?b"] {
         check(&format!("[web]\nurl = \"{url}\""), "2:1: web.url: ");
     }

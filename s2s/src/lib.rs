@@ -61,6 +61,8 @@ pub struct Options {
     pub queue: usize,
     /// Let one stream carry both directions (XEP-0288) with peers that know how.
     pub bidi: bool,
+    /// Show our certificate to those we connect to, and prove ourselves by it (XEP-0178).
+    pub client_certificate: bool,
     /// With which secret dialback is done, with the domains that `rules` allow it with. None: never.
     pub dialback: Option<Secret>,
     /// Where to find a domain without asking the DNS.
@@ -88,6 +90,7 @@ impl Options {
             retry_most: Duration::from_secs(5 * 60),
             queue: 1024,
             bidi: true,
+            client_certificate: true,
             dialback: None,
             targets: HashMap::new(),
             private_addresses: false,

@@ -204,7 +204,10 @@ impl Federation {
         let trust = Trust::new(roots, options.rules.clone());
         let mut connectors = HashMap::new();
         for ours in &options.domains {
-            let connector = Connector::for_server(Arc::clone(certificates), ours)?;
+            let connector = match options.client_certificate {
+                true => Connector::for_server(Arc::clone(certificates), ours)?,
+                false => Connector::without_certificate()?,
+            };
             connectors.insert(ours.clone(), connector);
         }
         Ok(Self(Arc::new(Shared {

@@ -61,6 +61,16 @@ pub enum Way {
     Dialback,
 }
 
+impl Way {
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::External => "EXTERNAL",
+            Self::Dialback => "dialback",
+        }
+    }
+}
+
 /// The ways there were on a stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ways {

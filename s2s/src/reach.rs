@@ -16,7 +16,7 @@ use crate::certificate::{Proof, Shown};
 use crate::dialback::{Query, Secret, Verdict};
 use crate::line::{Line, News, Order};
 use crate::link::{Shared, TURN};
-use crate::outgoing::{Command, Event, Outgoing, Over, Settings, Ways};
+use crate::outgoing::{Command, Event, Outgoing, Over, Settings, Way, Ways};
 use crate::peer::Failure;
 use crate::resolve::{Nowhere, resolve};
 use crate::serve::domains;
@@ -43,6 +43,16 @@ pub(crate) enum Fault {
 pub(crate) enum Reached {
     Stream(Box<Stream>),
     Verdict(Verdict),
+}
+
+impl Reached {
+    /// What we have proved ourselves by, or need not.
+    fn by(&self) -> Option<&'static str> {
+        match self {
+            Self::Stream(stream) => stream.machine().ways().taken.map(Way::name),
+            Self::Verdict(_) => None,
+        }
+    }
 }
 
 /// What takes along what we have for a domain.
@@ -175,7 +185,8 @@ async fn any_target(shared: &Shared, settings: &Settings) -> Result<Reached, Fai
         let Target { host, port, start } = &target;
         match attempt(shared, settings.clone(), &target).await {
             Ok(reached) => {
-                tracing::info!(peer = %domain, %host, port, ?start, "the peer is reached");
+                let by = reached.by();
+                tracing::info!(peer = %domain, %host, port, ?start, by, "the peer is reached");
                 return Ok(reached);
             }
             Err(fault) => {

@@ -171,6 +171,7 @@ fn options(conf: &S2s, home: &Home) -> Options {
         retry_most: conf.retry_most,
         queue: size(conf.queue),
         bidi: conf.bidi,
+        client_certificate: conf.client_certificate,
         dialback: Some(Secret::new(&random::bytes::<32>())),
         rules: (domains.iter())
             .map(|ours| (ours.clone(), rules(&conf.rules(ours))))

@@ -3,7 +3,6 @@
 use std::time::SystemTime;
 
 use comity_net::dns::order::Start;
-use comity_s2s::outgoing::Way;
 use comity_s2s::probe::{Fruitless, Met, Probe as Tried, Whose};
 use openssl::x509::X509;
 
@@ -49,10 +48,7 @@ fn told(from: &str, domain: &str, now: SystemTime, tried: Tried) -> Probe {
             let first = shown.first().and_then(|der| X509::from_der(der).ok());
             let ends = first.as_ref().map(|first| first.not_after());
             Probe {
-                by: ways.taken.map(|way| match way {
-                    Way::External => "EXTERNAL".to_owned(),
-                    Way::Dialback => "dialback".to_owned(),
-                }),
+                by: ways.taken.map(|way| way.name().to_owned()),
                 dialback: ways.dialback,
                 certificate_ends: ends.map(ToString::to_string),
                 ends_soon: ends.is_some_and(|ends| ends_soon(ends, now)),

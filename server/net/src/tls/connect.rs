@@ -5,8 +5,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use rustls::client::ResolvesClientCert;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{ResolvesClientCert, WantsClientCert};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::sign::CertifiedKey;
 use rustls::{
@@ -44,22 +44,31 @@ impl Connector {
     /// For a server that speaks as `domain`: it shows that domain's certificate, and takes and
     /// keeps whatever the peer shows, to be judged afterwards.
     pub fn for_server(certificates: Arc<Certificates>, domain: &str) -> Result<Self, TlsError> {
-        let verifier = Verifier {
-            provider: provider(),
-            insist: None,
-        };
         let ours = Ours {
             certificates,
             domain: domain.to_owned(),
         };
-        let config = Self::builder(verifier)?.with_client_cert_resolver(Arc::new(ours));
+        let config = Self::keeping()?.with_client_cert_resolver(Arc::new(ours));
         Ok(Self::of(config, Service::Server))
+    }
+
+    /// For a server that shows no certificate where it connects, and otherwise likewise.
+    pub fn without_certificate() -> Result<Self, TlsError> {
+        let config = Self::keeping()?.with_no_client_auth();
+        Ok(Self::of(config, Service::Server))
+    }
+
+    /// Takes whatever the peer shows.
+    fn keeping() -> Result<rustls::ConfigBuilder<ClientConfig, WantsClientCert>, TlsError> {
+        Self::builder(Verifier {
+            provider: provider(),
+            insist: None,
+        })
     }
 
     fn builder(
         verifier: Verifier,
-    ) -> Result<rustls::ConfigBuilder<ClientConfig, rustls::client::WantsClientCert>, TlsError>
-    {
+    ) -> Result<rustls::ConfigBuilder<ClientConfig, WantsClientCert>, TlsError> {
         Ok(
             ClientConfig::builder_with_provider(Arc::clone(&verifier.provider))
                 .with_protocol_versions(&[&version::TLS13, &version::TLS12])?

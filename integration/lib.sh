@@ -12,6 +12,8 @@ play_packages=(iproute2 softhsm2 nftables faketime tmux sqlite3 python3 python3-
 browser_packages=(chromium chromium-driver libnss3-tools)
 gi_system_packages=(python3-gi gir1.2-soup-3.0 glib-networking)
 peer_packages=(iproute2 prosody ejabberd pebble knot curl)
+# From Debian's release trixie, unpacked and not installed: a go-sendxmpp that binds to the channel.
+later_packages=(go-sendxmpp)
 python_packages=(slixmpp==1.17.0 slixmpp-omemo==2.2.0 aiohttp==3.14.5 selenium==4.51.0)
 # Those of Python's that need GObject's bindings of the system, and no others.
 gi_packages=(nbxmpp==7.4.0 precis-i18n==1.1.2 packaging==26.4 idna==3.20)
@@ -57,6 +59,23 @@ without_services() {
     "$@" || status=$?
     rm -f "$policy"
     return "$status"
+}
+
+# Programs of a later release of Debian that need no more than this one has, in $cache/later: fetched
+# by apt with sources and lists of its own, so that the machine's stay as they are.
+need_later() {
+    local folder="$cache/later" site
+    local own=(-o Dir::Etc::SourceList="$folder/sources.list" -o Dir::Etc::SourceParts=-
+        -o Dir::State::Lists="$folder/lists" -o Dir::Cache="$folder/cache")
+    [ -e "$folder/${later_packages[*]}" ] && return
+    mkdir -p "$folder/lists/partial" "$folder/cache/archives/partial"
+    site=$(apt-get indextargets --format '$(SITE)' 'Created-By: Packages' 'Origin: Debian' | head -n 1)
+    echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $site trixie main" \
+        >"$folder/sources.list"
+    (cd "$folder" && apt-get "${own[@]}" update && apt-get "${own[@]}" download "${later_packages[@]}" &&
+        for package in *.deb; do dpkg-deb -x "$package" .; done) >"$folder/log" 2>&1 &&
+        touch "$folder/${later_packages[*]}" ||
+        { tail -n 20 "$folder/log" >&2; fail "apt-get could not fetch ${later_packages[*]} of trixie"; }
 }
 
 need_rust() {

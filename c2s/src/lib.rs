@@ -30,6 +30,8 @@ pub struct Options {
     pub plain: bool,
     /// SCRAM with these, the preferred first.
     pub scram: Vec<Hash>,
+    /// Let people make accounts (XEP-0077 §3.1).
+    pub register: bool,
     /// Bytes of an element before the client has logged in, and after.
     pub stanza_bytes_before_login: usize,
     pub stanza_bytes: usize,
@@ -56,6 +58,7 @@ impl Default for Options {
             },
             plain: true,
             scram: vec![Hash::Sha256, Hash::Sha1],
+            register: false,
             stanza_bytes_before_login: 16 * 1024,
             stanza_bytes: 256 * 1024,
             negotiation: Duration::from_secs(60),

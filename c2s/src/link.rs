@@ -1,10 +1,12 @@
 //! What a client's stream asks of its server, and what the server may send into it.
 
+use std::fmt;
 use std::future::Future;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use comity_xmpp::element::Element;
 use comity_xmpp::error::StanzaError;
 use comity_xmpp::jid::{BareJid, Jid};
 use comity_xmpp::sasl::{Hash, ScramKeys};
@@ -40,6 +42,13 @@ pub trait Server: Send + Sync + 'static {
     fn failed(&self, _from: IpAddr, _account: Option<&BareJid>) {}
     /// An attempt has succeeded.
     fn entered(&self, _from: IpAddr, _account: &BareJid) {}
+    /// Makes an account for somebody at this address (XEP-0077 §3.1). It is committed before this
+    /// returns.
+    fn register<'a>(
+        &'a self,
+        from: IpAddr,
+        registration: Registration,
+    ) -> Later<'a, Result<(), StanzaError>>;
     /// Does a token prove that it is this account's (XEP-0484)? What has come of it is committed
     /// before this returns.
     fn fast<'a>(&'a self, attempt: FastAttempt) -> Later<'a, Option<FastAccepted>>;
@@ -48,6 +57,10 @@ pub trait Server: Send + Sync + 'static {
     /// Makes the authenticated client a session. The answer is its full JID, perhaps with another
     /// resource than it asked for.
     fn bind<'a>(&'a self, bound: Bound) -> Later<'a, Result<Jid, StanzaError>>;
+    /// What a client that asks for everything at once is told with its session (XEP-0386).
+    fn welcome<'a>(&'a self, _session: &'a Jid) -> Later<'a, Vec<Element>> {
+        Box::pin(std::future::ready(Vec::new()))
+    }
     /// Takes one stanza, `from` already stamped. Returns once its effects are committed and on
     /// their way; a stream's stanzas are handed in one after the other, in order. True: `count`
     /// was kept with them.
@@ -130,6 +143,21 @@ pub struct Restored {
     /// What its client may not have, each with what the client counts it as, if it was ever said.
     pub stanzas: Vec<(Option<u32>, Arc<Stanza>)>,
     pub inbox: Inbox,
+}
+
+/// An account that somebody wants to have.
+pub struct Registration {
+    pub account: BareJid,
+    pub password: String,
+}
+
+/// For logs, without the password.
+impl fmt::Debug for Registration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Registration")
+            .field("account", &self.account)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A client that shows a token instead of a password.

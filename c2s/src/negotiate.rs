@@ -5,6 +5,7 @@ mod auth;
 mod bind;
 mod extended;
 mod fast;
+mod register;
 mod resume;
 
 use std::collections::VecDeque;
@@ -21,10 +22,11 @@ use comity_xmpp::machine::{Frame, Machine, Now};
 use comity_xmpp::ns;
 use comity_xmpp::sasl::{Condition, Failure, Hash};
 use comity_xmpp::speaker::Speaker;
+use comity_xmpp::stanza::Stanza;
 use comity_xmpp::stream::{Features, Header};
 use comity_xmpp::xml;
 
-use crate::link::{Credentials, FastAccepted, FastAttempt, FastToken, FastWanted};
+use crate::link::{Credentials, FastAccepted, FastAttempt, FastToken, FastWanted, Registration};
 pub use auth::PasswordCheck;
 use auth::{Auth, Outcome};
 use extended::Extended;
@@ -41,6 +43,8 @@ pub struct Settings {
     pub random: Box<dyn FnMut() -> String + Send>,
     pub plain: bool,
     pub scram: Vec<Hash>,
+    /// Let people make accounts (XEP-0077 §3.1).
+    pub register: bool,
     pub negotiation: Duration,
     /// How long a session waits for its client to come back; none: it does not.
     pub resumption: Option<Duration>,
@@ -76,6 +80,8 @@ pub enum Event {
     Fast(FastAttempt),
     /// Make a token. Answer with [`Command::Token`].
     Token(FastWanted),
+    /// Make an account. Answer with [`Command::Registered`].
+    Register(Registration),
     /// The client has not proved that it is this account, or anybody. Nothing is awaited.
     Failed(Option<BareJid>),
     /// Make a session. Answer with [`Command::Bound`].
@@ -102,6 +108,7 @@ pub enum Command {
     Checked(bool),
     Fast(Option<FastAccepted>),
     Token(Option<FastToken>),
+    Registered(Result<(), StanzaError>),
     Bound(Result<NewSession, StanzaError>),
     Resumed(Result<Resumed, NotResumed>),
     /// End the stream with an error.
@@ -134,6 +141,8 @@ pub struct NewSession {
     pub session: Jid,
     /// By what its client finds it again, where it has asked for that.
     pub id: Option<Box<str>>,
+    /// What else it is told, where it has asked in the way of XEP-0386.
+    pub welcome: Vec<Element>,
 }
 
 /// A session found again: whose, and how many of its client's stanzas were handled.
@@ -189,6 +198,8 @@ enum State {
     StartTls,
     Tls,
     Auth(Auth),
+    /// Whether an account could be made, as this stanza asks.
+    Registering(Box<Stanza>),
     HeaderOfAuthenticated(BareJid),
     Bind(BareJid),
     /// The server's answer to a request to bind.
@@ -328,6 +339,10 @@ impl Negotiate {
                 let limits = stream_limits(self.settings.early_bytes, None);
                 features.others.push(limits);
                 extended::offer(&mut features, fast::mechanisms(secured, self.settings.fast));
+                if self.settings.register {
+                    let register = Element::new(ns::REGISTER_FEATURE, "register");
+                    features.others.push(register);
+                }
                 State::Auth(auth)
             }
             (Some(_), Some(account)) => {
@@ -380,6 +395,9 @@ impl Negotiate {
                 self.authentication(outcome)
             }
             State::Auth(_) if element.ns == ns::SASL2 => self.extended(&element),
+            State::Auth(_) if self.settings.register && element.is(ns::CLIENT, "iq") => {
+                self.register(bytes)
+            }
             State::Bind(_) if element.ns == ns::SM => {
                 if element.name == "resume" {
                     return self.resume(&element);
@@ -539,6 +557,7 @@ impl Machine for Negotiate {
                 let outcome = auth.checked(right);
                 self.authentication(outcome)
             }
+            (Command::Registered(answer), State::Registering(_)) => self.registered(answer),
             (Command::Bound(answer), State::Session { .. }) => self.bound(answer),
             (Command::Fast(answer), State::Fast(_)) => self.fast_checked(answer),
             (Command::Token(answer), State::Token(_)) => self.fast_token(answer),
@@ -562,6 +581,7 @@ impl Machine for Negotiate {
     fn ready(&self) -> bool {
         match &self.state {
             State::Tls
+            | State::Registering(_)
             | State::Session { .. }
             | State::Resuming { .. }
             | State::Fast(_)

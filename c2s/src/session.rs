@@ -237,7 +237,8 @@ impl Session {
             Ok(TopLevel::Other(element)) => element,
             Err(Unacceptable::Stream(error)) => return Err(error),
             Err(Unacceptable::Stanza(refused)) => {
-                if let Some(mut reply) = refused.reply {
+                self.speaks_for_itself(&refused.stanza)?;
+                if let Some(mut reply) = refused.reply() {
                     reply.to = Some(self.jid.clone());
                     self.events.push_back(Event::Answer(Arc::new(reply)));
                 }
@@ -267,16 +268,7 @@ impl Session {
     }
 
     fn stanza(&mut self, mut stanza: Stanza) -> Result<(), StreamError> {
-        // RFC 6120 §8.1.2.1: a client speaks for itself only.
-        if let Some(from) = &stanza.from
-            && *from != self.jid
-            && *from != *self.jid.to_bare().as_jid()
-        {
-            return Err(StreamError::new(
-                StreamCondition::InvalidFrom,
-                format!("you are {}, not {from}", self.jid),
-            ));
-        }
+        self.speaks_for_itself(&stanza)?;
         if is_pong(&stanza) {
             self.handled_here();
             return Ok(());
@@ -292,6 +284,19 @@ impl Session {
         stanza.from = Some(self.jid.clone());
         self.events.push_back(Event::Stanza(stanza));
         Ok(())
+    }
+
+    /// RFC 6120 §8.1.2.1: a client speaks for itself only.
+    fn speaks_for_itself(&self, stanza: &Stanza) -> Result<(), StreamError> {
+        match &stanza.from {
+            Some(from) if *from != self.jid && *from != *self.jid.to_bare().as_jid() => {
+                Err(StreamError::new(
+                    StreamCondition::InvalidFrom,
+                    format!("you are {}, not {from}", self.jid),
+                ))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn management(&mut self, element: &Element) -> Result<(), StreamError> {

@@ -244,6 +244,10 @@ async fn answer(
             let token = shared.server.fast_token(wanted).await;
             negotiate::Command::Token(token)
         }
+        negotiate::Event::Register(registration) => {
+            let made = shared.server.register(peer.ip(), registration).await;
+            negotiate::Command::Registered(made)
+        }
         negotiate::Event::Bind {
             account,
             resource,
@@ -260,7 +264,8 @@ async fn answer(
                 outbound,
             };
             let answer = shared.server.bind(bound).await;
-            let answer = new_session(answer, options, receiver, way, shared).await;
+            let wants = (options, inline);
+            let answer = new_session(answer, wants, receiver, way, shared).await;
             negotiate::Command::Bound(answer)
         }
         negotiate::Event::Resume { account, id, h } => {
@@ -307,6 +312,7 @@ fn settings(shared: &Arc<Shared>) -> negotiate::Settings {
         random: Box::new(random::id),
         plain: shared.options.plain,
         scram: shared.options.scram.clone(),
+        register: shared.options.register,
         negotiation: shared.options.negotiation,
         resumption: shared.options.resumption(),
         fast: shared.options.fast,
@@ -350,7 +356,7 @@ async fn start_tls(mut pump: Bare, shared: &Shared, stop: &mut Stop) -> Result<B
 /// A session that the server has made of a client.
 async fn new_session(
     bound: Result<Jid, StanzaError>,
-    options: negotiate::BindOptions,
+    (options, inline): (negotiate::BindOptions, bool),
     inbox: Inbox,
     way: &mut Option<Way>,
     shared: &Shared,
@@ -363,7 +369,15 @@ async fn new_session(
     let (managed, seat) = begun.unzip();
     let id = managed.as_ref().and_then(|managed| managed.id.clone());
     *way = Some(Way::New(inbox, managed, seat.flatten()));
-    Ok(negotiate::NewSession { session, id })
+    let welcome = match inline {
+        true => shared.server.welcome(&session).await,
+        false => Vec::new(),
+    };
+    Ok(negotiate::NewSession {
+        session,
+        id,
+        welcome,
+    })
 }
 
 /// Gives a session a name to be kept by, and where its client may come back, a seat to ask at;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use comity_c2s::link::{Credentials, FastAccepted, FastToken};
 use comity_c2s::negotiate::{self, Command, Negotiate, Secured};
+use comity_xmpp::element::Element;
 use comity_xmpp::error::{ErrorType, StanzaCondition, StanzaError};
 use comity_xmpp::frame::Limits;
 use comity_xmpp::jid::Jid;
@@ -35,6 +36,7 @@ fn command(words: &str) -> Command {
     let new = |id: Option<&str>| negotiate::NewSession {
         session: session(),
         id: id.map(Into::into),
+        welcome: Vec::new(),
     };
     match words {
         "credentials" => Command::Credentials(Credentials {
@@ -55,6 +57,10 @@ fn command(words: &str) -> Command {
         "right" => Command::Checked(true),
         "wrong" => Command::Checked(false),
         "bound" => Command::Bound(Ok(new(None))),
+        "bound with more" => Command::Bound(Ok(negotiate::NewSession {
+            welcome: vec![Element::new("urn:x", "more")],
+            ..new(None)
+        })),
         "bound with id" => Command::Bound(Ok(new(Some("some-id")))),
         "refused" => Command::Bound(Err(StanzaError::new(
             ErrorType::Wait,
@@ -85,6 +91,7 @@ fn stage() -> Transcript<Negotiate> {
         }),
         plain: true,
         scram: vec![Hash::Sha256, Hash::Sha1],
+        register: true,
         negotiation: Duration::from_secs(60),
         resumption: Some(Duration::from_secs(300)),
         fast: true,
@@ -99,7 +106,7 @@ fn stage() -> Transcript<Negotiate> {
         &format!(
             "{OPEN}
             {HEADER}
-            S: <stream:features*<limits xmlns='urn:xmpp:stream-limits:0'><max-bytes>16384</max-bytes></limits>*<authentication xmlns='urn:xmpp:sasl:2'><mechanism>SCRAM-SHA-256</mechanism>*<inline><bind xmlns='urn:xmpp:bind:0'><inline><feature var='urn:xmpp:carbons:2'/><feature var='urn:xmpp:csi:0'/><feature var='urn:xmpp:sm:3'/></inline></bind><sm xmlns='urn:xmpp:sm:3'/><fast xmlns='urn:xmpp:fast:0'><mechanism>HT-SHA-256-NONE</mechanism></fast></inline></authentication></stream:features>"
+            S: <stream:features*<limits xmlns='urn:xmpp:stream-limits:0'><max-bytes>16384</max-bytes></limits>*<authentication xmlns='urn:xmpp:sasl:2'><mechanism>SCRAM-SHA-256</mechanism>*<inline><bind xmlns='urn:xmpp:bind:0'><inline><feature var='urn:xmpp:carbons:2'/><feature var='urn:xmpp:csi:0'/><feature var='urn:xmpp:sm:3'/></inline></bind><sm xmlns='urn:xmpp:sm:3'/><fast xmlns='urn:xmpp:fast:0'><mechanism>HT-SHA-256-NONE</mechanism></fast></inline></authentication>*</stream:features>"
         ),
     );
     stage
@@ -140,6 +147,24 @@ fn without_more_the_features_follow_and_binding_goes_the_old_way() {
             E: Bind {{ account: alice@a.example, resource: None, options: BindOptions {{ carbons: false, acking: false, resumable: false }} }}
             !: bound
             S: <iq type='result' id='1'>*{PHONE}*
+            E: Done"
+        ),
+    );
+}
+
+/// Such as where its archive begins and ends (XEP-0313).
+#[test]
+fn what_else_there_is_to_know_comes_with_the_session() {
+    let mut stage = stage();
+    let authenticate = authenticate("<bind xmlns='urn:xmpp:bind:0'/>");
+    play(
+        &mut stage,
+        &format!(
+            "{authenticate}
+            E: Bind *
+            !: bound with more
+            S: <success *<bound xmlns='urn:xmpp:bind:0'><more xmlns='urn:x'/></bound></success>
+            S: <stream:features*
             E: Done"
         ),
     );

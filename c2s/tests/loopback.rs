@@ -2,13 +2,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use comity_c2s::link::{
     Back, Bound, Count, Credentials, FastAccepted, FastAttempt, FastToken, FastWanted, Later,
-    Manage, Outbound, Server, Suspended,
+    Manage, Outbound, Registration, Server, Suspended,
 };
 use comity_c2s::{Clients, Options, serve};
 use comity_net::dns::order::Start;
@@ -16,7 +17,7 @@ use comity_net::listener::{Listener, Permits};
 use comity_net::stop::{self, Stopper};
 use comity_net::tls::{Acceptor, Certificates, Connector, Roots, Service, local};
 use comity_net::transport::Transport;
-use comity_xmpp::error::StanzaError;
+use comity_xmpp::error::{ErrorType, StanzaCondition, StanzaError};
 use comity_xmpp::jid::{BareJid, Jid};
 use comity_xmpp::sasl::{Hash, ScramKeys, encode};
 use comity_xmpp::stanza::Stanza;
@@ -49,6 +50,11 @@ impl Server for Echo {
                 usable: account.local() == Some("alice"),
             }
         })
+    }
+
+    fn register<'a>(&'a self, _: IpAddr, _: Registration) -> Later<'a, Result<(), StanzaError>> {
+        let refusal = StanzaError::new(ErrorType::Cancel, StanzaCondition::NotAllowed);
+        Box::pin(std::future::ready(Err(refusal)))
     }
 
     fn bind<'a>(&'a self, bound: Bound) -> Later<'a, Result<Jid, StanzaError>> {

@@ -40,6 +40,7 @@ fn negotiate(secured: bool) -> Transcript<Negotiate> {
         }),
         plain: true,
         scram: vec![Hash::Sha256, Hash::Sha1],
+        register: true,
         negotiation: Duration::from_secs(60),
         resumption: Some(Duration::from_secs(300)),
         fast: true,
@@ -91,6 +92,11 @@ fn command(words: &str) -> negotiate::Command {
             StanzaCondition::ResourceConstraint,
         ))),
         "gone" => Command::Resumed(Err(negotiate::NotResumed { h: None })),
+        "made" => Command::Registered(Ok(())),
+        "taken" => Command::Registered(Err(StanzaError::new(
+            ErrorType::Cancel,
+            StanzaCondition::Conflict,
+        ))),
         "stop" => Command::Close(StreamError::new(StreamCondition::SystemShutdown, "bye")),
         "back" => Command::Resumed(Ok(negotiate::Resumed {
             session: Jid::parse("alice@a.example/phone").unwrap(),
@@ -101,11 +107,13 @@ fn command(words: &str) -> negotiate::Command {
             Command::Bound(Ok(negotiate::NewSession {
                 session: Jid::parse(&resumable["resumable ".len()..]).unwrap(),
                 id: Some("some-id".into()),
+                welcome: Vec::new(),
             }))
         }
         jid => Command::Bound(Ok(negotiate::NewSession {
             session: Jid::parse(jid).unwrap(),
             id: None,
+            welcome: Vec::new(),
         })),
     }
 }
@@ -474,6 +482,101 @@ fn a_disabled_account_looks_like_a_wrong_password() {
 }
 
 #[test]
+fn an_account_is_made_on_the_stream_that_then_logs_in() {
+    let mut stage = secured();
+    let query = |content: &str| format!("<query xmlns='jabber:iq:register'>{content}</query>");
+    let wish = |id: &str, name: &str| {
+        let both = format!("<username>{name}</username><password>sesame</password>");
+        format!(
+            "<iq type='set' id='{id}' to='a.example'>{}</iq>",
+            query(&both)
+        )
+    };
+    play(
+        &mut stage,
+        &format!(
+            "C: <iq type='get' id='1'>{}</iq>
+            S: <iq type='result' id='1'><query xmlns='jabber:iq:register'><instructions>*</instructions><username/><password/></query></iq>
+            C: {}
+            E: Register(Registration {{ account: alice@a.example*
+            !: taken
+            S: <iq type='error' from='a.example' id='2'><error type='cancel'><conflict *
+            C: {}
+            E: Register(Registration {{ account: al@a.example*
+            !: made
+            S: <iq type='result' from='a.example' id='3'/>
+            {}
+            E: Credentials(al@a.example)",
+            query(""),
+            wish("2", "alice"),
+            wish("3", "Al"),
+            plain("", "al", "sesame"),
+        ),
+    );
+}
+
+#[test]
+fn who_asks_for_no_possible_account_is_told_so_a_few_times() {
+    for (content, condition) in [
+        ("<username>alice</username>", "not-acceptable"),
+        ("<password>sesame</password>", "not-acceptable"),
+        ("<username/><password>s</password>", "not-acceptable"),
+        (
+            "<username>@</username><password>s</password>",
+            "not-acceptable",
+        ),
+        (
+            "<username>b@c.example/</username><password>s</password>",
+            "not-acceptable",
+        ),
+        (
+            "<username>a/b</username><password>s</password>",
+            "not-acceptable",
+        ),
+        ("<remove/>", "not-allowed"),
+    ] {
+        let mut stage = secured();
+        let query = format!("<query xmlns='jabber:iq:register'>{content}</query>");
+        let tries: Vec<String> = (1..negotiate::ATTEMPTS)
+            .map(|n| {
+                format!(
+                    "C: <iq type='set' id='{n}'>{query}</iq>
+                    S: <iq type='error' id='{n}'><error *<{condition} *"
+                )
+            })
+            .collect();
+        play(
+            &mut stage,
+            &format!(
+                "{}
+                C: <iq type='set' id='5'>{query}</iq>
+                S: <iq type='error' id='5'*
+                S: <stream:error*<policy-violation *
+                S: </stream:stream>
+                E: Closed(Some(*",
+                tries.join("\n"),
+            ),
+        );
+    }
+    for other in [
+        "<iq type='get' id='1'><query xmlns='jabber:iq:roster'/></iq>",
+        "<iq type='get' id='1' to='b.example'><query xmlns='jabber:iq:register'/></iq>",
+        "<message to='a.example'/>",
+    ] {
+        let mut stage = secured();
+        play(
+            &mut stage,
+            &format!(
+                "C: {other}
+                S: <stream:error*<not-authorized *
+                S: </stream:stream>
+                E: Closed(Some(*"
+            ),
+        );
+    }
+}
+
+#[test]
 fn mechanisms_that_are_not_offered_and_messages_that_are_none() {
     let mut stage = secured();
     play(
@@ -641,6 +744,8 @@ fn a_bad_stanza_is_answered_and_the_stream_goes_on() {
 #[test]
 fn what_is_no_stanza_ends_the_stream() {
     for (sent, condition) in [
+        // A false 'from' beside another fault, too.
+        ("<message from='eve@a.example' to='@@'/>", "invalid-from"),
         ("<query xmlns='jabber:client'/>", "unsupported-stanza-type"),
         ("<message xmlns='urn:x'/>", "*"),
         ("<!-- hi --><message/>", "*restricted-xml"),

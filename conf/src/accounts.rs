@@ -1,10 +1,16 @@
-//! `[accounts]`: what is kept for one account, at most.
+//! `[accounts]`: who makes them, and what is kept for one at most.
 
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Accounts {
+    /// People make accounts by themselves (XEP-0077). Default false.
+    pub registration: bool,
+    /// Tries to make one in an hour, of everybody. Default 100.
+    pub registrations_per_hour: u32,
+    /// And from one address. Default 5.
+    pub registrations_per_address: u32,
     /// PBKDF2 rounds of new SCRAM keys. Default 10,000: what phones can do at every login (RFC 7677
     /// §4 asks for 4,096 or more). Existing passwords keep theirs until they are set anew.
     pub scram_iterations: u32,
@@ -30,6 +36,9 @@ pub struct Accounts {
 impl Default for Accounts {
     fn default() -> Self {
         Self {
+            registration: false,
+            registrations_per_hour: 100,
+            registrations_per_address: 5,
             scram_iterations: 10_000,
             offline_messages: 10_000,
             roster_items: 2_000,

@@ -27,6 +27,9 @@ pub struct Web {
     pub connections: u32,
     /// Connections at a time from one IP address. Default 100: an office behind one address.
     pub connections_per_address: u32,
+    /// Connections that one IP address may open in a minute, at each listener; 0: without limit.
+    /// Default 300.
+    pub connections_per_minute: u32,
 }
 
 impl Default for Web {
@@ -39,6 +42,7 @@ impl Default for Web {
             status_from: vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
             connections: 1_000,
             connections_per_address: 100,
+            connections_per_minute: 300,
         }
     }
 }

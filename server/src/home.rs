@@ -18,6 +18,7 @@ use crate::fast::Tokens;
 use crate::guard::Guard;
 use crate::managed::Acknowledgements;
 use crate::module::archive::Preferences;
+use crate::module::registration::new::Registrations;
 use crate::offers::Offers;
 use crate::outreach::Outreach;
 use crate::pace::Pace;
@@ -85,6 +86,8 @@ pub struct Shared {
     pub outreach: Outreach,
     /// Makes keys of new passwords.
     pub passwords: Passwords,
+    /// Who makes accounts.
+    pub registrations: Registrations,
     /// Who fails to log in too often.
     pub guard: Guard,
     /// How fast accounts may send.

@@ -23,6 +23,7 @@ use crate::fast::Tokens;
 use crate::home::{Clock, Federation, Home, Limits, Remote, Shared};
 use crate::managed::Acknowledgements;
 use crate::module::archive::{Keeping, Preferences};
+use crate::module::registration::new::{Registrations, Rules};
 use crate::offers::Offers;
 use crate::outreach::Outreach;
 use crate::requests::Requests;
@@ -113,7 +114,29 @@ impl Play {
         Self::set_up(people, Limits::default(), roots, Offers::default()).await
     }
 
+    /// Where people make accounts by themselves.
+    pub(crate) async fn registering(people: &[&str], rules: Rules) -> Self {
+        Self::made(
+            people,
+            Limits::default(),
+            Vec::new(),
+            Offers::default(),
+            rules,
+        )
+        .await
+    }
+
     async fn set_up(people: &[&str], limits: Limits, roots: Vec<PathBuf>, offers: Offers) -> Self {
+        Self::made(people, limits, roots, offers, Rules::default()).await
+    }
+
+    async fn made(
+        people: &[&str],
+        limits: Limits,
+        roots: Vec<PathBuf>,
+        offers: Offers,
+        registration: Rules,
+    ) -> Self {
         let data_dir = std::env::temp_dir().join(format!("comity-{}", comity_net::random::id()));
         std::fs::create_dir(&data_dir).unwrap();
         let mut conf = Conf::default();
@@ -160,6 +183,7 @@ impl Play {
             afterwards: Afterwards::default(),
             outreach: Outreach::default(),
             offers,
+            registrations: Registrations::new(registration),
             guard: crate::guard::Guard::new(crate::guard::Allowed {
                 per_address: 10,
                 per_account: 20,

@@ -93,7 +93,7 @@ pub async fn run(
     ));
     let watching = Arc::clone(&certificates);
     tokio::spawn(expiry::watch(watching, home.clone(), stop.clone()));
-    let clients = clients::start(&conf.c2s, &home, Arc::clone(&certificates), &stop).await?;
+    let clients = clients::start(&conf, &home, Arc::clone(&certificates), &stop).await?;
     components::start(&conf, &home, &remote, &stop).await?;
     peers::start(&conf, &home, &remote, &certificates, &stop).await?;
     web::start(&conf, &home, Arc::clone(&certificates), clients, &stop).await?;

@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 
 use comity_c2s::link::{
     Back, Bound, Count, Credentials, FastAccepted, FastAttempt, FastToken, FastWanted, Manage,
-    Suspended,
+    Registration, Suspended,
 };
 use comity_s2s::link::{Queued, Received};
 use comity_storage::{RemoveOutgoing, RenewOutboxQueue};
+use comity_xmpp::element::Element;
 use comity_xmpp::error::StanzaError;
 use comity_xmpp::jid::{BareJid, Jid};
 use comity_xmpp::stanza::{Kind, Stanza};
@@ -19,7 +20,7 @@ use crate::deliver::{self, Deliveries};
 use crate::dispatch;
 use crate::fast;
 use crate::home::Home;
-use crate::module::{account, message};
+use crate::module::{account, archive, message, registration};
 use crate::{managed, receipt, route};
 
 type ForClient<'a, T> = comity_c2s::link::Later<'a, T>;
@@ -54,6 +55,14 @@ impl comity_c2s::link::Server for Home {
         self.guard.entered(from, account, self.now_ms());
     }
 
+    fn register<'a>(
+        &'a self,
+        from: IpAddr,
+        registration: Registration,
+    ) -> ForClient<'a, Result<(), StanzaError>> {
+        Box::pin(registration::new::register(self, from, registration))
+    }
+
     fn fast<'a>(&'a self, attempt: FastAttempt) -> ForClient<'a, Option<FastAccepted>> {
         Box::pin(async move { fast::check(self, &attempt).await })
     }
@@ -64,6 +73,14 @@ impl comity_c2s::link::Server for Home {
 
     fn bind<'a>(&'a self, bound: Bound) -> ForClient<'a, Result<Jid, StanzaError>> {
         Box::pin(account::bind(self, bound))
+    }
+
+    fn welcome<'a>(&'a self, session: &'a Jid) -> ForClient<'a, Vec<Element>> {
+        Box::pin(async move {
+            // Without it the client asks (XEP-0313 §5).
+            let metadata = archive::metadata(self, &session.to_bare()).await;
+            metadata.into_iter().collect()
+        })
     }
 
     fn stanza<'a>(

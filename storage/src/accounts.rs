@@ -134,6 +134,22 @@ impl Write for CreateAccount {
     }
 }
 
+/// The same for somebody who is not the operator: a name that an account had once is taken.
+pub struct RegisterAccount(pub CreateAccount);
+
+impl Write for RegisterAccount {
+    type Outcome = Created;
+
+    async fn run(&self, connection: &mut SqliteConnection) -> Result<Created, sqlx::Error> {
+        let former = "SELECT EXISTS (SELECT 1 FROM former_accounts WHERE account = ?)";
+        let former = sqlx::query_scalar(former).bind(&self.0.account);
+        if former.fetch_one(&mut *connection).await? {
+            return Ok(Created::Exists);
+        }
+        self.0.run(connection).await
+    }
+}
+
 /// Replaces all keys of an account: its password is another from now on. False: no such account.
 pub struct SetScramKeys {
     pub account: String,
@@ -187,9 +203,16 @@ impl Write for DeleteAccount {
         // Tables with an account's data refer to it with ON DELETE CASCADE.
         let deleted = sqlx::query("DELETE FROM accounts WHERE account = ?")
             .bind(&self.account)
+            .execute(&mut *connection)
+            .await?;
+        if deleted.rows_affected() == 0 {
+            return Ok(false);
+        }
+        sqlx::query("INSERT INTO former_accounts (account) VALUES (?) ON CONFLICT DO NOTHING")
+            .bind(&self.account)
             .execute(connection)
             .await?;
-        Ok(deleted.rows_affected() == 1)
+        Ok(true)
     }
 }
 

@@ -47,7 +47,7 @@ use sqlx::{Sqlite, SqlitePool};
 pub use accept::{AcceptMessage, AcceptedMessage, ReceiveMessages};
 pub use accounts::{
     Account, CreateAccount, Created, DeleteAccount, EnableAccount, HostSecret, KeptScramKeys,
-    ScramHash, SetScramKeys,
+    RegisterAccount, ScramHash, SetScramKeys,
 };
 pub use archive::{
     Archive, ArchiveFilter, ArchivePage, ArchivePolicy, ArchivePreferences, ArchiveRow, Archived,

@@ -23,6 +23,7 @@ const MIGRATIONS: &[(i64, &str)] = &[
     (17, include_str!("../migrations/0017_blocklists.sql")),
     (18, include_str!("../migrations/0018_account_data.sql")),
     (20, include_str!("../migrations/0020_closed_rooms.sql")),
+    (26, include_str!("../migrations/0026_former_accounts.sql")),
 ];
 
 /// Brings the schema up to date, or refuses a newer one.

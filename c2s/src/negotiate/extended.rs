@@ -285,8 +285,12 @@ impl Negotiate {
         answer: Result<NewSession, StanzaError>,
     ) -> Result<(), StreamError> {
         match answer {
-            Ok(NewSession { session, id }) => {
-                let mut bound = Element::new(ns::BIND2, "bound");
+            Ok(NewSession {
+                session,
+                id,
+                welcome,
+            }) => {
+                let mut bound = Element::new(ns::BIND2, "bound").with_children(welcome);
                 let bind = self.extended.as_ref().and_then(|e| e.bind.as_ref());
                 let (acking, inactive) = bind.map_or((false, false), |b| (b.acking, b.inactive));
                 self.inactive = inactive;

@@ -1,11 +1,34 @@
-//! Channel binding on TLS 1.3 as somebody else has written it: nbxmpp's SCRAM-SHA-256-PLUS with
-//! GnuTLS's tls-exporter (RFC 9266).
+//! Channel binding on TLS 1.3 as others have written it, by tls-exporter (RFC 9266): go-sendxmpp's with
+//! Go's TLS, as it comes; and nbxmpp's with GnuTLS's, two lines of which have to be mended.
 
-use std::process::Command;
+use std::io::Write;
+use std::process::{Command, Stdio};
 
 use integration::stage::{PASSWORD, Stage};
 
-use crate::scene::logged;
+use crate::scene::{Scene, logged};
+
+#[test]
+fn go_sendxmpp_binds_to_the_channel() {
+    let scene = Scene::set("plus-go");
+    let mut sending = Command::new(integration::cache().join("later/usr/bin/go-sendxmpp"))
+        .args(["-u", "romeo@montague.example", "-p", PASSWORD])
+        .args(["-j", &scene.server(), "juliet@capulet.example"])
+        .env("SSL_CERT_FILE", scene.here().ca())
+        .env("HOME", scene.stage.folder())
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut words = sending.stdin.take().unwrap();
+    words.write_all(b"This bud of love\n").unwrap();
+    drop(words);
+    let sent = sending.wait_with_output().unwrap();
+    let more = String::from_utf8_lossy(&sent.stderr);
+    assert!(sent.status.success(), "{more}");
+    let wanted = "authenticated account=romeo@montague.example mechanism=\"SCRAM-SHA-256-PLUS\"";
+    assert_eq!(logged(scene.here(), wanted).len(), 1, "{more}");
+}
 
 #[test]
 fn nbxmpp_binds_to_the_channel() {

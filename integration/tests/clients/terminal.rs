@@ -40,7 +40,7 @@ impl Terminal {
         self.tmux(&["send-keys"], &[], "Enter");
     }
 
-    fn screen(&self) -> String {
+    pub(crate) fn screen(&self) -> String {
         self.tmux(&["capture-pane", "-p"], &[], "")
     }
 

@@ -15,6 +15,7 @@ use std::time::Duration;
 use comity_storage::{ArchivePolicy, PurgeArchive, TrimArchive};
 use comity_xmpp::element::Element;
 use comity_xmpp::error::{ErrorType, StanzaCondition, StanzaError};
+use comity_xmpp::jid::BareJid;
 use comity_xmpp::ns;
 use comity_xmpp::stanza::{IqType, Kind};
 use tracing::{error, info};
@@ -98,7 +99,10 @@ fn handle(context: Context, request: Request) -> Later<Deliveries> {
         let answer = match (request.payload.name.as_str(), set) {
             ("query", false) => Ok(Some(query::form())),
             ("query", true) => query::page(&context, &request).await,
-            ("metadata", _) => metadata(&context, &request).await.map(Some),
+            ("metadata", _) => {
+                let account = request.to.to_bare();
+                metadata(&context.home, &account).await.map(Some)
+            }
             (_, false) => preferences::show(&context.home, &request).await.map(Some),
             (_, true) => preferences::change(&context.home, &request).await.map(Some),
         };
@@ -111,10 +115,8 @@ fn handle(context: Context, request: Request) -> Later<Deliveries> {
 }
 
 /// XEP-0313 §5: where the archive begins and ends.
-async fn metadata(context: &Context, request: &Request) -> Result<Element, StanzaError> {
-    let account = request.to.to_bare();
-    let storage = &context.home.storage;
-    let archived = storage.archived(account.as_str()).await;
+pub(crate) async fn metadata(home: &Home, account: &BareJid) -> Result<Element, StanzaError> {
+    let archived = home.storage.archived(account.as_str()).await;
     let archived = archived.map_err(|fault| unread(&fault))?;
     let end = |name: &str, (uid, received): &(String, u64)| {
         Element::new(ns::MAM, name)

@@ -10,6 +10,7 @@ use comity_xmpp::stanza::{IqType, Kind, MessageType, Stanza};
 use comity_xmpp::stream::Header;
 use comity_xmpp::xml;
 
+use super::archive::rules;
 use super::{Context, Entity, Handles, Later, Module, Request, Target, What};
 use crate::deliver::Deliveries;
 use crate::home::Home;
@@ -93,7 +94,7 @@ fn copies(
 fn is_eligible(stanza: &Stanza) -> bool {
     let conversation = match stanza.kind {
         Kind::Message(MessageType::Chat) => true,
-        Kind::Message(MessageType::Normal) => stanza.has(ns::CLIENT, "body"),
+        Kind::Message(MessageType::Normal) => rules::converses(stanza),
         _ => false,
     };
     let copied = stanza.has(CARBONS, "sent") || stanza.has(CARBONS, "received");

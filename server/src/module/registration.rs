@@ -1,9 +1,11 @@
-//! XEP-0077: In-Band Registration, for accounts that are there: another password, and their end.
+//! XEP-0077: In-Band Registration. Here, for accounts that are there: another password, and their
+//! end; in `new`, for those that are not.
 
 use comity_storage::{DeleteAccount, EnableAccount, SetScramKeys};
 use comity_xmpp::element::Element;
 use comity_xmpp::error::{ErrorType, StanzaCondition, StanzaError};
 use comity_xmpp::jid::BareJid;
+use comity_xmpp::ns;
 use comity_xmpp::stanza::{IqType, Kind};
 use tracing::{error, info};
 
@@ -13,7 +15,7 @@ use crate::home::Home;
 use crate::passwords::PasswordError;
 use crate::route::unavailable;
 
-const REGISTER: &str = "jabber:iq:register";
+pub(crate) mod new;
 
 pub const MODULE: Module = Module {
     name: "registration",
@@ -23,7 +25,7 @@ pub const MODULE: Module = Module {
         asked(IqType::Get, Target::OwnAccount),
         asked(IqType::Set, Target::OwnAccount),
     ],
-    features: &[(Entity::Domain, REGISTER)],
+    features: &[(Entity::Domain, ns::REGISTER)],
     handle,
     ..Module::EMPTY
 };
@@ -31,7 +33,7 @@ pub const MODULE: Module = Module {
 const fn asked(kind: IqType, target: Target) -> Handles {
     Handles {
         what: What::Iq(kind),
-        ns: REGISTER,
+        ns: ns::REGISTER,
         name: "query",
         target,
     }
@@ -48,7 +50,7 @@ fn handle(context: Context, request: Request) -> Later<Deliveries> {
             Kind::Iq(IqType::Get) => Ok(Deliveries::answer(
                 request.stanza.result(Some(&registered(&account))),
             )),
-            _ if request.payload.child(REGISTER, "remove").is_some() => {
+            _ if request.payload.child(ns::REGISTER, "remove").is_some() => {
                 remove(&context.home, account, &request).await
             }
             _ => password(&context.home, &account, &request).await,
@@ -62,15 +64,15 @@ type Done = Result<Deliveries, StanzaError>;
 /// XEP-0077 §3.1.1, for who is registered.
 fn registered(account: &BareJid) -> Element {
     let name = account.local().unwrap_or_default();
-    Element::new(REGISTER, "query")
-        .with_child(Element::new(REGISTER, "registered"))
-        .with_child(Element::new(REGISTER, "username").with_text(name))
-        .with_child(Element::new(REGISTER, "password"))
+    Element::new(ns::REGISTER, "query")
+        .with_child(Element::new(ns::REGISTER, "registered"))
+        .with_child(Element::new(ns::REGISTER, "username").with_text(name))
+        .with_child(Element::new(ns::REGISTER, "password"))
 }
 
 /// XEP-0077 §3.3. Tokens to log in with end with the old password.
 async fn password(home: &Home, account: &BareJid, request: &Request) -> Done {
-    let text = |name| request.payload.child(REGISTER, name).map(Element::text);
+    let text = |name| request.payload.child(ns::REGISTER, name).map(Element::text);
     let (Some(username), Some(password)) = (text("username"), text("password")) else {
         return Err(bad_request("name the account and its new password"));
     };

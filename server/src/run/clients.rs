@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use comity_c2s::Options;
 use comity_c2s::serve::{Clients, serve};
-use comity_conf::{C2s, Scram};
+use comity_conf::{C2s, Conf, Scram};
 use comity_net::dns::order::Start;
 use comity_net::listener::{Listener, Permits};
 use comity_net::stop::Stop;
@@ -19,12 +19,17 @@ use crate::managed;
 
 /// Gives what all their streams share.
 pub(super) async fn start(
-    conf: &C2s,
+    conf: &Conf,
     home: &Home,
     certificates: Arc<Certificates>,
     stop: &Stop,
 ) -> Result<Clients, RunError> {
-    let options = options(conf);
+    let register = conf.accounts.registration;
+    let conf = &conf.c2s;
+    let options = Options {
+        register,
+        ..options(conf)
+    };
     let permits = options.permits;
     let acceptor = Acceptor::new(Service::Client, certificates)?;
     let queue = (!options.resumption.is_zero()).then_some(options.queue);
@@ -67,6 +72,7 @@ fn options(conf: &C2s) -> Options {
         resumption: conf.resumption,
         fast: !conf.fast.is_zero(),
         queue: size(conf.queue),
+        ..Options::default()
     }
 }
 

@@ -18,6 +18,7 @@ use crate::home::{Blocked, Clock, Federation, Home, Limits, Lists, Remote, Share
 use crate::managed::Acknowledgements;
 use crate::module::account;
 use crate::module::archive::{Keeping, Preferences};
+use crate::module::registration::new::{Registrations, Rules};
 use crate::offers::Offers;
 use crate::outreach::Outreach;
 use crate::pace::{Pace, Rate};
@@ -69,6 +70,11 @@ pub(super) async fn home(
         outreach: Outreach::default(),
         offers,
         passwords: Passwords::new(conf.accounts.scram_iterations),
+        registrations: Registrations::new(Rules {
+            open: conf.accounts.registration,
+            per_hour: conf.accounts.registrations_per_hour,
+            per_address: conf.accounts.registrations_per_address,
+        }),
         guard: Guard::new(Allowed {
             per_address: conf.c2s.failures_per_address,
             per_account: conf.c2s.failures_per_account,

@@ -39,6 +39,7 @@ pub(super) async fn start(
     });
     for address in &conf.listen {
         let listener = listen(*address, permits).await?;
+        let listener = listener.paced(conf.connections_per_minute);
         info!(%address, "listening for browsers");
         let (acceptor, pages, stop) = (acceptor.clone(), Arc::clone(&pages), stop.clone());
         tokio::spawn(serve(listener, acceptor, Limits::default(), pages, stop));

@@ -51,12 +51,16 @@ pub(crate) fn belongs(stanza: &Stanza) -> bool {
     if hint(stanza, "store") {
         return true;
     }
-    kind != MessageType::Headline
-        && stanza.children().iter().any(|child| {
-            CONVERSATION
-                .iter()
-                .any(|(ns, name)| *ns == &*child.ns && (*name == "*" || *name == &*child.name))
-        })
+    kind != MessageType::Headline && converses(stanza)
+}
+
+/// Does it carry something without which a conversation is not whole?
+pub(crate) fn converses(stanza: &Stanza) -> bool {
+    stanza.children().iter().any(|child| {
+        CONVERSATION
+            .iter()
+            .any(|(ns, name)| *ns == &*child.ns && (*name == "*" || *name == &*child.name))
+    })
 }
 
 /// What a sender says of keeping a message (XEP-0334).

@@ -91,6 +91,84 @@ fn given(stanza: &Stanza, account: &str) -> Option<String> {
     ids.first()?.attr("id").map(str::to_owned)
 }
 
+/// What is said about earlier messages: XEP-0184, XEP-0333, XEP-0308, XEP-0444, XEP-0461, XEP-0424.
+const ABOUT: &[(&str, &str)] = &[
+    ("chat", "<received xmlns='urn:xmpp:receipts' id='m'/>"),
+    ("normal", "<received xmlns='urn:xmpp:receipts' id='m'/>"),
+    (
+        "chat",
+        "<displayed xmlns='urn:xmpp:chat-markers:0' id='m'/>",
+    ),
+    (
+        "chat",
+        "<body>art thou</body><replace xmlns='urn:xmpp:message-correct:0' id='m'/>",
+    ),
+    (
+        "chat",
+        "<reactions xmlns='urn:xmpp:reactions:0' id='m'><reaction>&#x1f339;</reaction></reactions>",
+    ),
+    (
+        "chat",
+        "<body>I</body><reply xmlns='urn:xmpp:reply:0' to='romeo@a.example' id='m'/>",
+    ),
+    (
+        "chat",
+        "<retract xmlns='urn:xmpp:message-retract:1' id='m'/>\
+         <fallback xmlns='urn:xmpp:fallback:0' for='urn:xmpp:message-retract:1'/>",
+    ),
+];
+
+/// They reach the client that is meant, another of the same person and both archives, whole.
+#[tokio::test]
+async fn what_is_said_about_messages_is_of_the_conversation() {
+    let play = Play::of(&[ROMEO, JULIET]).await;
+    let mut balcony = play.login("juliet@a.example/balcony").await;
+    let mut chamber = play.login("juliet@a.example/chamber").await;
+    chamber
+        .send("<iq type='set' id='c'><enable xmlns='urn:xmpp:carbons:2'/></iq>")
+        .await;
+    balcony.forget().await;
+    chamber.forget().await;
+    let mut romeo = play.login("romeo@a.example/orchard").await;
+    let whole = |message: &Element, payload: &str| {
+        let expected = format!("<message>{payload}</message>");
+        let expected = crate::play::stanza(&expected);
+        expected.children().iter().all(|child| {
+            let child = expected.element(child);
+            message
+                .children_named(&child.ns, &child.name)
+                .any(|found| *found == child)
+        })
+    };
+    for (kind, payload) in ABOUT {
+        let to = "juliet@a.example/balcony";
+        romeo
+            .send(&format!(
+                "<message type='{kind}' to='{to}' id='x'>{payload}</message>"
+            ))
+            .await;
+        let got = balcony.next(PATIENCE).await.unwrap();
+        let mut message = Element::new(ns::CLIENT, "message");
+        for child in got.children() {
+            message.push(got.element(child));
+        }
+        assert!(whole(&message, payload), "{payload}");
+        let copy = chamber.next(PATIENCE).await.unwrap();
+        let copy = copy.child(ns::CARBONS, "received").unwrap();
+        let copy = copy.child(ns::FORWARD, "forwarded").unwrap();
+        let copy = copy.child(ns::CLIENT, "message").unwrap();
+        assert!(whole(copy, payload), "{payload}");
+    }
+    for person in [&mut romeo, &mut chamber] {
+        let (found, _) = ask(person, "").await;
+        assert_eq!(found.len(), ABOUT.len());
+        for ((_, message), (kind, payload)) in found.iter().zip(ABOUT) {
+            assert!(whole(message, payload), "{payload}");
+            assert_eq!(message.attr("type").unwrap_or("normal"), *kind);
+        }
+    }
+}
+
 /// A message, its copies, what is handed over later and what is looked up bear one name.
 #[tokio::test]
 async fn one_name_everywhere() {
@@ -282,6 +360,10 @@ async fn where_a_page_lies_and_the_archive_ends() {
             uid(6)
         ))
         .await;
+    // A client that asks for all at once need not ask for that (XEP-0386).
+    let welcome = comity_c2s::link::Server::welcome(&play.home, &romeo.jid).await;
+    let start = welcome[0].child(ns::MAM, "start").unwrap();
+    assert_eq!(start.attr("id"), Some(uid(0).as_str()));
 }
 
 #[tokio::test]

@@ -253,6 +253,7 @@ fn durations(conf: &Conf) -> Result<(), Broken> {
         (&["s2s", "idle"], s2s.idle),
         (&["s2s", "retry_first"], s2s.retry_first),
         (&["s2s", "outbox_expiry"], s2s.outbox_expiry),
+        (&["s2s", "unknown_expiry"], s2s.unknown_expiry),
         (
             &["mls", "authority", "certificate_lifetime"],
             mls.authority.certificate_lifetime,

@@ -64,6 +64,10 @@ pub struct S2s {
     /// 3 days, a long weekend.
     #[serde(with = "crate::duration")]
     pub outbox_expiry: Duration,
+    /// The same for a domain that the DNS knows nothing of. Default 5 min: it is a slip of the pen
+    /// more often than a fault that passes.
+    #[serde(with = "crate::duration")]
+    pub unknown_expiry: Duration,
     /// Presence and IQs in memory for a domain that is being reached. Default 1,024.
     pub queue: u32,
 }
@@ -207,6 +211,7 @@ impl Default for S2s {
             retry_first: Duration::from_secs(2),
             retry_most: Duration::from_secs(5 * 60),
             outbox_expiry: Duration::from_secs(3 * 24 * 3600),
+            unknown_expiry: Duration::from_secs(5 * 60),
             queue: 1024,
         }
     }

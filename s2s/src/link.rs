@@ -20,7 +20,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 
 use crate::Options;
 use crate::line::Lines;
-use crate::peer::State;
+use crate::peer::{Failure, State};
 use crate::trust::Trust;
 use crate::turn::Turns;
 
@@ -150,7 +150,7 @@ pub struct Status {
     pub state: State,
     /// Stanzas in memory or on their way; the outbox may hold more.
     pub waiting: usize,
-    pub last_failure: Option<String>,
+    pub last_failure: Option<Failure>,
     /// While there is a stream.
     pub way: Option<Way>,
 }

@@ -353,7 +353,7 @@ async fn a_domain_that_is_not_believed_gets_nothing_and_gives_nothing() {
         status.iter().any(|s| {
             s.last_failure
                 .as_ref()
-                .is_some_and(|why| why.contains("believe"))
+                .is_some_and(|why| why.text.contains("believe"))
         })
     })
     .await;
@@ -364,7 +364,7 @@ async fn a_domain_that_is_not_believed_gets_nothing_and_gives_nothing() {
         status.iter().any(|s| {
             s.last_failure
                 .as_ref()
-                .is_some_and(|why| why.contains("not-authorized"))
+                .is_some_and(|why| why.text.contains("not-authorized"))
         })
     })
     .await;
@@ -684,7 +684,11 @@ async fn no_key_is_shown_where_a_certificate_is_required() {
         let (_, _stop_b) = b.start(&a, false).await;
         a.queue(1, &b);
         to_b.wake(b.name);
-        let why = || to_b.list().into_iter().find_map(|one| one.last_failure);
+        let why = || {
+            to_b.list()
+                .into_iter()
+                .find_map(|one| one.last_failure.map(|why| why.text))
+        };
         until(|| why().is_some()).await;
         let why = why().unwrap();
         // b has refused the key, or offered what it would have taken, which was passed over.

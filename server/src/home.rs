@@ -138,6 +138,8 @@ pub struct Limits {
     pub private_bytes: u64,
     /// Milliseconds a stanza waits in the outbox before its sender is told.
     pub outbox_expiry_ms: u64,
+    /// The same, where there is no such domain.
+    pub unknown_expiry_ms: u64,
 }
 
 /// With which domains there may be streams.
@@ -209,6 +211,7 @@ impl Default for Limits {
             pubsub_bytes: 16 * 1024 * 1024,
             private_bytes: 1024 * 1024,
             outbox_expiry_ms: 3 * 24 * 3600 * 1000,
+            unknown_expiry_ms: 5 * 60 * 1000,
         }
     }
 }

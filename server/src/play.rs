@@ -8,7 +8,8 @@ use bytes::Bytes;
 use comity_c2s::link::{Bound, Inbox, Outbound, Server as _};
 use comity_conf::Conf;
 use comity_s2s::link::Server as _;
-use comity_s2s::link::{Place, Received};
+use comity_s2s::link::{Place, Received, Status};
+use comity_s2s::peer::{Failure, State};
 use comity_storage::{CreateAccount, Storage};
 use comity_xmpp::element::{Element, Node};
 use comity_xmpp::error::StanzaError;
@@ -51,6 +52,8 @@ pub(crate) struct Play {
 #[derive(Default)]
 pub(crate) struct Away {
     sent: Mutex<Vec<(String, Stanza)>>,
+    /// Domains that the DNS does not know.
+    pub(crate) unknown: Mutex<Vec<String>>,
 }
 
 impl Away {
@@ -77,6 +80,22 @@ impl Remote for Away {
     fn wake(&self, _: &str) {}
 
     fn remind(&self, _: &str) {}
+
+    fn outgoing(&self) -> Vec<Status> {
+        let unknown = self.unknown.lock().unwrap().clone();
+        let status = |domain| Status {
+            ours: "a.example".to_owned(),
+            domain,
+            state: State::Waiting,
+            waiting: 0,
+            last_failure: Some(Failure {
+                not_found: true,
+                text: "there is no such domain".to_owned(),
+            }),
+            way: None,
+        };
+        unknown.into_iter().map(status).collect()
+    }
 }
 
 /// A clock that the test moves.

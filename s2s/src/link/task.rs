@@ -323,7 +323,7 @@ impl Task {
         status.state = self.peer.state();
         status.way = way;
         status.waiting = self.peer.waiting();
-        status.last_failure = self.peer.last_failure().map(|failure| failure.text.clone());
+        status.last_failure = self.peer.last_failure().cloned();
     }
 }
 

@@ -34,13 +34,15 @@ fn expire(home: Home) -> Later<Deliveries> {
             error!(%fault, "queues of domains long gone could not be forgotten");
         }
         remind(&home).await;
-        match bounces(&home).await {
-            Ok(deliveries) => deliveries,
-            Err(fault) => {
-                error!(%fault, "expired stanzas could not be read: again at the next round");
-                Deliveries::none()
-            }
-        }
+        let told = async {
+            let mut deliveries = bounces(&home).await?;
+            deliveries.extend(for_nobody(&home).await?);
+            Ok::<_, comity_storage::Error>(deliveries)
+        };
+        told.await.unwrap_or_else(|fault| {
+            error!(%fault, "stanzas that go back could not be read: again at the next round");
+            Deliveries::none()
+        })
     })
 }
 
@@ -62,14 +64,69 @@ async fn bounces(home: &Home) -> Result<Deliveries, comity_storage::Error> {
         stanzas = expired.len(),
         "stanzas have waited too long for their domain"
     );
-    for row in &expired {
-        if let Some(stanza) = message::read(&row.stanza) {
-            deliveries.extend(bounce(home, row, &stanza).await?);
+    deliveries.extend(give_back(home, &expired, too_late).await?);
+    Ok(deliveries)
+}
+
+/// A domain that the DNS knows nothing of is a slip of the pen more often than a fault that passes:
+/// what people sent there goes back within minutes. What rooms have for it waits.
+async fn for_nobody(home: &Home) -> Result<Deliveries, comity_storage::Error> {
+    let mut unknown: Vec<String> = (home.remote.outgoing().into_iter())
+        .filter(|status| {
+            status
+                .last_failure
+                .as_ref()
+                .is_some_and(|why| why.not_found)
+        })
+        .map(|status| status.domain)
+        .collect();
+    unknown.sort_unstable();
+    unknown.dedup();
+    let mut deliveries = Deliveries::none();
+    let before = home.now_ms().saturating_sub(home.limits.unknown_expiry_ms);
+    for domain in unknown {
+        let mut rows = home.storage.outbox(&domain, 0, BATCH).await?;
+        rows.retain(|row| {
+            let plain = row.expires.saturating_sub(row.created) <= home.limits.outbox_expiry_ms;
+            plain && row.created <= before
+        });
+        if !rows.is_empty() {
+            info!(%domain, stanzas = rows.len(), "stanzas are for a domain that nobody knows");
+            deliveries.extend(give_back(home, &rows, not_found).await?);
         }
     }
-    let ids = expired.iter().map(|row| row.id).collect();
+    Ok(deliveries)
+}
+
+/// Tells the senders, and forgets the rows.
+async fn give_back(
+    home: &Home,
+    rows: &[OutboxRow],
+    why: fn(&str) -> StanzaError,
+) -> Result<Deliveries, comity_storage::Error> {
+    let mut deliveries = Deliveries::none();
+    for row in rows {
+        if let Some(stanza) = message::read(&row.stanza) {
+            deliveries.extend(bounce(home, &stanza, &why(&row.destination)).await?);
+        }
+    }
+    let ids = rows.iter().map(|row| row.id).collect();
     home.storage.write(RemoveOutgoing { ids }).await?;
     Ok(deliveries)
+}
+
+/// RFC 6120 §8.3.3.17.
+fn too_late(domain: &str) -> StanzaError {
+    StanzaError::new(ErrorType::Wait, StanzaCondition::RemoteServerTimeout).with_text(format!(
+        "{domain} could not be reached in time: send it again"
+    ))
+}
+
+/// RFC 6120 §8.3.3.16.
+fn not_found(domain: &str) -> StanzaError {
+    StanzaError::new(ErrorType::Cancel, StanzaCondition::RemoteServerNotFound).with_text(format!(
+        "there is no server of {domain}: is it spelt right?"
+    ))
 }
 
 /// The operator gives up what waits for a domain: its senders are told, and it is forgotten. How
@@ -84,22 +141,16 @@ pub(crate) async fn discard(home: &Home, domain: &str) -> Result<u64, comity_sto
         if rows.is_empty() {
             return Ok(discarded);
         }
-        let mut deliveries = Deliveries::none();
-        for row in &rows {
-            if let Some(stanza) = message::read(&row.stanza) {
-                deliveries.extend(bounce(home, row, &stanza).await?);
-            }
-        }
-        let ids = rows.iter().map(|row| row.id).collect();
-        discarded += home.storage.write(RemoveOutgoing { ids }).await?;
+        let deliveries = give_back(home, &rows, too_late).await?;
+        discarded += u64::try_from(rows.len()).unwrap_or(u64::MAX);
         deliver::deliver(home, deliveries).await;
     }
 }
 
 async fn bounce(
     home: &Home,
-    row: &OutboxRow,
     stanza: &Stanza,
+    error: &StanzaError,
 ) -> Result<Deliveries, comity_storage::Error> {
     let Some(from) = &stanza.from else {
         return Ok(Deliveries::none());
@@ -107,14 +158,8 @@ async fn bounce(
     if !home.hosts.serves(from.domain()) {
         return Ok(Deliveries::none());
     }
-    // RFC 6120 §8.3.3.16.
-    let error =
-        StanzaError::new(ErrorType::Wait, StanzaCondition::RemoteServerTimeout).with_text(format!(
-            "{} could not be reached in time: send it again",
-            row.destination
-        ));
     let is_there = from.is_bare() || home.sessions.with(from, |_| ()).is_some();
-    match stanza.error_reply(&error) {
+    match stanza.error_reply(error) {
         Some(back) if is_there || !matches!(stanza.kind, Kind::Message(_)) => {
             Ok(Deliveries::none().with(back))
         }

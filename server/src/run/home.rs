@@ -144,6 +144,7 @@ fn limits(conf: &Conf) -> Limits {
         pubsub_bytes: conf.accounts.pubsub_bytes,
         private_bytes: conf.accounts.private_bytes,
         outbox_expiry_ms: u64::try_from(conf.s2s.outbox_expiry.as_millis()).unwrap_or(u64::MAX),
+        unknown_expiry_ms: u64::try_from(conf.s2s.unknown_expiry.as_millis()).unwrap_or(u64::MAX),
         ..Limits::default()
     }
 }

@@ -114,7 +114,7 @@ impl Peers for Known {
             domain: status.domain,
             state: status.state.name().to_owned(),
             way: status.way.map(|way| way.name().to_owned()),
-            last_error: status.last_failure,
+            last_error: status.last_failure.map(|why| why.text),
         };
         self.streams.outgoing().into_iter().map(stream).collect()
     }

@@ -308,7 +308,7 @@ fn streams(text: &mut Text, peers: &BTreeMap<String, Peer>) {
             let Some(why) = &out.last_failure else {
                 continue;
             };
-            let why: String = why.chars().take(ERROR_SHOWN).collect();
+            let why: String = why.text.chars().take(ERROR_SHOWN).collect();
             let labels = [
                 ("peer", &*out.domain),
                 ("domain", &*out.ours),
@@ -403,7 +403,10 @@ mod tests {
                 domain: domain.to_owned(),
                 state: State::Waiting,
                 waiting: 0,
-                last_failure: Some("it said \"no\"\nand went".to_owned()),
+                last_failure: Some(comity_s2s::peer::Failure {
+                    not_found: false,
+                    text: "it said \"no\"\nand went".to_owned(),
+                }),
                 way: None,
             }],
             incoming: comity_s2s::link::Incoming::default(),

@@ -239,7 +239,7 @@ fn other(domain: &str, peer: &Peer) -> [Inline; 6] {
     states.dedup();
     let errors = peer.outgoing.iter();
     let error = errors
-        .filter_map(|out| out.last_failure.as_deref())
+        .filter_map(|out| out.last_failure.as_ref().map(|why| why.text.as_str()))
         .next_back();
     let oldest = match peer.queued {
         0 => String::new(),

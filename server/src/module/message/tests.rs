@@ -361,6 +361,38 @@ async fn what_waited_too_long_comes_back() {
     play.queued("b.example", &[]).await;
 }
 
+#[tokio::test]
+async fn what_is_for_no_domain_comes_back_soon() {
+    let play = Play::of(&[ROMEO]).await;
+    let mut romeo = play.login("romeo@a.example/orchard").await;
+    for domain in ["b.example", "misspelt.example"] {
+        romeo
+            .send(&format!(
+                "<message id='m' type='chat' to='nurse@{domain}'><body>x</body></message>"
+            ))
+            .await;
+    }
+    *play.away.unknown.lock().unwrap() = vec!["misspelt.example".to_owned()];
+    let expire = crate::module::outbox::MODULE.tick.unwrap().run;
+    crate::deliver::deliver(&play.home, expire(play.home.clone()).await).await;
+    romeo.gets_nothing().await;
+    play.clock.forward(Duration::from_secs(6 * 60));
+    crate::deliver::deliver(&play.home, expire(play.home.clone()).await).await;
+    romeo
+        .gets(
+            "<message id='m' type='error' from='nurse@misspelt.example' \
+             to='romeo@a.example/orchard'><error type='cancel'><remote-server-not-found \
+             xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></message>",
+        )
+        .await;
+    romeo.gets_nothing().await;
+    play.queued("misspelt.example", &[]).await;
+    assert_eq!(
+        play.home.storage.outbox_length("b.example").await.unwrap(),
+        1
+    );
+}
+
 /// What cannot be sent to another domain comes back, but not as an answer to an error.
 #[tokio::test]
 async fn an_error_that_cannot_be_sent_is_not_answered() {

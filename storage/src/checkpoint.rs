@@ -39,6 +39,7 @@ pub(crate) fn start(connection: SqliteConnection, database: PathBuf) -> Checkpoi
 }
 
 async fn run(mut connection: SqliteConnection, log: PathBuf, committed: Arc<Notify>) {
+    let mut said = false;
     loop {
         committed.notified().await;
         // Ours is the last reference once the writer has dropped its own.
@@ -51,8 +52,14 @@ async fn run(mut connection: SqliteConnection, log: PathBuf, committed: Arc<Noti
             WORTHWHILE_BYTES.. => PATIENCE,
             _ => continue,
         };
-        if let Err(error) = checkpoint(&mut connection, patience).await {
-            tracing::warn!(%error, bytes = size, "the write-ahead log could not be checkpointed");
+        match checkpoint(&mut connection, patience).await {
+            Ok(()) => said = false,
+            // Once, not four times a second: it comes again as often as somebody writes.
+            Err(error) if !said => {
+                said = true;
+                tracing::warn!(%error, bytes = size, "the write-ahead log could not be checkpointed");
+            }
+            Err(_) => {}
         }
         tokio::time::sleep(PAUSE).await;
     }

@@ -19,6 +19,7 @@ mod blocked;
 mod blocklist;
 mod checkpoint;
 mod fast;
+mod health;
 mod integer;
 pub mod key_packages;
 mod last_activity;
@@ -33,8 +34,10 @@ pub mod pubsub;
 mod receipt;
 pub mod rooms;
 mod roster;
+mod snapshot;
 mod summary;
 pub mod transparency;
+mod trouble;
 mod writer;
 
 use std::path::Path;
@@ -79,7 +82,9 @@ pub use roster::{
     ChangeSubscription, Contact, ContactSet, RemoveContact, RemovedContact, Roster, SetContact,
     Subscription, SubscriptionChanged, SubscriptionRequest, SubscriptionState, UpdateRequest,
 };
+pub use snapshot::UPGRADE_COPIES;
 pub use summary::{AccountSummary, Totals};
+pub use trouble::Trouble;
 pub use writer::{Error, QUEUE_LIMIT, Write};
 
 /// A domain's durable memory. Cheap to clone; the last clone dropped closes it, [`Storage::close`]
@@ -93,6 +98,7 @@ struct Inner {
     writer: writer::Handle,
     readers: SqlitePool,
     reads: AtomicU64,
+    health: health::Health,
     /// Only for `:memory:`: removed when the last clone is gone.
     _scratch: Option<open::Scratch>,
 }
@@ -106,9 +112,11 @@ impl Storage {
     pub async fn open(path: &Path) -> Result<Self, Error> {
         let opened = open::open(path).await?;
         let checkpoints = checkpoint::start(opened.checkpointer, opened.path);
+        let health = health::Health::default();
         Ok(Self {
             inner: Arc::new(Inner {
-                writer: writer::start(opened.writer, checkpoints),
+                writer: writer::start(opened.writer, checkpoints, health.clone()),
+                health,
                 readers: opened.readers,
                 reads: AtomicU64::new(0),
                 _scratch: opened.scratch,
@@ -123,6 +131,31 @@ impl Storage {
     /// [`Error::NewerSchema`], or [`Error::Database`] when it cannot be read at all.
     pub async fn examine(path: &Path) -> Result<Vec<String>, Error> {
         open::examine(path).await
+    }
+
+    /// The newest schema that this version knows.
+    #[must_use]
+    pub fn schema() -> i64 {
+        migrate::known()
+    }
+
+    /// Copies a database, as it is at one moment, into a file that does not exist, and looks through
+    /// the copy; a server may use the database meanwhile. The version of its schema.
+    ///
+    /// # Errors
+    /// [`Error::NewerSchema`], [`Error::Damaged`], or [`Error::Database`] when it cannot be read or
+    /// the copy cannot be written.
+    pub async fn snapshot(path: &Path, to: &Path) -> Result<i64, Error> {
+        snapshot::snapshot(path, to).await
+    }
+
+    /// Looks through a database that nobody uses, more closely than [`Storage::examine`]. The
+    /// version of its schema.
+    ///
+    /// # Errors
+    /// As [`Storage::snapshot`].
+    pub async fn verify(path: &Path) -> Result<i64, Error> {
+        snapshot::verify(path).await
     }
 
     /// Carries out one change: all of it or nothing, durable when this returns. Changes handed in
@@ -155,6 +188,13 @@ impl Storage {
     pub async fn close(&self) {
         self.inner.writer.close().await;
         self.inner.readers.close().await;
+    }
+
+    /// What keeps changes from being written at this moment: a full disk, say. It is over by itself
+    /// once something could be written, which is tried again and again.
+    #[must_use]
+    pub fn trouble(&self) -> Option<Trouble> {
+        self.inner.health.trouble()
     }
 
     /// How many reads there were so far: what a question costs, without a clock.

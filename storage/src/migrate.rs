@@ -1,8 +1,10 @@
 //! The schema: numbered files, applied once each, forward only.
 
+use std::path::Path;
+
 use sqlx::{Connection, SqliteConnection};
 
-use crate::Error;
+use crate::{Error, snapshot};
 
 /// Every file of `migrations/`, in order. A file that was released is never edited.
 const MIGRATIONS: &[(i64, &str)] = &[
@@ -26,14 +28,30 @@ const MIGRATIONS: &[(i64, &str)] = &[
     (26, include_str!("../migrations/0026_former_accounts.sql")),
 ];
 
-/// Brings the schema up to date, or refuses a newer one.
-pub(crate) async fn migrate(connection: &mut SqliteConnection) -> Result<(), Error> {
+/// Brings the schema up to date, or refuses a newer one. What was written by an older version is
+/// copied first.
+pub(crate) async fn migrate(connection: &mut SqliteConnection, path: &Path) -> Result<(), Error> {
+    let found = version(connection).await?;
+    if found > 0 && found < known() {
+        let copy = snapshot::before_upgrade(connection, path, found).await?;
+        tracing::info!(
+            from = found,
+            to = known(),
+            copy = %copy.display(),
+            "upgrading the database, of which a copy was made"
+        );
+    }
     apply(connection, MIGRATIONS).await
+}
+
+/// The newest schema.
+pub(crate) fn known() -> i64 {
+    MIGRATIONS.last().map_or(0, |(number, _)| *number)
 }
 
 /// Refuses a schema newer than ours.
 pub(crate) async fn examine(connection: &mut SqliteConnection) -> Result<(), Error> {
-    let known = MIGRATIONS.last().map_or(0, |(number, _)| *number);
+    let known = known();
     match version(connection).await? {
         found if found > known => Err(Error::NewerSchema { found, known }),
         _ => Ok(()),
@@ -67,7 +85,7 @@ async fn apply(
     Ok(())
 }
 
-async fn version(connection: &mut SqliteConnection) -> Result<i64, sqlx::Error> {
+pub(crate) async fn version(connection: &mut SqliteConnection) -> Result<i64, sqlx::Error> {
     sqlx::query_scalar("PRAGMA user_version")
         .fetch_one(connection)
         .await
@@ -118,6 +136,36 @@ mod tests {
             .await
             .unwrap_err();
         apply(&mut connection, TWO).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_an_older_version_wrote_is_copied_before_it_is_changed() {
+        let folder = std::env::temp_dir().join(format!("comity-upgrade-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("a.db");
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&path);
+        let options = options.create_if_missing(true);
+        let mut connection = SqliteConnection::connect_with(&options).await.unwrap();
+        let older = &MIGRATIONS[..MIGRATIONS.len() - 1];
+        let before = older.last().unwrap().0;
+        apply(&mut connection, older).await.unwrap();
+        migrate(&mut connection, &path).await.unwrap();
+        assert_eq!(version(&mut connection).await.unwrap(), known());
+        // Once upgraded, nothing is copied any more.
+        migrate(&mut connection, &path).await.unwrap();
+        connection.close().await.unwrap();
+        let copy = folder.join(format!("a.db.schema-{before}"));
+        assert_eq!(snapshot::verify(&copy).await.unwrap(), before);
+        // Where there is no place for a copy, nothing is upgraded.
+        std::fs::remove_file(&path).unwrap();
+        std::fs::copy(&copy, &path).unwrap();
+        std::fs::create_dir(folder.join("a.db.schema-copy")).unwrap();
+        let mut connection = SqliteConnection::connect_with(&options).await.unwrap();
+        let refused = migrate(&mut connection, &path).await.unwrap_err();
+        assert!(matches!(refused, Error::NoCopy { .. }), "{refused}");
+        assert_eq!(version(&mut connection).await.unwrap(), before);
+        connection.close().await.unwrap();
+        std::fs::remove_dir_all(&folder).unwrap();
     }
 
     #[test]

@@ -16,8 +16,11 @@ use crate::Error;
 use crate::checkpoint::WORTHWHILE_BYTES;
 use crate::migrate;
 
+/// A database up to this size is looked through when it is opened, in a tenth of a second, so that
+/// nothing is built upon damage; larger ones by `comity check`.
+const EXAMINED_BYTES: u64 = 64 << 20;
 /// How long a statement waits for another process's lock.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Readers at a time; more wait, at most [`READ_WAIT`].
 const READERS: u32 = 8;
 const READ_WAIT: Duration = Duration::from_secs(30);
@@ -57,7 +60,10 @@ pub(crate) async fn open(path: &Path) -> Result<Opened, Error> {
         .pragma("journal_size_limit", (WORTHWHILE_BYTES / 4).to_string())
         .disable_statement_logging();
     let mut writer = options.connect().await?;
-    migrate::migrate(&mut writer).await?;
+    if fs::metadata(&path).is_ok_and(|file| (1..=EXAMINED_BYTES).contains(&file.len())) {
+        whole(&mut writer).await?;
+    }
+    migrate::migrate(&mut writer, &path).await?;
     let checkpointer = options.connect().await?;
     let readers = SqlitePoolOptions::new()
         .max_connections(READERS)
@@ -91,9 +97,20 @@ pub(crate) async fn examine(path: &Path) -> Result<Vec<String>, Error> {
     Ok(found.into_iter().filter(|line| line != "ok").collect())
 }
 
+async fn whole(connection: &mut SqliteConnection) -> Result<(), Error> {
+    let found: Vec<String> = sqlx::query_scalar("PRAGMA quick_check(10)")
+        .fetch_all(connection)
+        .await?;
+    let broken: Vec<String> = found.into_iter().filter(|line| line != "ok").collect();
+    match broken.is_empty() {
+        true => Ok(()),
+        false => Err(Error::Damaged(broken.join("; "))),
+    }
+}
+
 /// The database holds what a password can be tried against: nobody but the server may read it.
 /// SQLite gives its `-wal` and `-shm` files the mode of the database.
-fn create_private(path: &Path) -> io::Result<()> {
+pub(crate) fn create_private(path: &Path) -> io::Result<()> {
     fs::OpenOptions::new()
         .create(true)
         .append(true)
@@ -105,10 +122,10 @@ fn create_private(path: &Path) -> io::Result<()> {
 /// A directory of our own that vanishes with the storage. Readers and the writer are several
 /// connections, which SQLite's own `:memory:` does not let see each other without locking each
 /// other's tables.
-pub(crate) struct Scratch(PathBuf);
+pub(crate) struct Scratch(pub(crate) PathBuf);
 
 impl Scratch {
-    fn create() -> io::Result<Self> {
+    pub(crate) fn create() -> io::Result<Self> {
         static COUNTER: AtomicU64 = AtomicU64::new(0);
         loop {
             let number = COUNTER.fetch_add(1, Ordering::Relaxed);
@@ -152,5 +169,7 @@ mod tests {
         fs::write(&path, bytes).unwrap();
         let damaged = examine(&path).await;
         assert!(damaged.is_err() || !damaged.unwrap().is_empty());
+        let refused = open(&path).await.err().unwrap();
+        assert_eq!(refused.trouble(), crate::Trouble::Damaged, "{refused}");
     }
 }

@@ -9,12 +9,16 @@
 mod group;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::task::Poll;
+use std::time::Duration;
 
 use sqlx::{Connection as _, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::checkpoint::Checkpoints;
+use crate::health::Health;
+use crate::{Trouble, migrate};
 use group::{Group, Running, join_neighbours};
 
 /// Changes that may wait for the writer; [`crate::Storage::write`] waits for room.
@@ -22,6 +26,8 @@ pub const QUEUE_LIMIT: usize = 4096;
 /// Changes of one transaction: larger ones hardly gain (a commit costs less than a millisecond of
 /// each change by then) and make the first caller wait for the last.
 const BATCH_LIMIT: usize = 256;
+/// While nothing can be written, this long after the last attempt comes another.
+const TRIAL: Duration = Duration::from_secs(2);
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -29,8 +35,14 @@ pub enum Error {
     Database(#[from] sqlx::Error),
     #[error("the database was written by a newer version ({found} > {known}): upgrade comity")]
     NewerSchema { found: i64, known: i64 },
+    #[error("the database is damaged: {0}")]
+    Damaged(String),
+    #[error("the database is not upgraded, since no copy of it can be made as {}: {source}", copy.display())]
+    NoCopy { copy: PathBuf, source: Box<Self> },
     #[error("the storage is closing: nothing was changed")]
     Closed,
+    #[error("the disk is full: nothing was changed; it works again by itself once there is room")]
+    NoRoom,
     #[error("{QUEUE_LIMIT} changes are waiting for the disk: nothing was changed, try again later")]
     Full,
     #[error("a change panicked and was undone: this is a bug in comity")]
@@ -76,9 +88,13 @@ enum Job {
     Close(oneshot::Sender<()>),
 }
 
-pub(crate) fn start(connection: SqliteConnection, checkpoints: Checkpoints) -> Handle {
+pub(crate) fn start(
+    connection: SqliteConnection,
+    checkpoints: Checkpoints,
+    health: Health,
+) -> Handle {
     let (queue, jobs) = mpsc::channel(QUEUE_LIMIT);
-    tokio::spawn(run(connection, checkpoints, jobs));
+    tokio::spawn(run(connection, checkpoints, health, jobs));
     Handle { queue }
 }
 
@@ -123,11 +139,27 @@ impl Handle {
 async fn run(
     mut connection: SqliteConnection,
     checkpoints: Checkpoints,
+    health: Health,
     mut jobs: mpsc::Receiver<Job>,
 ) {
     let mut waiting = Vec::with_capacity(BATCH_LIMIT);
     let mut closers = Vec::new();
-    while jobs.recv_many(&mut waiting, BATCH_LIMIT).await > 0 {
+    loop {
+        let next = jobs.recv_many(&mut waiting, BATCH_LIMIT);
+        let count = match health.trouble() {
+            None => next.await,
+            // Somebody has to try, or a server that refuses everything would do so for ever.
+            Some(_) => match tokio::time::timeout(TRIAL, next).await {
+                Ok(count) => count,
+                Err(_) => {
+                    attempt(&mut connection, &health).await;
+                    continue;
+                }
+            },
+        };
+        if count == 0 {
+            break;
+        }
         let mut changes = Vec::with_capacity(waiting.len());
         for job in waiting.drain(..) {
             match job {
@@ -140,7 +172,7 @@ async fn run(
             }
         }
         if !changes.is_empty() {
-            carry_out(&mut connection, join_neighbours(changes)).await;
+            carry_out(&mut connection, join_neighbours(changes), &health).await;
             checkpoints.committed();
         }
     }
@@ -154,29 +186,73 @@ async fn run(
 }
 
 /// Runs a batch in one transaction and tells everybody; on failure, change by change.
-async fn carry_out(connection: &mut SqliteConnection, mut batch: Vec<Box<dyn Group>>) {
+async fn carry_out(
+    connection: &mut SqliteConnection,
+    mut batch: Vec<Box<dyn Group>>,
+    health: &Health,
+) {
     let Err(error) = commit(connection, &mut batch).await else {
+        health.succeeded();
         batch.into_iter().for_each(|group| group.tell());
         return;
     };
     let changes = batch.iter().map(|group| group.len()).sum::<usize>();
-    tracing::warn!(%error, changes, "a transaction failed and was undone");
+    if !health.failed(&error) {
+        tracing::warn!(%error, changes, "a transaction failed and was undone");
+    }
     if changes == 1 {
         if let Some(change) = batch.pop() {
-            change.fail(error);
+            change.fail(refusal(error));
         }
         return;
     }
+    let mut full = false;
     for single in batch.into_iter().flat_map(|group| group.split()) {
+        // Where one finds no room the next hardly does: hundreds of them are not tried in vain.
+        if full {
+            single.fail(Error::NoRoom);
+            continue;
+        }
         let mut single = [single];
         let result = commit(connection, &mut single).await;
         let [change] = single;
         match result {
-            Ok(()) => change.tell(),
-            Err(error) => {
-                tracing::error!(%error, "a change failed");
-                change.fail(error);
+            Ok(()) => {
+                health.succeeded();
+                change.tell();
             }
+            Err(error) => {
+                if !health.failed(&error) {
+                    tracing::error!(%error, "a change failed");
+                }
+                full = error.trouble() == Trouble::Full;
+                change.fail(refusal(error));
+            }
+        }
+    }
+}
+
+fn refusal(error: Error) -> Error {
+    match error.trouble() {
+        Trouble::Full => Error::NoRoom,
+        _ => error,
+    }
+}
+
+/// Writes a page that is as it was, to see whether that is possible again.
+async fn attempt(connection: &mut SqliteConnection, health: &Health) {
+    let written = async {
+        let version = migrate::version(&mut *connection).await?;
+        // A PRAGMA takes no parameters; the number is SQLite's own.
+        let same = format!("BEGIN IMMEDIATE; PRAGMA user_version = {version}; COMMIT");
+        let same = sqlx::AssertSqlSafe(same);
+        sqlx::raw_sql(same).execute(&mut *connection).await
+    };
+    match written.await {
+        Ok(_) => health.succeeded(),
+        Err(error) => {
+            let _ = sqlx::query("ROLLBACK").execute(connection).await;
+            health.failed(&error.into());
         }
     }
 }

@@ -198,3 +198,68 @@ async fn a_kind_that_miscounts_is_run_one_by_one() {
         answer.await.unwrap();
     }
 }
+
+/// Fills the database up to a bound of pages, as a disk has one; 0: takes the bound away.
+struct Room {
+    pages: i64,
+    bytes: i64,
+}
+
+impl Write for Room {
+    type Outcome = ();
+
+    async fn run(&self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+        let pages = match self.pages {
+            0 => i64::from(u32::MAX - 1),
+            pages => pages,
+        };
+        let bound = sqlx::AssertSqlSafe(format!("PRAGMA max_page_count = {pages}"));
+        sqlx::query(bound).execute(&mut *connection).await?;
+        sqlx::query("CREATE TABLE IF NOT EXISTS ballast (bytes BLOB)")
+            .execute(&mut *connection)
+            .await?;
+        sqlx::query("INSERT INTO ballast VALUES (zeroblob(?))")
+            .bind(self.bytes)
+            .execute(connection)
+            .await?;
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_everybody_and_is_over_by_itself() {
+    let storage = empty().await;
+    let bound = |bytes| Room { pages: 400, bytes };
+    storage.write(bound(1)).await.unwrap();
+    assert_eq!(storage.trouble(), None);
+    let answers: Vec<_> = (0..20).map(|_| storage.submit(bound(10 << 20))).collect();
+    for answer in answers {
+        let refused = answer.await.unwrap_err();
+        assert!(matches!(refused, Error::NoRoom), "{refused}");
+    }
+    assert_eq!(storage.trouble(), Some(crate::Trouble::Full));
+    // Room again: what is handed in next is kept.
+    let (pages, bytes) = (0, 10 << 20);
+    storage.write(Room { pages, bytes }).await.unwrap();
+    assert_eq!(storage.trouble(), None);
+}
+
+#[tokio::test]
+async fn a_server_that_refuses_everything_tries_again() {
+    let storage = empty().await;
+    let pages = 400;
+    let full = Room {
+        pages,
+        bytes: 10 << 20,
+    };
+    storage.write(full).await.unwrap_err();
+    assert_eq!(storage.trouble(), Some(crate::Trouble::Full));
+    // Nobody hands anything in; a page that is there already can be written.
+    for _ in 0..100 {
+        tokio::time::sleep(super::TRIAL / 10).await;
+        if storage.trouble().is_none() {
+            return;
+        }
+    }
+    panic!("nobody tried");
+}

@@ -106,4 +106,14 @@ impl Clock {
         let ahead = self.ahead.fetch_add(by.as_secs(), Ordering::Relaxed) + by.as_secs();
         set(&self.file, ahead);
     }
+
+    /// Somebody puts the clock back, though not further than to the truth.
+    ///
+    /// # Panics
+    /// When it would be further, or when the clock's file cannot be written.
+    pub fn back(&self, by: Duration) {
+        let before = self.ahead.fetch_sub(by.as_secs(), Ordering::Relaxed);
+        let ahead = before.checked_sub(by.as_secs());
+        set(&self.file, ahead.expect("not further than to the truth"));
+    }
 }

@@ -16,8 +16,10 @@ pub mod page;
 pub mod pebble;
 pub mod peers;
 pub mod person;
+pub mod raw;
 pub mod secrecy;
 pub mod stage;
+pub mod teller;
 pub mod traffic;
 pub mod wire;
 

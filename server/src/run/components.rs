@@ -39,7 +39,7 @@ pub(super) async fn start(
         per_address: CONNECTIONS,
     };
     for address in &conf.components.listen {
-        let listener = listen(*address, permits).await?;
+        let listener = listen("components.listen", *address, permits).await?;
         info!(%address, "listening for components");
         let server = Arc::new(home.clone());
         tokio::spawn(serve(listener, components.clone(), server, stop.clone()));

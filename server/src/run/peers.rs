@@ -130,12 +130,12 @@ pub(super) async fn start(
         stop,
     )?;
     streams.open(federation.peers());
-    for (addresses, how) in [
-        (&conf.s2s.listen, Start::StartTls),
-        (&conf.s2s.listen_tls, Start::Direct),
+    for (key, addresses, how) in [
+        ("s2s.listen", &conf.s2s.listen, Start::StartTls),
+        ("s2s.listen_tls", &conf.s2s.listen_tls, Start::Direct),
     ] {
         for address in addresses {
-            let listener = listen(*address, permits).await?;
+            let listener = listen(key, *address, permits).await?;
             info!(%address, tls = ?how, "listening for other domains");
             tokio::spawn(serve(listener, how, federation.clone(), stop.clone()));
         }

@@ -1,23 +1,15 @@
 //! A client that does what XEP-0198 asks of one, and comes back whenever its connection is lost.
 
 use std::collections::VecDeque;
-use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use base64::Engine as _;
-use comity_xmpp::frame::{Limits, TcpFraming};
-use comity_xmpp::machine::Frame;
-use openssl::ssl::{SslConnector, SslMethod, SslStream};
+use integration::raw::{Login, Lost, Outcome, PATIENCE, Raw, TICK, inside};
 
 /// How long everything may take.
 const LIMIT: Duration = Duration::from_secs(180);
-/// How long one read waits for something.
-const TICK: Duration = Duration::from_millis(5);
-/// How long an answer may take before the connection is given up.
-const PATIENCE: Duration = Duration::from_secs(10);
 /// Stanzas sent and not acknowledged.
 const WINDOW: usize = 40;
 const SM: &str = "urn:xmpp:sm:3";
@@ -67,24 +59,6 @@ pub(super) struct Client {
     report: Report,
 }
 
-/// A connection, and what has come over it.
-struct Wire {
-    stream: SslStream<TcpStream>,
-    framing: TcpFraming,
-    frames: VecDeque<Frame>,
-}
-
-/// The connection is lost.
-struct Lost;
-
-type Outcome<T = ()> = Result<T, Lost>;
-
-impl From<std::io::Error> for Lost {
-    fn from(_: std::io::Error) -> Self {
-        Self
-    }
-}
-
 impl Client {
     pub(super) fn new(
         address: SocketAddr,
@@ -130,7 +104,7 @@ impl Client {
 
     fn go_on(
         &mut self,
-        wire: &mut Wire,
+        wire: &mut Raw,
         n: usize,
         to: &str,
         pace: Duration,
@@ -163,7 +137,7 @@ impl Client {
         }
     }
 
-    fn say(&mut self, wire: &mut Wire, to: &str) -> Outcome {
+    fn say(&mut self, wire: &mut Raw, to: &str) -> Outcome {
         let (next, name) = (self.next, &self.name);
         self.next += 1;
         let text = format!(
@@ -173,7 +147,7 @@ impl Client {
         wire.say(&text)
     }
 
-    fn leave(&mut self, wire: &mut Wire) -> Outcome {
+    fn leave(&mut self, wire: &mut Raw) -> Outcome {
         // Were something to come twice, it would come now.
         let ends = Instant::now() + Duration::from_secs(1);
         while Instant::now() < ends {
@@ -183,19 +157,16 @@ impl Client {
     }
 
     /// Reads what there is; whether there was something.
-    fn read(&mut self, wire: &mut Wire) -> Outcome<bool> {
+    fn read(&mut self, wire: &mut Raw) -> Outcome<bool> {
         let something = wire.fill()?;
-        while let Some(frame) = wire.frames.pop_front() {
-            let Frame::Element(bytes) = frame else {
-                return Err(Lost);
-            };
-            let element = String::from_utf8_lossy(&bytes).into_owned();
+        while let Some(element) = wire.came() {
+            let element = element.ok_or(Lost)?;
             self.element(wire, &element)?;
         }
         Ok(something)
     }
 
-    fn element(&mut self, wire: &mut Wire, element: &str) -> Outcome {
+    fn element(&mut self, wire: &mut Raw, element: &str) -> Outcome {
         match element {
             a if a.starts_with("<a ") => self.acknowledge(number(a)),
             r if r.starts_with("<r ") => {
@@ -227,7 +198,7 @@ impl Client {
     }
 
     /// Connects, and has its session again, or one for the first time.
-    fn come(&mut self) -> Outcome<Wire> {
+    fn come(&mut self) -> Outcome<Raw> {
         let mut wire = self.authenticate()?;
         if let Some(id) = &self.id {
             let h = self.handled;
@@ -261,130 +232,19 @@ impl Client {
         Ok(wire)
     }
 
-    fn authenticate(&self) -> Outcome<Wire> {
-        let mut socket = TcpStream::connect_timeout(&self.address, Duration::from_secs(1))?;
-        socket.set_nodelay(true)?;
-        socket.set_read_timeout(Some(PATIENCE))?;
-        socket.write_all(self.header().as_bytes())?;
-        until(&mut socket, "</stream:features>")?;
-        socket.write_all(b"<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>")?;
-        until(&mut socket, "/>")?;
-        let mut connector = SslConnector::builder(SslMethod::tls()).map_err(|_| Lost)?;
-        connector.set_ca_file(&self.authority).map_err(|_| Lost)?;
-        let connector = connector.build();
-        let stream = connector.connect(&self.domain, socket).map_err(|_| Lost)?;
-        stream.get_ref().set_read_timeout(Some(TICK))?;
-        let mut wire = Wire {
-            stream,
-            framing: framing(),
-            frames: VecDeque::new(),
+    fn authenticate(&self) -> Outcome<Raw> {
+        let login = Login {
+            domain: &self.domain,
+            name: &self.name,
+            password: &self.password,
+            authority: &self.authority,
         };
-        wire.say(&self.header())?;
-        wire.features()?;
-        let plain = format!("\0{}\0{}", self.name, self.password);
-        let plain = base64::engine::general_purpose::STANDARD.encode(plain);
-        wire.say(&format!(
-            "<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>{plain}</auth>"
-        ))?;
-        let answer = wire.element()?;
-        if !answer.starts_with("<success") {
-            return Err(Lost);
-        }
-        wire.framing = framing();
-        wire.say(&self.header())?;
-        wire.features()?;
-        Ok(wire)
+        Raw::login(self.address, login)
     }
-
-    fn header(&self) -> String {
-        format!(
-            "<?xml version='1.0'?><stream:stream to='{}' version='1.0' xmlns='jabber:client' \
-             xmlns:stream='http://etherx.jabber.org/streams'>",
-            self.domain
-        )
-    }
-}
-
-impl Wire {
-    fn say(&mut self, text: &str) -> Outcome {
-        Ok(self.stream.write_all(text.as_bytes())?)
-    }
-
-    /// Takes in what has come; whether there was something.
-    fn fill(&mut self) -> Outcome<bool> {
-        let mut bytes = [0; 16 * 1024];
-        let count = match self.stream.read(&mut bytes) {
-            Ok(0) => return Err(Lost),
-            Ok(count) => count,
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                return Ok(false);
-            }
-            Err(_) => return Err(Lost),
-        };
-        self.framing.buffer().extend_from_slice(&bytes[..count]);
-        while let Some(frame) = self.framing.next_frame() {
-            self.frames.push_back(frame);
-        }
-        Ok(true)
-    }
-
-    fn frame(&mut self) -> Outcome<Frame> {
-        let until = Instant::now() + PATIENCE;
-        while self.frames.is_empty() {
-            if Instant::now() > until {
-                return Err(Lost);
-            }
-            self.fill()?;
-        }
-        self.frames.pop_front().ok_or(Lost)
-    }
-
-    fn element(&mut self) -> Outcome<String> {
-        match self.frame()? {
-            Frame::Element(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
-            _ => Err(Lost),
-        }
-    }
-
-    /// The header of the stream, and what it offers.
-    fn features(&mut self) -> Outcome {
-        match self.frame()? {
-            Frame::Open(_) => self.element().map(drop),
-            _ => Err(Lost),
-        }
-    }
-}
-
-fn framing() -> TcpFraming {
-    TcpFraming::new(Limits {
-        element_bytes: 1 << 20,
-        depth: 64,
-        attributes: 64,
-        name_bytes: 1024,
-    })
-}
-
-/// Reads, before TLS, up to this.
-fn until(socket: &mut TcpStream, end: &str) -> Outcome {
-    let mut read = String::new();
-    let mut bytes = [0; 1024];
-    while !read.contains(end) {
-        let count = socket.read(&mut bytes)?;
-        if count == 0 {
-            return Err(Lost);
-        }
-        read.push_str(&String::from_utf8_lossy(&bytes[..count]));
-    }
-    Ok(())
 }
 
 fn number(element: &str) -> u32 {
     inside(element, " h='", "'")
         .and_then(|h| h.parse().ok())
         .unwrap()
-}
-
-fn inside<'t>(text: &'t str, before: &str, behind: &str) -> Option<&'t str> {
-    let (_, rest) = text.split_once(before)?;
-    rest.split_once(behind).map(|(inside, _)| inside)
 }

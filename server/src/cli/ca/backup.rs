@@ -13,6 +13,7 @@ use comity_storage::Storage;
 
 use crate::admin::client::Client;
 use crate::cli::password::{self, Source, Unreadable};
+use crate::lock::{Lock, LockError};
 use crate::services;
 use crate::time;
 
@@ -62,6 +63,8 @@ pub enum Error {
     Exists(PathBuf),
     #[error("{} is larger than any backup", .0.display())]
     TooLarge(PathBuf),
+    #[error(transparent)]
+    Lock(#[from] LockError),
     #[error("a server is running on {}: stop it, restore, and start it again", .0.display())]
     Running(PathBuf),
     #[error("{0} is not in server.domains of this configuration")]
@@ -143,6 +146,7 @@ pub(super) async fn restore(conf: &Conf, restore: Restore, now: u64) -> Result<(
         return Err(Error::NotServed(other.domain.clone()));
     }
     fs::create_dir_all(data).map_err(|source| file(data, source))?;
+    let lock = Lock::take(data)?;
     let consent = Consent {
         replace: restore.replace,
         accept_loss: restore.accept_loss,
@@ -165,6 +169,7 @@ pub(super) async fn restore(conf: &Conf, restore: Restore, now: u64) -> Result<(
         }
     }
     storage.close().await;
+    drop(lock);
     println!("The backup is of {}.", time::day(held.made));
     Ok(())
 }

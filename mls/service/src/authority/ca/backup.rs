@@ -20,7 +20,7 @@ pub use domain::{Consent, Domain, Restored};
 
 const MAGIC: &[u8; 16] = b"comity ca backup";
 const VERSION: u8 = 1;
-const SALT_BYTES: usize = 16;
+pub const SALT_BYTES: usize = 16;
 const NONCE_BYTES: usize = 12;
 const TAG_BYTES: usize = 16;
 const HEADER_BYTES: usize = MAGIC.len() + 1 + SALT_BYTES + NONCE_BYTES;
@@ -139,10 +139,20 @@ impl Backup {
 fn opened_by<'a>(passphrase: &str, header: &'a [u8]) -> Result<([u8; 32], &'a [u8]), BackupError> {
     let random = &header[MAGIC.len() + 1..HEADER_BYTES];
     let (salt, nonce) = random.split_at(SALT_BYTES);
+    Ok((passphrase_key(passphrase, salt)?, nonce))
+}
+
+/// The key that a passphrase gives with a salt of [`SALT_BYTES`].
+///
+/// # Errors
+/// When there is no memory for it.
+pub fn passphrase_key(
+    passphrase: &str,
+    salt: &[u8],
+) -> Result<[u8; 32], openssl::error::ErrorStack> {
     let mut key = [0; 32];
-    let passphrase = passphrase.as_bytes();
     openssl::pkcs5::scrypt(
-        passphrase,
+        passphrase.as_bytes(),
         salt,
         SCRYPT_N,
         8,
@@ -150,7 +160,7 @@ fn opened_by<'a>(passphrase: &str, header: &'a [u8]) -> Result<([u8; 32], &'a [u
         SCRYPT_MAX_MEMORY,
         &mut key,
     )?;
-    Ok((key, nonce))
+    Ok(key)
 }
 
 fn malformed(error: mls_rs_codec::Error) -> BackupError {

@@ -12,6 +12,7 @@ use comity_xmpp::stanza::{Kind, PresenceType, Stanza};
 use tracing::{debug, error, warn};
 
 use crate::dispatch;
+use crate::fault;
 use crate::home::Home;
 use crate::module::{Later, Origin, blocking, message};
 use crate::route;
@@ -361,18 +362,15 @@ pub(crate) fn outgoing(home: &Home, domain: &str, stanza: &Stanza) -> Outgoing {
         destination: domain.to_owned(),
         stanza: stanza.to_bytes(None).to_vec(),
         created: now,
-        expires: now.saturating_add(home.limits.outbox_expiry_ms),
+        expires: now.saturating_add(home.limits.now().outbox_expiry_ms),
     }
 }
 
 /// The sender is told that nothing was done.
 pub(crate) fn failed(stanza: &Stanza, fault: &comity_storage::Error) -> Deliveries {
-    error!(%fault, "the storage failed: a stanza is refused");
-    Deliveries::refuse(
-        stanza,
-        &StanzaError::new(ErrorType::Wait, StanzaCondition::InternalServerError)
-            .with_text("the server could not keep this: send it again"),
-    )
+    fault::log(fault, "the storage failed: a stanza is refused");
+    let text = "the server could not keep this: send it again";
+    Deliveries::refuse(stanza, &fault::refused(fault, text))
 }
 
 /// Starts what is done afterwards; waits while its cause has too much under way.

@@ -17,9 +17,9 @@ use comity_storage::{
 };
 use comity_xmpp::jid::Jid;
 use comity_xmpp::stanza::Stanza;
-use tracing::error;
 
 use crate::deliver::{self, Deliveries};
+use crate::fault;
 use crate::home::Home;
 use crate::module::{message, pubsub};
 use crate::sessions::Session;
@@ -295,6 +295,6 @@ pub(crate) async fn forget(home: &Home, key: &Arc<str>) {
 async fn kept<W: Write>(home: &Home, change: W) -> Option<W::Outcome> {
     let outcome = home.storage.write(change).await;
     outcome
-        .inspect_err(|fault| error!(%fault, "a session cannot be kept for a restart"))
+        .inspect_err(|fault| fault::log(fault, "a session cannot be kept for a restart"))
         .ok()
 }

@@ -15,6 +15,7 @@ use tracing::{Instrument, debug, error};
 
 use crate::deliver::{self, Deliveries};
 use crate::dispatch;
+use crate::fault;
 use crate::home::Home;
 use crate::module::Origin;
 use crate::module::message::{Decision, Then};
@@ -210,7 +211,8 @@ impl Intake<'_> {
         let outcomes = match keep(self.home, last, messages).await {
             Ok(outcomes) => outcomes,
             Err(fault) => {
-                error!(%fault, "what a peer has sent cannot be kept: it has to send it again");
+                let what = "what a peer has sent cannot be kept: it has to send it again";
+                fault::log(&fault, what);
                 return None;
             }
         };

@@ -19,6 +19,7 @@ use tracing::{debug, error, info};
 use crate::deliver::{self, Deliveries};
 use crate::dispatch;
 use crate::fast;
+use crate::fault;
 use crate::home::Home;
 use crate::module::{account, archive, message, registration};
 use crate::{managed, receipt, route};
@@ -240,7 +241,9 @@ impl comity_s2s::link::Server for Home {
             self.counters.to_domains.add(rows.len());
             let change = RemoveOutgoing { ids: rows };
             if let Err(fault) = self.storage.write(change).await {
-                error!(peer, %fault, "the outbox cannot be changed: stanzas will be sent twice");
+                let what =
+                    format!("the outbox of {peer} cannot be changed: its stanzas come twice");
+                fault::log(&fault, &what);
             }
         })
     }

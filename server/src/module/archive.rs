@@ -22,6 +22,7 @@ use tracing::{error, info};
 
 use super::{Context, Entity, Handles, Later, Module, Request, Target, Tick, What};
 use crate::deliver::Deliveries;
+use crate::fault;
 use crate::home::Home;
 use crate::time;
 
@@ -128,9 +129,8 @@ pub(crate) async fn metadata(home: &Home, account: &BareJid) -> Result<Element, 
 }
 
 fn unread(fault: &comity_storage::Error) -> StanzaError {
-    error!(%fault, "an archive cannot be read");
-    StanzaError::new(ErrorType::Wait, StanzaCondition::InternalServerError)
-        .with_text("the archive cannot be read now: ask again")
+    fault::log(fault, "an archive cannot be read");
+    fault::refused(fault, "the archive cannot be read now: ask again")
 }
 
 /// Messages forgotten in one transaction.

@@ -9,10 +9,10 @@ use comity_xmpp::ns;
 use comity_xmpp::stanza::{IqType, Kind};
 use comity_xmpp::stream::Header;
 use comity_xmpp::xml;
-use tracing::error;
 
 use super::{Context, Entity, Handles, Later, Module, Request, Target, What, bookmarks};
 use crate::deliver::Deliveries;
+use crate::fault;
 use crate::home::Home;
 
 const PRIVATE: &str = "jabber:iq:private";
@@ -127,7 +127,7 @@ pub(crate) async fn keep(
     let change = KeepPrivateXml {
         account: account.to_string(),
         elements: elements.iter().map(row).collect(),
-        bytes: home.limits.private_bytes,
+        bytes: home.limits.now().private_bytes,
     };
     match home.storage.write(change).await {
         Ok(PrivateXmlKept::Kept) => Ok(()),
@@ -138,16 +138,15 @@ pub(crate) async fn keep(
         )
         .with_text(format!(
             "an account keeps {} octets here: keep something shorter",
-            home.limits.private_bytes
+            home.limits.now().private_bytes
         ))),
         Err(fault) => Err(failed(&fault)),
     }
 }
 
 pub(crate) fn failed(fault: &comity_storage::Error) -> StanzaError {
-    error!(%fault, "the storage failed: a request is refused");
-    StanzaError::new(ErrorType::Wait, StanzaCondition::InternalServerError)
-        .with_text("the server could not keep or read this: try again")
+    fault::log(fault, "the storage failed: a request is refused");
+    fault::refused(fault, "the server could not keep or read this: try again")
 }
 
 fn bad_request(text: &str) -> StanzaError {

@@ -29,7 +29,7 @@ const ERROR_SHOWN: usize = 120;
 
 async fn answer(visit: Visit) -> Response {
     let from = visit.request.peer.ip();
-    if !allowed(&visit.home.metrics_from, from) {
+    if !allowed(&visit.home.metrics_from.now(), from) {
         return explain(
             StatusCode::FORBIDDEN,
             format!("{from} is not in web.metrics_from of this server's configuration"),
@@ -60,6 +60,14 @@ async fn gather(home: &Home) -> Result<String, comity_storage::Error> {
     passed(&mut text, &stats);
     kept(&mut text, &stats);
     process(&mut text, &stats);
+    let writable = home.storage.trouble().is_none();
+    let name = "comity_storage_writable";
+    text.family(
+        name,
+        "gauge",
+        "1, or 0 while nothing can be kept: the disk is full, say.",
+    );
+    text.sample(name, &[], f64::from(u8::from(writable)));
     expiries(&mut text, &home.expiries.all());
     outbox(&mut text, &peers);
     streams(&mut text, &peers);

@@ -8,9 +8,9 @@ use comity_xmpp::element::Element;
 use comity_xmpp::error::{ErrorType, StanzaCondition, StanzaError};
 use comity_xmpp::jid::{BareJid, Jid};
 use comity_xmpp::ns;
-use tracing::error;
 
 use super::{Keeping, unread};
+use crate::fault;
 use crate::home::Home;
 use crate::module::Request;
 use crate::route::unavailable;
@@ -113,11 +113,10 @@ pub(super) async fn change(home: &Home, request: &Request) -> Result<Element, St
         Ok(true) => {}
         Ok(false) => return Err(unavailable()),
         Err(fault) => {
-            error!(%fault, "an account's wishes for its archive cannot be kept");
-            return Err(
-                StanzaError::new(ErrorType::Wait, StanzaCondition::InternalServerError)
-                    .with_text("the server could not keep this: send it again"),
-            );
+            let what = "an account's wishes for its archive cannot be kept";
+            fault::log(&fault, what);
+            let text = "the server could not keep this: send it again";
+            return Err(fault::refused(&fault, text));
         }
     }
     let answer = element(&preferences);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use comity_storage::{ChangeSubscription, SubscriptionChanged, UpdateRequest};
 use comity_xmpp::jid::{BareJid, Jid};
 use comity_xmpp::stanza::{Kind, PresenceType, Stanza};
-use tracing::{error, warn};
+use tracing::warn;
 
 use super::sent::answered;
 use super::subscription::{self, Received, State, Verb};
@@ -144,10 +144,7 @@ async fn subscription(
         Ok(Some(settled)) => told(home, verb, contact, account, stanza, settled),
         // RFC 6121 §8.5.1: an account that does not exist is silent.
         Ok(None) => Deliveries::none(),
-        Err(fault) => {
-            error!(%fault, "the storage failed: a subscription stanza is refused");
-            deliver::failed(&stanza, &fault)
-        }
+        Err(fault) => deliver::failed(&stanza, &fault),
     }
 }
 
@@ -193,7 +190,7 @@ async fn settle(
                 .then(|| deliver::outgoing(home, contact.domain(), &agreement(account, contact)))
                 .into_iter()
                 .collect(),
-            limit: home.limits.roster_items,
+            limit: home.limits.now().roster_items,
         };
         let Some(changed) = receipt::once(home, receipt, change).await? else {
             return Ok(None);

@@ -68,7 +68,7 @@ async fn pass_on(
 
 /// RFC 6121 §4.6.3: whoever has been sent presence is told when it ends.
 fn remember(home: &Home, session: &Jid, to: &Jid, kind: PresenceType) -> Result<(), StanzaError> {
-    let most = home.limits.directed_presences;
+    let most = home.limits.now().directed_presences;
     home.sessions
         .with(session, |session| {
             if kind == PresenceType::Unavailable {
@@ -158,7 +158,7 @@ async fn settle(
                 .then(|| deliver::outgoing(home, contact.domain(), stanza))
                 .into_iter()
                 .collect(),
-            limit: home.limits.roster_items,
+            limit: home.limits.now().roster_items,
         };
         match home
             .storage

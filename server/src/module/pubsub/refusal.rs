@@ -3,7 +3,8 @@
 use comity_xmpp::element::Element;
 use comity_xmpp::error::{ErrorType, StanzaCondition, StanzaError};
 use comity_xmpp::ns;
-use tracing::error;
+
+use crate::fault;
 
 use super::access::{Denied, Relation};
 
@@ -75,7 +76,9 @@ pub(super) fn constraint(text: String) -> StanzaError {
 }
 
 pub(super) fn storage(fault: &comity_storage::Error) -> StanzaError {
-    error!(%fault, "the storage failed: a request of publish-subscribe is refused");
-    StanzaError::new(ErrorType::Wait, StanzaCondition::InternalServerError)
-        .with_text("the server could not do this: ask again")
+    fault::log(
+        fault,
+        "the storage failed: a request of publish-subscribe is refused",
+    );
+    fault::refused(fault, "the server could not do this: ask again")
 }

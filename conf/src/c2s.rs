@@ -24,6 +24,9 @@ pub struct C2s {
     /// make the next wait, up to 32 s and 8 s. One is forgotten each minute. Default 10 and 20.
     pub failures_per_address: u32,
     pub failures_per_account: u32,
+    /// Addresses and networks of proxies in front, which say in the PROXY protocol whose each of their
+    /// connections is: what comes from there has to, what comes from elsewhere must not. Default none.
+    pub proxies: Vec<String>,
     /// What all sessions of an account may send: stanzas at once, and then a second; who is faster
     /// is read more slowly. Default 10,000 and 200; 0 a second: as fast as it goes.
     pub stanza_burst: u32,
@@ -78,6 +81,7 @@ impl Default for C2s {
             connections_per_minute: 300,
             failures_per_address: 10,
             failures_per_account: 20,
+            proxies: Vec::new(),
             stanza_burst: 10_000,
             stanzas_per_second: 200,
             plain: true,

@@ -31,6 +31,7 @@ pub(crate) fn check(conf: &Conf) -> Result<(), Broken> {
     domains(conf)?;
     web(conf)?;
     origins(conf)?;
+    proxies(conf)?;
     if let Some(why) = conf.tls.acme.broken() {
         return Err(Broken {
             key: &["tls", "acme"],
@@ -145,6 +146,25 @@ fn domains(conf: &Conf) -> Result<(), Broken> {
         for domain in own.peers.keys() {
             let why = format!("peers of {ours}: {domain} is served here");
             refuse(domains.contains(domain), key, &why)?;
+        }
+    }
+    Ok(())
+}
+
+/// Addresses, and networks as in `192.0.2.0/24`.
+fn proxies(conf: &Conf) -> Result<(), Broken> {
+    let lists: [(&'static [&'static str], _); 2] = [
+        (&["c2s", "proxies"], &conf.c2s.proxies),
+        (&["web", "proxies"], &conf.web.proxies),
+    ];
+    for (key, list) in lists {
+        for proxy in list {
+            let (address, bits) = proxy.split_once('/').unwrap_or((proxy, "0"));
+            let address = address.parse::<std::net::IpAddr>().ok();
+            let most = address.map_or(0, |address| if address.is_ipv4() { 32 } else { 128 });
+            let fits = bits.parse::<u8>().is_ok_and(|bits| bits <= most);
+            let why = format!("{proxy:?} is no address, and no network as in \"192.0.2.0/24\"");
+            refuse(address.is_none() || !fits, key, &why)?;
         }
     }
     Ok(())

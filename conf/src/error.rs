@@ -19,6 +19,13 @@ pub enum Error {
         /// The valid key that comes closest.
         hint: Option<String>,
     },
+    /// A variable that is no setting, or none that can be.
+    #[error("environment variable {name}: {message}{}", Hint(hint.as_deref()))]
+    Environment {
+        name: String,
+        message: String,
+        hint: Option<String>,
+    },
     /// A value that cannot be.
     #[error("{}:{place}: {key}: {why}", file.display())]
     Value {
@@ -65,12 +72,12 @@ impl Error {
         }
     }
 
-    pub(crate) fn value(file: &Path, text: &str, broken: Broken) -> Self {
+    pub(crate) fn value(file: &Path, text: &str, broken: &Broken) -> Self {
         Self::Value {
             file: file.to_owned(),
             place: place(text, find(text, broken.key).unwrap_or(0)),
             key: broken.key.join("."),
-            why: broken.why,
+            why: broken.why.clone(),
         }
     }
 }
@@ -91,14 +98,19 @@ fn explain(message: &str) -> (String, Option<String>) {
     };
     let mut names = unknown.split('`').skip(1).step_by(2);
     let found = names.next().unwrap_or_default();
+    let hint = nearest(found, names).map(str::to_owned);
+    (format!("unknown {what} `{found}`"), hint)
+}
+
+/// The name that somebody may have meant.
+pub(crate) fn nearest<'a>(found: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let nearest = names
         .map(|name| (distance(found, name), name))
         .min_by_key(|(distance, _)| *distance);
-    let hint = nearest
+    nearest
         // Farther than half the word is no slip of the finger.
         .filter(|(distance, name)| *distance <= name.len().max(found.len()).div_ceil(2))
-        .map(|(_, name)| name.to_owned());
-    (format!("unknown {what} `{found}`"), hint)
+        .map(|(_, name)| name)
 }
 
 /// Levenshtein's: how many letters to change.
@@ -133,6 +145,21 @@ fn find(text: &str, key: &[&str]) -> Option<usize> {
         table = inner;
     }
     at
+}
+
+/// Where a key itself is written, if it is.
+pub(crate) fn exactly(text: &str, key: &[&str]) -> Option<Place> {
+    let (last, sections) = key.split_last()?;
+    let document = toml::de::DeTable::parse(text).ok()?;
+    let mut table = document.get_ref();
+    for name in sections {
+        let toml::de::DeValue::Table(inner) = table.get(*name)?.get_ref() else {
+            return None;
+        };
+        table = inner;
+    }
+    let (written, _) = table.get_key_value(*last)?;
+    Some(place(text, written.span().start))
 }
 
 fn place(text: &str, offset: usize) -> Place {

@@ -13,12 +13,14 @@ mod check;
 mod components;
 mod contacts;
 mod duration;
+mod environment;
 mod error;
 mod external;
 mod mls;
 mod peer;
 mod s2s;
 mod server;
+mod settings;
 mod storage;
 mod tls;
 mod web;
@@ -35,14 +37,16 @@ pub use archive::{Archive, ArchivePolicy};
 pub use c2s::{C2s, Scram};
 pub use components::Components;
 pub use contacts::Contacts;
-pub use error::Error;
+pub use error::{Error, Place};
 pub use external::{External, ExternalService, Transport};
 pub use mls::{Algorithm, Authority, IssuingKey, KeyPackages, Mls, Rooms, RootKey, Token};
 pub use peer::{Peer, Pin, Policy};
 pub use s2s::{Dialback, Federation, Own, Rules, S2s, Target, TargetTls};
 pub use server::{LogFormat, Server};
+pub use settings::{Loaded, Origin, Setting};
 pub use storage::Storage;
 pub use tls::{Certificate, Tls};
+pub use toml::Value;
 pub use web::Web;
 
 /// The reference file.
@@ -73,16 +77,7 @@ impl Conf {
     /// # Errors
     /// What is wrong with the file, with line and column where there is one.
     pub fn load(path: &Path) -> Result<Self, Error> {
-        let text = std::fs::read_to_string(path).map_err(|source| Error::Unreadable {
-            file: path.to_owned(),
-            source,
-        })?;
-        let mut conf = Self::parse(&text, path)?;
-        let base = path.parent().unwrap_or(Path::new(""));
-        conf.paths()
-            .into_iter()
-            .for_each(|path| *path = base.join(&*path));
-        Ok(conf)
+        Loaded::read(Some(path), []).map(|loaded| loaded.conf)
     }
 
     /// Reads the text of a file, whose name is for errors only; paths stay as they are.
@@ -90,10 +85,15 @@ impl Conf {
     /// # Errors
     /// As [`Conf::load`].
     pub fn parse(text: &str, file: &Path) -> Result<Self, Error> {
-        let conf: Self =
-            toml::from_str(text).map_err(|refused| Error::syntax(file, text, &refused))?;
-        check::check(&conf).map_err(|broken| Error::value(file, text, broken))?;
-        Ok(conf)
+        Self::read(text, file, &[])
+    }
+
+    /// Relative paths start where the file lies.
+    fn settle(&mut self, file: &Path) {
+        let base = file.parent().unwrap_or(Path::new(""));
+        self.paths()
+            .into_iter()
+            .for_each(|path| *path = base.join(&*path));
     }
 
     /// What serves without any configuration: `localhost`, on loopback alone.
@@ -152,7 +152,13 @@ impl Conf {
             .collect()
     }
 
-    /// Every path in it.
+    /// The files it names: certificates, secrets, libraries of tokens. May hold empty ones.
+    pub fn files(&mut self) -> impl Iterator<Item = &PathBuf> {
+        // The first is the data directory.
+        self.paths().into_iter().skip(1).map(|path| &*path)
+    }
+
+    /// Every path in it, the data directory's first.
     fn paths(&mut self) -> Vec<&mut PathBuf> {
         let mut paths = vec![&mut self.server.data_dir];
         paths.extend(&mut self.tls.extra_roots);

@@ -23,6 +23,9 @@ pub struct Web {
     pub metrics_from: Vec<IpAddr>,
     /// From which addresses the status page may be read. Default this machine's own.
     pub status_from: Vec<IpAddr>,
+    /// Addresses and networks of proxies in front, which say in the PROXY protocol whose each of
+    /// their connections is. Default none.
+    pub proxies: Vec<String>,
     /// Connections at a time, each listener. Default 1,000.
     pub connections: u32,
     /// Connections at a time from one IP address. Default 100: an office behind one address.
@@ -40,6 +43,7 @@ impl Default for Web {
             origins: Vec::new(),
             metrics_from: vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
             status_from: vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
+            proxies: Vec::new(),
             connections: 1_000,
             connections_per_address: 100,
             connections_per_minute: 300,

@@ -60,7 +60,11 @@ pub struct State {
     pub trust: Arc<Trust>,
     pub ca_reload: Arc<CaReload>,
     pub ca_refused: Arc<CaRefused>,
+    pub reload: Arc<Reload>,
 }
+
+/// Takes up the configuration again: what came of it, or why the old one stays.
+pub type Reload = dyn Fn() -> Result<String, String> + Send + Sync;
 
 /// Ends the sessions of an account, for the reason given; how many there were.
 pub type Kick = dyn Fn(&BareJid, &str) -> usize + Send + Sync;
@@ -189,6 +193,7 @@ async fn carry_out(request: Request, state: &State) -> Answer {
         Request::Stats => stats::stats(state).await,
         Request::DeviceList { jid } => device::list(state, &jid).await,
         Request::DeviceRevoke { jid, id } => device::revoke(state, &jid, &id).await,
+        Request::Reload => (state.reload)().map(|what| Answer::Done { what }),
         Request::CaReload => match (state.ca_reload)().await {
             Ok(()) => Ok(Answer::Done {
                 what: "The server has published it.".to_owned(),

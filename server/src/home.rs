@@ -16,6 +16,7 @@ use crate::counters::Counters;
 use crate::expiries::Expiries;
 use crate::fast::Tokens;
 use crate::guard::Guard;
+use crate::live::Live;
 use crate::managed::Acknowledgements;
 use crate::module::archive::Preferences;
 use crate::module::registration::new::Registrations;
@@ -76,7 +77,7 @@ pub struct Shared {
     pub requests: Requests,
     pub remote: Arc<dyn Remote>,
     pub clock: Arc<dyn Clock>,
-    pub limits: Limits,
+    pub limits: Live<Limits>,
     /// Whose messages are kept, and for how long.
     pub archive: Preferences,
     /// What clients have of what is kept for them.
@@ -95,13 +96,13 @@ pub struct Shared {
     /// Whom our accounts do not want to hear of.
     pub blocklists: Blocklists,
     /// What the operator has us offer beside.
-    pub offers: Offers,
+    pub offers: Live<Offers>,
     /// When the server began, in milliseconds since 1970.
     pub started_ms: u64,
     /// With which clients log in again.
     pub tokens: Tokens,
     /// Who may read the metrics.
-    pub metrics_from: Vec<IpAddr>,
+    pub metrics_from: Live<Vec<IpAddr>>,
     /// Where browsers find us.
     pub web: Places,
     /// From which the salts of unknown users are derived, by domain.
@@ -145,8 +146,8 @@ pub struct Limits {
 /// With which domains there may be streams.
 #[derive(Clone, Debug, Default)]
 pub struct Federation {
-    /// By our domains; one without has streams with all.
-    pub lists: HashMap<String, Lists>,
+    /// By our domains; one without has streams with all. What is changed is changed for everybody.
+    pub lists: Arc<Live<HashMap<String, Lists>>>,
     /// Domains of components (XEP-0114), which are reached another way.
     pub components: std::collections::BTreeSet<String>,
     /// In no case these, which the operator has blocked while the server ran.
@@ -186,7 +187,8 @@ impl Federation {
     /// May there be streams between one of our domains and another?
     #[must_use]
     pub fn with(&self, ours: &str, peer: &str) -> bool {
-        let listed = self.lists.get(ours).is_none_or(|lists| lists.with(peer));
+        let lists = self.lists.now();
+        let listed = lists.get(ours).is_none_or(|lists| lists.with(peer));
         listed && !self.blocked.contains(peer)
     }
 }

@@ -22,6 +22,7 @@ use comity_xmpp::xml;
 use crate::afterwards::Afterwards;
 use crate::fast::Tokens;
 use crate::home::{Clock, Federation, Home, Limits, Remote, Shared};
+use crate::live::Live;
 use crate::managed::Acknowledgements;
 use crate::module::archive::{Keeping, Preferences};
 use crate::module::registration::new::{Registrations, Rules};
@@ -189,19 +190,19 @@ impl Play {
             requests: Requests::default(),
             remote: away.clone(),
             clock,
-            limits,
+            limits: Live::new(limits),
             archive: Preferences::new(Keeping::default()),
             acknowledgements: Acknowledgements::default(),
             federation: Federation::default(),
             tokens: Tokens::of(&[7; 32], Duration::from_secs(21 * 24 * 3600)),
-            metrics_from: Vec::new(),
+            metrics_from: Live::default(),
             web: Places::new("", Some(5443), &domains),
             host_secrets: std::collections::HashMap::new(),
             expiries: crate::expiries::Expiries::default(),
             counters: crate::counters::Counters::default(),
             afterwards: Afterwards::default(),
             outreach: Outreach::default(),
-            offers,
+            offers: Live::new(offers),
             registrations: Registrations::new(registration),
             guard: crate::guard::Guard::new(crate::guard::Allowed {
                 per_address: 10,

@@ -73,6 +73,8 @@ pub enum Request {
         /// A UUID.
         id: String,
     },
+    /// The configuration has changed.
+    Reload,
     /// The certificate authorities' directories have changed.
     CaReload,
     /// What a domain's certificate authority has refused.

@@ -98,6 +98,7 @@ async fn play(name: &str) -> Play {
             Box::pin(async { Ok(()) })
         }),
         ca_refused: Arc::new(|_| None),
+        reload: Arc::new(|| Ok("nothing has changed".to_owned())),
         ca_reload: Arc::new(|| Box::pin(std::future::ready(Ok(())))),
         withdrawn: Arc::new(|_| Box::pin(std::future::ready(()))),
         revoke: {

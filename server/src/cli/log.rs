@@ -5,7 +5,7 @@ use std::io::{IsTerminal, stderr};
 use comity_conf::{LogFormat, Server};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, fmt, registry};
+use tracing_subscriber::{EnvFilter, fmt, registry, reload};
 
 /// Of a journal's fields, so that they are nobody else's.
 const PREFIX: &str = "COMITY";
@@ -22,18 +22,31 @@ pub enum LogError {
     Twice,
 }
 
-/// Starts logging as `[server]` asks.
-///
 /// # Errors
-/// When `log` is not understood, or the journal is not there.
-pub fn start(server: &Server) -> Result<(), LogError> {
-    let filter = EnvFilter::builder()
+/// When `log` is not understood.
+pub(crate) fn check(server: &Server) -> Result<(), LogError> {
+    filter(server).map(drop)
+}
+
+fn filter(server: &Server) -> Result<EnvFilter, LogError> {
+    EnvFilter::builder()
         .parse(&server.log)
         .map_err(|error| LogError::Filter {
             log: server.log.clone(),
             why: error.to_string(),
-        })?;
-    let registry = registry().with(filter);
+        })
+}
+
+/// Logs otherwise from now on.
+pub type Relog = Box<dyn Fn(&Server) -> Result<(), String> + Send + Sync>;
+
+/// Starts logging as `[server]` asks; gives what changes that.
+///
+/// # Errors
+/// When `log` is not understood, or the journal is not there.
+pub fn start(server: &Server) -> Result<Relog, LogError> {
+    let (reloading, handle) = reload::Layer::new(filter(server)?);
+    let registry = registry().with(reloading);
     match server.log_format {
         LogFormat::Text => {
             let text = fmt::layer().with_writer(stderr);
@@ -52,5 +65,9 @@ pub fn start(server: &Server) -> Result<(), LogError> {
             registry.with(journal).try_init()
         }
     }
-    .map_err(|_| LogError::Twice)
+    .map_err(|_| LogError::Twice)?;
+    Ok(Box::new(move |server| {
+        let filter = filter(server).map_err(|error| error.to_string())?;
+        handle.reload(filter).map_err(|error| error.to_string())
+    }))
 }

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use comity_conf::Conf;
+use comity_conf::Loaded;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::home::SystemClock;
 use crate::open_files;
+use crate::run::reload::Source;
 use crate::run::{RunError, run};
 
 #[derive(Debug, thiserror::Error)]
@@ -21,7 +22,7 @@ pub enum ServeError {
 ///
 /// # Errors
 /// Why it could not start.
-pub async fn serve(conf: Conf) -> Result<(), ServeError> {
+pub async fn serve(loaded: Loaded, source: Source) -> Result<(), ServeError> {
     open_files::raise();
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -46,5 +47,5 @@ pub async fn serve(conf: Conf) -> Result<(), ServeError> {
         // Told, or nobody is left who could tell.
         let _ = told.await;
     };
-    Ok(run(conf, Arc::new(SystemClock), shutdown).await?)
+    Ok(run(loaded, source, Arc::new(SystemClock), shutdown).await?)
 }

@@ -54,7 +54,9 @@ pub(crate) async fn bind(home: &Home, bound: Bound) -> Result<Jid, StanzaError> 
         StanzaError::new(ErrorType::Modify, StanzaCondition::BadRequest)
             .with_text(format!("the resource cannot be used: {fault}"))
     })?;
-    let replaced = home.sessions.bind(bound, &jid, home.limits.resources)?;
+    let replaced = home
+        .sessions
+        .bind(bound, &jid, home.limits.now().resources)?;
     info!(session = %jid, "bound");
     if let Some(old) = replaced {
         let deliveries = farewell(home, old).await;
@@ -155,7 +157,7 @@ fn derived(home: &Home, account: &BareJid, hash: Hash) -> ScramKeys {
     ScramKeys {
         hash,
         salt: derive("salt", SALT_BYTES),
-        iterations: home.limits.scram_iterations,
+        iterations: home.limits.now().scram_iterations,
         stored_key: derive("stored key", length),
         server_key: derive("server key", length),
     }
@@ -235,7 +237,7 @@ mod tests {
     #[tokio::test]
     async fn an_unknown_account_is_the_same_work_as_a_wrong_password() {
         let play = Play::of(&["alice@a.example", "old@a.example"]).await;
-        let keys = Passwords::new(play.home.limits.scram_iterations)
+        let keys = Passwords::new(play.home.limits.now().scram_iterations)
             .keys("secret")
             .await;
         let keys = SetScramKeys {

@@ -149,7 +149,7 @@ async fn block(context: &Context, account: &BareJid, request: &Request) -> Done 
     let change = BlockContacts {
         account: account.as_str().to_owned(),
         jids: jids.clone(),
-        limit: home.limits.blocked,
+        limit: home.limits.now().blocked,
     };
     let new = match home.storage.write(change).await? {
         ContactsBlocked::Blocked(new) => new,
@@ -214,7 +214,7 @@ fn named(name: &str, jids: &[String]) -> Element {
 fn full(home: &Home) -> StanzaError {
     let text = format!(
         "{} addresses can be blocked: unblock one first, or block a whole domain",
-        home.limits.blocked
+        home.limits.now().blocked
     );
     StanzaError::new(ErrorType::Wait, StanzaCondition::ResourceConstraint).with_text(text)
 }

@@ -70,9 +70,9 @@ pub(super) async fn renew(
         let (jid, room) = converted(room)?;
         wanted.insert(jid, room);
     }
-    if wanted.len() > home.limits.pubsub_items {
+    if wanted.len() > home.limits.now().pubsub_items {
         let error = StanzaError::new(ErrorType::Wait, StanzaCondition::ResourceConstraint);
-        let text = format!("{} bookmarks can be kept", home.limits.pubsub_items);
+        let text = format!("{} bookmarks can be kept", home.limits.now().pubsub_items);
         return Err(error.with_text(text));
     }
     let held = held(home, account).await?;
@@ -125,7 +125,7 @@ struct List {
 }
 
 async fn held(home: &Home, account: &BareJid) -> Result<List, StanzaError> {
-    let most = home.limits.pubsub_items;
+    let most = home.limits.now().pubsub_items;
     let found = owner::held(home, account, BOOKMARKS, most).await;
     let Some(found) = found.map_err(|fault| private_xml::failed(&fault))? else {
         return Ok(List {

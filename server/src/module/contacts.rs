@@ -15,7 +15,7 @@ pub const MODULE: Module = Module {
 };
 
 fn info(home: &Home, entity: Entity) -> Vec<Element> {
-    let contacts = &home.offers.contacts;
+    let contacts = &home.offers.now().contacts;
     if entity != Entity::Domain || contacts.is_empty() {
         return Vec::new();
     }

@@ -87,7 +87,8 @@ fn handle(context: Context, request: Request) -> Later<Deliveries> {
 /// that the operator names. They say themselves what they are.
 fn services(home: &Home) -> Vec<Element> {
     let components = home.federation.components.iter().map(String::as_str);
-    let elsewhere = home.offers.addresses.iter().map(Jid::as_str);
+    let offers = home.offers.now();
+    let elsewhere = offers.addresses.iter().map(Jid::as_str);
     let item = |address| Element::new(ns::DISCO_ITEMS, "item").with_attr("jid", address);
     components.chain(elsewhere).map(item).collect()
 }

@@ -49,7 +49,8 @@ fn answer(context: &Context, request: &Request) -> Result<Element, StanzaError> 
         // XEP-0215 §5: others are not to use up what our people need.
         return refused(ErrorType::Auth, StanzaCondition::Forbidden);
     }
-    let services = context.home.offers.services.iter();
+    let offers = context.home.offers.now();
+    let services = offers.services.iter();
     let show = |service: &Service| shown(service, &account, context.now_ms());
     if request.payload.name == "services" {
         let wanted = request.payload.attr("type");

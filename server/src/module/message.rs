@@ -232,7 +232,7 @@ fn accept(
             account: account.as_str().to_owned(),
             stanza: stanza.to_bytes(None).to_vec(),
             received: home.now_ms(),
-            limit: home.limits.offline_messages,
+            limit: home.limits.now().offline_messages,
         });
     }
     Accepted {

@@ -16,7 +16,7 @@ pub const MODULE: Module = Module {
 };
 
 fn info(home: &Home, entity: Entity) -> Vec<Element> {
-    let outages = &home.offers.outages;
+    let outages = &home.offers.now().outages;
     if entity != Entity::Domain || outages.is_empty() {
         return Vec::new();
     }

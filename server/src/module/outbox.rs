@@ -185,7 +185,7 @@ async fn for_account(
             account: account.as_str().to_owned(),
             stanza: back.to_bytes(None).to_vec(),
             received: home.now_ms(),
-            limit: home.limits.offline_messages,
+            limit: home.limits.now().offline_messages,
         };
         if home.storage.write(kept).await? != StoredOffline::Stored {
             info!(%account, "an account was not told what did not arrive: no room");

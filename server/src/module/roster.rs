@@ -99,7 +99,7 @@ async fn set(
         contact: wanted.contact,
         name: wanted.name,
         groups: wanted.groups,
-        limit: home.limits.roster_items,
+        limit: home.limits.now().roster_items,
     };
     match home.storage.write(change).await {
         Ok(ContactSet::Set { contact, version }) => {
@@ -151,7 +151,7 @@ pub(crate) fn item(contact: &Contact) -> Element {
 pub(crate) fn full(home: &Home) -> StanzaError {
     StanzaError::new(ErrorType::Wait, StanzaCondition::ResourceConstraint).with_text(format!(
         "the roster holds {} contacts: remove one first",
-        home.limits.roster_items
+        home.limits.now().roster_items
     ))
 }
 

@@ -7,7 +7,7 @@ use comity_xmpp::jid::BareJid;
 use super::RunError;
 
 /// Checks every domain of the configuration; gives those that are served.
-pub(super) fn domains(conf: &Conf) -> Result<Vec<String>, RunError> {
+pub(crate) fn domains(conf: &Conf) -> Result<Vec<String>, RunError> {
     let named = [
         ("server.domains", &conf.server.domains),
         ("s2s.allow", &conf.s2s.allow),

@@ -15,6 +15,7 @@ use crate::expiries::Expiries;
 use crate::fast::Tokens;
 use crate::guard::{Allowed, Guard};
 use crate::home::{Blocked, Clock, Federation, Home, Limits, Lists, Remote, Shared};
+use crate::live::Live;
 use crate::managed::Acknowledgements;
 use crate::module::account;
 use crate::module::archive::{Keeping, Preferences};
@@ -52,7 +53,7 @@ pub(super) async fn home(
         requests: Requests::default(),
         remote,
         clock,
-        limits: limits(conf),
+        limits: Live::new(limits(conf)),
         archive: Preferences::new(keeping(conf)),
         acknowledgements: Acknowledgements::default(),
         federation: Federation {
@@ -62,13 +63,13 @@ pub(super) async fn home(
         },
         tokens: tokens(conf)?,
         web: places(conf, domains),
-        metrics_from: conf.web.metrics_from.clone(),
+        metrics_from: Live::new(conf.web.metrics_from.clone()),
         host_secrets,
         expiries: Expiries::default(),
         counters: Counters::default(),
         afterwards: Afterwards::default(),
         outreach: Outreach::default(),
-        offers,
+        offers: Live::new(offers),
         passwords: Passwords::new(conf.accounts.scram_iterations),
         registrations: Registrations::new(Rules {
             open: conf.accounts.registration,
@@ -132,7 +133,7 @@ async fn secrets(
         })
 }
 
-fn limits(conf: &Conf) -> Limits {
+pub(super) fn limits(conf: &Conf) -> Limits {
     Limits {
         offline_messages: size(conf.accounts.offline_messages),
         roster_items: size(conf.accounts.roster_items),
@@ -173,13 +174,17 @@ fn places(conf: &Conf, domains: &[String]) -> Places {
     Places::new(&conf.web.url, port, domains)
 }
 
-fn federation(conf: &Conf, domains: &[String]) -> Federation {
+pub(super) fn lists_of(conf: &Conf, domains: &[String]) -> HashMap<String, Lists> {
     let lists = domains.iter().map(|ours| {
         let rules = conf.s2s.rules(ours);
         (ours.clone(), lists(&rules))
     });
+    lists.collect()
+}
+
+fn federation(conf: &Conf, domains: &[String]) -> Federation {
     Federation {
-        lists: lists.collect(),
+        lists: Arc::new(Live::new(lists_of(conf, domains))),
         components: std::collections::BTreeSet::new(),
         blocked: Blocked::default(),
     }

@@ -8,6 +8,7 @@ use comity_s2s::link::Incoming;
 
 use super::peers::Streams;
 use super::probe;
+use super::reload::Reloading;
 use crate::admin::State;
 use crate::admin::peer::{Discarding, Probing, Stream, Streams as Peers};
 use crate::deliver;
@@ -15,7 +16,13 @@ use crate::home::{Home, Remote};
 use crate::module::{mls_as, mls_crl, outbox, roster};
 use crate::services::anchors;
 
-pub(super) fn state(domains: &[String], home: &Home, streams: &Arc<Streams>) -> State {
+pub(super) fn state(
+    domains: &[String],
+    home: &Home,
+    streams: &Arc<Streams>,
+    reloading: &Arc<Reloading>,
+) -> State {
+    let reloading = Arc::clone(reloading);
     let (authorities, counted) = (home.clone(), home.clone());
     let (sessions, rosters, devices, peers, lists) = (
         home.clone(),
@@ -70,6 +77,7 @@ pub(super) fn state(domains: &[String], home: &Home, streams: &Arc<Streams>) -> 
             let authority = counted.services.authority(domain)?;
             Some(authority.refused())
         }),
+        reload: Arc::new(move || Ok(reloading.reload()?.to_string())),
         ca_reload: Arc::new(move || {
             let home = authorities.clone();
             Box::pin(async move { ca_reload(&home).await })

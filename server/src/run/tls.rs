@@ -5,31 +5,10 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use comity_conf::Conf;
-use comity_net::stop::Stop;
 use comity_net::tls::{CertificateFiles, Certificates, TlsError, local, write_private};
-use tokio::signal::unix::{SignalKind, signal};
-use tracing::{info, warn};
+use tracing::warn;
 
 use super::acme;
-
-/// Reads the certificates again at SIGHUP, as `certbot --deploy-hook` and habit ask for it; they
-/// are also read when their files change.
-pub(super) async fn reload_at_hangup(certificates: Arc<Certificates>, mut stop: Stop) {
-    let mut hangup = match signal(SignalKind::hangup()) {
-        Ok(hangup) => hangup,
-        Err(error) => return warn!(%error, "SIGHUP is not heard"),
-    };
-    loop {
-        tokio::select! {
-            told = hangup.recv() => if told.is_none() { return },
-            () = stop.wait() => return,
-        }
-        match certificates.reload() {
-            Ok(()) => info!("SIGHUP: the certificates were read again"),
-            Err(error) => warn!(%error, "SIGHUP: the old certificates stay in use"),
-        }
-    }
-}
 
 /// Where the certificate of a domain lies, whether it is there already or not.
 pub(crate) fn files(conf: &Conf, domain: &str) -> CertificateFiles {

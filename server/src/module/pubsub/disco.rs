@@ -218,7 +218,7 @@ pub(crate) async fn items(
     readable(home, account, from, node).await?;
     let items = home
         .storage
-        .pubsub_items(account.as_str(), node, home.limits.pubsub_items)
+        .pubsub_items(account.as_str(), node, home.limits.now().pubsub_items)
         .await
         .map_err(|fault| refusal::storage(&fault))?;
     Ok(Element::new(ns::DISCO_ITEMS, "query")

@@ -43,7 +43,9 @@ pub(super) async fn create(asked: &Asked<'_>, request: &Element, verb: &Element)
     let config = match request.child(ns::PUBSUB, "configure") {
         None => Config::default(),
         Some(configure) => match form(configure)? {
-            Some(form) => Config::default().with(&form, asked.home.limits.pubsub_items, false)?,
+            Some(form) => {
+                Config::default().with(&form, asked.home.limits.now().pubsub_items, false)?
+            }
             None => Config::default(),
         },
     };
@@ -66,7 +68,7 @@ pub(super) async fn create(asked: &Asked<'_>, request: &Element, verb: &Element)
         NodeCreated::NoAccount => Err(crate::route::unavailable()),
         NodeCreated::Full => Err(refusal::constraint(format!(
             "the account has {} nodes: delete one first",
-            asked.home.limits.pubsub_nodes
+            asked.home.limits.now().pubsub_nodes
         ))),
     }
 }
@@ -89,7 +91,7 @@ pub(super) async fn configure(asked: &Asked<'_>, verb: &Element) -> Answer {
         // §8.2.3: thought better of it.
         return Ok(asked.result(None));
     };
-    let config = before.with(&form, asked.home.limits.pubsub_items, false)?;
+    let config = before.with(&form, asked.home.limits.now().pubsub_items, false)?;
     let change = ConfigureNode {
         account: asked.account.to_string(),
         node: name.to_owned(),

@@ -100,7 +100,7 @@ fn change(
             config: config.stored(),
             max_items: config.max_items,
             created: item.published,
-            nodes_limit: home.limits.pubsub_nodes,
+            nodes_limit: home.limits.now().pubsub_nodes,
         },
         persist: config.persist_items,
         item: item.id.clone(),
@@ -108,7 +108,7 @@ fn change(
         payload: item.payload.clone(),
         published: item.published,
         quota: Quota {
-            bytes: home.limits.pubsub_bytes,
+            bytes: home.limits.now().pubsub_bytes,
         },
     }
 }

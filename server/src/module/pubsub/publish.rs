@@ -67,13 +67,13 @@ pub(super) async fn publish(asked: &Asked<'_>, request: &Element, verb: &Element
             Published::Stale => {}
             Published::NoAccount => return Err(crate::route::unavailable()),
             Published::TooManyNodes => {
-                let most = asked.home.limits.pubsub_nodes;
+                let most = asked.home.limits.now().pubsub_nodes;
                 return Err(refusal::constraint(format!(
                     "the account has {most} nodes: delete one first"
                 )));
             }
             Published::OverQuota => {
-                let most = asked.home.limits.pubsub_bytes;
+                let most = asked.home.limits.now().pubsub_bytes;
                 return Err(refusal::constraint(format!(
                     "the account keeps {most} bytes in its nodes: retract something first"
                 )));
@@ -144,7 +144,7 @@ fn missing(asked: &Asked<'_>, options: Option<&Form>) -> Result<Config, StanzaEr
     match (&asked.relation, options) {
         (Relation::Owner, None) => Ok(Config::default()),
         (Relation::Owner, Some(form)) => {
-            Config::default().with(form, asked.home.limits.pubsub_items, true)
+            Config::default().with(form, asked.home.limits.now().pubsub_items, true)
         }
         (Relation::Contact { .. }, _) => Err(refusal::no_node()),
         (Relation::Stranger, _) => Err(refusal::presence_required()),
@@ -172,7 +172,7 @@ fn precondition(
     options: Option<&Form>,
 ) -> Result<(), StanzaError> {
     let Some(form) = options else { return Ok(()) };
-    let wanted = config.with(form, asked.home.limits.pubsub_items, true);
+    let wanted = config.with(form, asked.home.limits.now().pubsub_items, true);
     if wanted.as_ref() == Ok(config) {
         return Ok(());
     }
@@ -190,7 +190,7 @@ fn change(
     config: &Config,
     item: &Item,
 ) -> Publish {
-    let limits = &asked.home.limits;
+    let limits = &asked.home.limits.now();
     Publish {
         account: asked.account.to_string(),
         node: name.to_owned(),
@@ -212,7 +212,7 @@ pub(super) fn new_node(asked: &Asked<'_>, config: &Config) -> NewNode {
         config: config.stored(),
         max_items: config.max_items,
         created: asked.now_ms,
-        nodes_limit: asked.home.limits.pubsub_nodes,
+        nodes_limit: asked.home.limits.now().pubsub_nodes,
     }
 }
 

@@ -72,10 +72,14 @@ pub async fn serve(listener: Listener, start: Start, clients: Clients, mut stop:
         let shared = Arc::clone(&clients.0);
         let stop = stop.clone();
         tokio::spawn(async move {
+            let Some(accepted) = accepted.introduced().await else {
+                return;
+            };
             let Accepted {
                 stream,
                 peer,
                 permit,
+                ..
             } = accepted;
             stream::run(stream, peer, start, shared, stop).await;
             drop(permit);

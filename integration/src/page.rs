@@ -13,9 +13,15 @@ const LIMIT: Duration = Duration::from_secs(20);
 /// Status line, headers and content; the server's certificate is believed if its own CA vouches
 /// for it.
 pub fn get(home: &Home, path: &str) -> io::Result<String> {
+    get_behind(home, path, &[])
+}
+
+/// The same behind octets that come ahead of TLS, as a proxy sends them.
+pub fn get_behind(home: &Home, path: &str, ahead: &[u8]) -> io::Result<String> {
     let mut connector = SslConnector::builder(SslMethod::tls_client())?;
     connector.set_ca_file(home.ca())?;
-    let socket = TcpStream::connect_timeout(&home.web(), LIMIT)?;
+    let mut socket = TcpStream::connect_timeout(&home.web(), LIMIT)?;
+    socket.write_all(ahead)?;
     socket.set_read_timeout(Some(LIMIT))?;
     let host = home.domain();
     let connected = connector.build().connect(host, socket);

@@ -44,6 +44,7 @@ pub async fn serve(listener: Listener, start: Start, federation: Federation, mut
                 stream,
                 peer,
                 permit,
+                ..
             } = accepted;
             run(stream, peer, start, &federation, stop).await;
             drop(permit);

@@ -1,7 +1,9 @@
 //! The command line.
 
+pub mod backup;
 pub mod ca;
 pub mod check;
+pub mod config;
 pub mod device;
 pub mod generate;
 pub mod init;
@@ -10,6 +12,7 @@ pub mod log;
 mod password;
 pub mod peer;
 pub mod portable;
+pub mod reload;
 pub mod room;
 pub mod serve;
 pub mod session;
@@ -21,7 +24,7 @@ pub mod user;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use comity_conf::Conf;
+use comity_conf::{Conf, Loaded};
 
 /// A federated homeserver: XMPP streams, MLS end to end.
 #[derive(Debug, Parser)]
@@ -44,6 +47,30 @@ pub enum Command {
     },
     /// Write a first configuration for a domain and say what else there is to do.
     Init(init::Init),
+    /// What the configuration says, and whether it can be; no server is needed.
+    Config {
+        #[command(flatten)]
+        file: File,
+        #[command(subcommand)]
+        command: config::Command,
+    },
+    /// Have the running server take up its configuration again, and say what came of it.
+    Reload(File),
+    /// Write everything the server remembers into one file, sealed under a passphrase. The server may
+    /// run.
+    Backup {
+        #[command(flatten)]
+        file: File,
+        #[command(flatten)]
+        sealed: backup::SealedFile,
+    },
+    /// Fill an empty data directory from a backup.
+    Restore {
+        #[command(flatten)]
+        file: File,
+        #[command(flatten)]
+        sealed: backup::SealedFile,
+    },
     /// Accounts of the running server.
     User {
         #[command(flatten)]
@@ -132,10 +159,18 @@ impl File {
     /// # Errors
     /// What is wrong with the file.
     pub fn conf(&self) -> Result<Conf, comity_conf::Error> {
-        match &self.config {
-            Some(file) => Conf::load(file),
-            None => Ok(Conf::loopback()),
-        }
+        self.loaded().map(|loaded| loaded.conf)
+    }
+
+    /// With where each value comes from.
+    ///
+    /// # Errors
+    /// What is wrong with the file, or with a variable of the environment.
+    pub fn loaded(&self) -> Result<Loaded, comity_conf::Error> {
+        // A name or value that is no text is no setting of ours.
+        let variables = std::env::vars_os()
+            .filter_map(|(name, text)| Some((name.into_string().ok()?, text.into_string().ok()?)));
+        Loaded::read(self.config.as_deref(), variables)
     }
 }
 

@@ -7,6 +7,7 @@
 
 pub mod admin;
 pub mod afterwards;
+pub mod backup;
 pub mod blocklists;
 pub mod check;
 pub mod cli;
@@ -15,11 +16,16 @@ pub mod deliver;
 pub mod dispatch;
 pub mod expiries;
 pub mod fast;
+pub(crate) mod fault;
 pub mod guard;
 pub mod home;
 pub mod implemented;
+pub mod live;
+pub mod lock;
 pub mod managed;
+mod mishap;
 pub mod module;
+pub mod notify;
 pub mod offers;
 mod open_files;
 pub mod outreach;
@@ -40,4 +46,5 @@ mod time;
 pub mod web;
 pub mod work;
 
+pub use run::reload::{Reloaded, Source};
 pub use run::{RunError, run};

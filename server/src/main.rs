@@ -3,9 +3,10 @@
 use std::process::ExitCode;
 
 use clap::Parser;
+use comity::Source;
 use comity::cli::{
-    Arguments, Command, ca, check, device, generate, init, log, peer, portable, room, serve,
-    session, stats, top, user,
+    Arguments, Command, backup, ca, check, config, device, generate, init, log, peer, portable,
+    reload, room, serve, session, stats, top, user,
 };
 
 fn main() -> ExitCode {
@@ -26,12 +27,21 @@ fn main() -> ExitCode {
 async fn carry_out(arguments: Arguments) -> Result<ExitCode, Box<dyn std::error::Error>> {
     match arguments.command {
         Command::Serve(file) => {
-            let conf = file.conf()?;
-            log::start(&conf.server)?;
-            serve::serve(conf).await?;
+            let loaded = file.loaded()?;
+            let source = Source {
+                log: log::start(&loaded.conf.server)?,
+                read: Box::new(move || file.loaded()),
+            };
+            serve::serve(loaded, source).await?;
         }
         Command::Check { file, check } => return Ok(check::check(file.conf()?, &check).await),
         Command::Init(init) => init::init(&init).await?,
+        Command::Reload(file) => reload::reload(&file.conf()?).await?,
+        Command::Config { file, command } => {
+            config::config(&file.loaded()?, file.config.as_deref(), &command)?;
+        }
+        Command::Backup { file, sealed } => backup::backup(&file.conf()?, sealed).await?,
+        Command::Restore { file, sealed } => backup::restore(&file.conf()?, sealed).await?,
         Command::User { file, command } => user::user(&file.conf()?, command).await?,
         Command::Session { file, command } => session::session(&file.conf()?, command).await?,
         Command::Room { file, command } => room::room(&file.conf()?, command).await?,

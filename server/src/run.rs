@@ -1,29 +1,35 @@
 //! From a configuration to a running homeserver, and back to nothing.
 
 use std::io;
+use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use comity_conf::Conf;
+use comity_conf::Loaded;
 use comity_net::stop;
 use comity_net::tls::TlsError;
 use comity_storage::Storage;
 
-use crate::admin;
 use crate::home::Clock;
+use crate::lock::{Lock, LockError};
+use crate::notify::Manager;
 use crate::offers::OffersError;
+use crate::run::reload::{Reloading, Source};
 use crate::services::ServicesError;
+use crate::{admin, backup, mishap};
 
 pub(crate) mod acme;
 mod clients;
+mod clock;
 mod components;
-mod domains;
+pub(crate) mod domains;
 mod expiry;
 mod home;
 mod operator;
 mod peers;
 mod probe;
+pub(crate) mod reload;
 mod ticks;
 pub(crate) mod tls;
 mod web;
@@ -37,9 +43,20 @@ pub enum RunError {
         domain: String,
         why: String,
     },
-    #[error("the data directory {} cannot be used: {source}", path.display())]
+    #[error(
+        "the data directory {} cannot be used: {source}; {}", path.display(), mishap::of_io(source)
+    )]
     DataDir { path: PathBuf, source: io::Error },
-    #[error("the database {} cannot be used: {source}", path.display())]
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    #[error(
+        "{} holds a restoration that was not finished: empty the directory, then restore again",
+        .0.display()
+    )]
+    Restoring(PathBuf),
+    #[error(
+        "the database {} cannot be used: {source}; {}", path.display(), source.trouble().todo()
+    )]
     Storage {
         path: PathBuf,
         source: comity_storage::Error,
@@ -52,8 +69,13 @@ pub enum RunError {
     Services(#[from] ServicesError),
     #[error(transparent)]
     Tls(#[from] TlsError),
-    #[error("{0}; is another server running?")]
-    Listen(io::Error),
+    #[error("{key}: cannot listen on {address}: {source}; {}", mishap::of_listening(source, *address))]
+    Listen {
+        /// As in `c2s.listen`.
+        key: &'static str,
+        address: SocketAddr,
+        source: io::Error,
+    },
 }
 
 /// Serves until `shutdown` completes; then closes what is open, within `server.drain`.
@@ -61,14 +83,19 @@ pub enum RunError {
 /// # Errors
 /// Why it could not start.
 pub async fn run(
-    conf: Conf,
+    loaded: Loaded,
+    source: Source,
     clock: Arc<dyn Clock>,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
+    let conf = loaded.conf.clone();
     let domains = domains::domains(&conf)?;
     let data_dir = &conf.server.data_dir;
     create_private(data_dir).map_err(|source| unusable(data_dir, source))?;
-    // The socket first: whoever has it has the directory.
+    if backup::unfinished(data_dir) {
+        return Err(RunError::Restoring(data_dir.clone()));
+    }
+    let lock = Lock::take(data_dir)?;
     let listener = admin::bind(data_dir)
         .await
         .map_err(|source| unusable(data_dir, source))?;
@@ -84,13 +111,12 @@ pub async fn run(
     )
     .await?;
     let (stopper, stop) = stop::channel();
-    let state = operator::state(&domains, &home, &remote);
+    let manager = Manager::of_environment();
+    let reloading = Reloading::new(source, loaded, &home, &certificates, &remote, &manager);
+    let state = operator::state(&domains, &home, &remote, &reloading);
     tokio::spawn(admin::serve(listener, state, stop.clone()));
     tokio::spawn(Arc::clone(&certificates).watch(stop.clone()));
-    tokio::spawn(tls::reload_at_hangup(
-        Arc::clone(&certificates),
-        stop.clone(),
-    ));
+    tokio::spawn(reloading.at_hangup(stop.clone()));
     let watching = Arc::clone(&certificates);
     tokio::spawn(expiry::watch(watching, home.clone(), stop.clone()));
     let clients = clients::start(&conf, &home, Arc::clone(&certificates), &stop).await?;
@@ -99,10 +125,14 @@ pub async fn run(
     web::start(&conf, &home, Arc::clone(&certificates), clients, &stop).await?;
     acme::start(&conf, &certificates, &stop)?;
     ticks::start(&home, &stop);
+    tokio::spawn(clock::watch(Arc::clone(&home.clock), stop.clone()));
+    tokio::spawn(manager.clone().keep_watch(stop.clone()));
     drop(stop);
+    manager.ready(&format!("serving {}", domains.join(" ")));
     tracing::info!(domains = domains.join(" "), data_dir = %data_dir.display(), "serving");
     shutdown.await;
     tracing::info!("stopping");
+    manager.stopping();
     // The streams hold what is being waited for.
     remote.close();
     if !stopper.stop(conf.server.drain).await {
@@ -111,6 +141,7 @@ pub async fn run(
     storage.close().await;
     // Best effort: one that stays is replaced by the next server.
     let _ = std::fs::remove_file(admin::socket(data_dir));
+    drop(lock);
     Ok(())
 }
 

@@ -3,11 +3,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a play that cannot go on has failed")]
 
+mod backup;
 mod bench;
 mod bot;
 mod ca_backup;
 mod commit_race;
 mod crash;
+mod disk_full;
 mod documents;
 mod federation_chaos;
 mod federation_wire;
@@ -17,10 +19,13 @@ mod identities;
 mod impostor;
 mod key_packages;
 mod licences;
+mod lifecycle;
 mod log_size;
 mod malicious_server;
+mod mishaps;
 mod offline_root;
 mod outage;
+mod proxied;
 mod quickstart;
 mod resumption;
 mod resync;

@@ -146,6 +146,7 @@ pub async fn serve(
                 stream,
                 peer,
                 permit,
+                ..
             } = accepted;
             run(stream, peer, &components, &*server, stop).await;
             drop(permit);

@@ -129,6 +129,9 @@ pub async fn serve(
         };
         let (acceptor, site, stop) = (acceptor.clone(), Arc::clone(&site), stop.clone());
         tokio::spawn(async move {
+            let Some(accepted) = accepted.introduced().await else {
+                return;
+            };
             let peer = accepted.peer;
             if let Err(why) = visit(accepted, &acceptor, limits, site, stop).await {
                 tracing::debug!(%peer, %why, "a web connection ended");
@@ -159,6 +162,7 @@ async fn visit(
         stream,
         peer,
         permit,
+        ..
     } = accepted;
     let transport = tokio::select! {
         () = stop.wait() => return Ok(()),

@@ -13,6 +13,7 @@ pub mod dns;
 pub mod drive;
 pub mod http;
 pub mod listener;
+pub mod proxy;
 pub mod random;
 pub mod reflect;
 pub mod stop;

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::proxy::{self, Proxies};
+
 /// How long `accept` rests when the system has no descriptor or memory for another connection.
 const EXHAUSTED_REST: Duration = Duration::from_millis(200);
 /// Addresses whose latest connections are remembered.
@@ -29,6 +31,7 @@ pub struct Listener {
     socket: TcpListener,
     connections: Arc<Semaphore>,
     addresses: Arc<Addresses>,
+    proxies: Proxies,
 }
 
 /// A connection that was let in; its place is free again once `permit` is dropped.
@@ -36,23 +39,50 @@ pub struct Accepted {
     pub stream: TcpStream,
     pub peer: SocketAddr,
     pub permit: Permit,
+    /// It is a proxy's, which has yet to say for whom: counted there then.
+    behind: Option<Arc<Addresses>>,
+}
+
+impl Accepted {
+    /// Whose connection it is, where a proxy has to say so first; the others are as they are.
+    /// `None`: it is not served, and the log says why.
+    pub async fn introduced(mut self) -> Option<Self> {
+        let Some(addresses) = self.behind.take() else {
+            return Some(self);
+        };
+        let proxy = self.peer;
+        match proxy::read(&mut self.stream, proxy.ip()).await {
+            Ok(Some(peer)) => self.peer = peer,
+            Ok(None) => {}
+            Err(why) => {
+                tracing::info!(%proxy, %why, "a connection of a proxy is not served");
+                return None;
+            }
+        }
+        let peer = self.peer;
+        self.permit.address = Addresses::enter(&addresses, peer.ip());
+        if self.permit.address.is_none() {
+            tracing::info!(%peer, %proxy, "too many connections from one address: closed");
+            return None;
+        }
+        Some(self)
+    }
 }
 
 /// A place among the connections of a listener.
 pub struct Permit {
     _place: OwnedSemaphorePermit,
-    _address: AddressPlace,
+    /// None while a proxy has not said for whom it is.
+    address: Option<AddressPlace>,
 }
 
 impl Listener {
     /// # Errors
-    /// The system's, with the address that could not be bound.
+    /// The system's.
     pub async fn bind(address: SocketAddr, permits: Permits) -> io::Result<Self> {
-        let socket = TcpListener::bind(address).await.map_err(|error| {
-            io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"))
-        })?;
         Ok(Self {
-            socket,
+            socket: TcpListener::bind(address).await?,
+            proxies: Proxies::default(),
             connections: Arc::new(Semaphore::new(permits.connections)),
             addresses: Arc::new(Addresses {
                 limit: permits.per_address,
@@ -78,6 +108,13 @@ impl Listener {
         }
     }
 
+    /// With proxies in front, which say in the PROXY protocol whose each of their connections is: what
+    /// comes from their addresses has to, what comes from others must not.
+    #[must_use]
+    pub fn behind(self, proxies: Proxies) -> Self {
+        Self { proxies, ..self }
+    }
+
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.socket.local_addr()
     }
@@ -93,22 +130,28 @@ impl Listener {
             };
             match self.socket.accept().await {
                 Ok((stream, peer)) => {
-                    let Some(address) = Addresses::enter(&self.addresses, peer.ip()) else {
+                    let proxy = self.proxies.contains(peer.ip());
+                    let address = match proxy {
+                        true => None,
+                        false => Addresses::enter(&self.addresses, peer.ip()),
+                    };
+                    if address.is_none() && !proxy {
                         tracing::info!(%peer, "too many connections from one address: closed");
                         continue;
-                    };
+                    }
                     // Stanzas are small and somebody waits for each: Nagle would only delay them.
                     if stream.set_nodelay(true).is_err() {
                         continue;
                     }
                     let permit = Permit {
                         _place: place,
-                        _address: address,
+                        address,
                     };
                     return Accepted {
                         stream,
                         peer,
                         permit,
+                        behind: proxy.then(|| Arc::clone(&self.addresses)),
                     };
                 }
                 Err(error) if is_of_one_connection(&error) => {}
@@ -255,6 +298,44 @@ mod tests {
         drop(accepted);
         let _third = TcpStream::connect(address).await.unwrap();
         assert!(within(listener.accept()).await.is_some());
+    }
+
+    #[tokio::test]
+    async fn who_is_behind_a_proxy_is_counted_and_the_proxy_is_not() {
+        let proxies = Proxies(vec!["127.0.0.1".parse().unwrap()]);
+        let listener = listen(10, 1).await.behind(proxies);
+        let address = listener.local_addr().unwrap();
+        let header = |source: &str| format!("PROXY TCP4 {source} 198.51.100.1 4711 5222\r\n");
+        let mut clients = Vec::new();
+        let mut introduced = Vec::new();
+        for source in ["192.0.2.1", "192.0.2.2", "192.0.2.1"] {
+            let mut client = TcpStream::connect(address).await.unwrap();
+            tokio::io::AsyncWriteExt::write_all(&mut client, header(source).as_bytes())
+                .await
+                .unwrap();
+            clients.push(client);
+            let accepted = within(listener.accept()).await.unwrap();
+            introduced.push(accepted.introduced().await);
+        }
+        let peers: Vec<Option<String>> = introduced
+            .iter()
+            .map(|one| one.as_ref().map(|one| one.peer.to_string()))
+            .collect();
+        let [one, two] = ["192.0.2.1:4711", "192.0.2.2:4711"].map(|peer| Some(peer.to_owned()));
+        assert_eq!(peers, [one, two, None]);
+    }
+
+    /// Whoever is no proxy cannot say who it is: the header is its first words, and no stream's.
+    #[tokio::test]
+    async fn only_proxies_are_believed() {
+        let proxies = Proxies(vec!["192.0.2.9".parse().unwrap()]);
+        let listener = listen(10, 1).await.behind(proxies);
+        let client = TcpStream::connect(listener.local_addr().unwrap())
+            .await
+            .unwrap();
+        let own = client.local_addr().unwrap();
+        let accepted = listener.accept().await.introduced().await.unwrap();
+        assert_eq!(accepted.peer, own);
     }
 
     #[tokio::test]

@@ -8,6 +8,7 @@ use comity_c2s::serve::{Clients, serve};
 use comity_conf::{C2s, Conf, Scram};
 use comity_net::dns::order::Start;
 use comity_net::listener::{Listener, Permits};
+use comity_net::proxy::Proxies;
 use comity_net::stop::Stop;
 use comity_net::tls::{Acceptor, Certificates, Service};
 use comity_xmpp::sasl::Hash;
@@ -36,13 +37,14 @@ pub(super) async fn start(
     let clients = Clients::new(options, acceptor, Arc::new(home.clone()));
     let restored = managed::restore(home, &clients, queue, stop).await;
     restored.map_err(RunError::Sessions)?;
-    for (addresses, how) in [
-        (&conf.listen, Start::StartTls),
-        (&conf.listen_tls, Start::Direct),
+    for (key, addresses, how) in [
+        ("c2s.listen", &conf.listen, Start::StartTls),
+        ("c2s.listen_tls", &conf.listen_tls, Start::Direct),
     ] {
         for address in addresses {
-            let listener = listen(*address, permits).await?;
+            let listener = listen(key, *address, permits).await?;
             let listener = listener.paced(conf.connections_per_minute);
+            let listener = listener.behind(proxies(&conf.proxies));
             info!(%address, tls = ?how, "listening for clients");
             tokio::spawn(serve(listener, how, clients.clone(), stop.clone()));
         }
@@ -50,10 +52,24 @@ pub(super) async fn start(
     Ok(clients)
 }
 
-pub(super) async fn listen(address: SocketAddr, permits: Permits) -> Result<Listener, RunError> {
+/// Where `key` of the configuration says.
+pub(super) async fn listen(
+    key: &'static str,
+    address: SocketAddr,
+    permits: Permits,
+) -> Result<Listener, RunError> {
     Listener::bind(address, permits)
         .await
-        .map_err(RunError::Listen)
+        .map_err(|source| RunError::Listen {
+            key,
+            address,
+            source,
+        })
+}
+
+/// What the configuration has let pass is an address or a network.
+pub(super) fn proxies(list: &[String]) -> Proxies {
+    Proxies(list.iter().filter_map(|proxy| proxy.parse().ok()).collect())
 }
 
 fn options(conf: &C2s) -> Options {

@@ -11,7 +11,7 @@ use comity_net::tls::{Acceptor, Certificates};
 use tracing::info;
 
 use super::RunError;
-use super::clients::{listen, size};
+use super::clients::{listen, proxies, size};
 use crate::home::Home;
 use crate::web::{Pages, Status, Streams};
 
@@ -38,8 +38,9 @@ pub(super) async fn start(
         },
     });
     for address in &conf.listen {
-        let listener = listen(*address, permits).await?;
+        let listener = listen("web.listen", *address, permits).await?;
         let listener = listener.paced(conf.connections_per_minute);
+        let listener = listener.behind(proxies(&conf.proxies));
         info!(%address, "listening for browsers");
         let (acceptor, pages, stop) = (acceptor.clone(), Arc::clone(&pages), stop.clone());
         tokio::spawn(serve(listener, acceptor, Limits::default(), pages, stop));

@@ -8,7 +8,7 @@ export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$cache/target}
 
 # Debian packages, by what needs them.
 build_packages=(gcc libc6-dev pkg-config libssl-dev)
-play_packages=(iproute2 softhsm2 nftables faketime tmux sqlite3 python3 python3-venv npm go-sendxmpp profanity mcabber)
+play_packages=(iproute2 systemd softhsm2 nftables faketime tmux sqlite3 python3 python3-venv npm go-sendxmpp profanity mcabber)
 browser_packages=(chromium chromium-driver libnss3-tools)
 gi_system_packages=(python3-gi gir1.2-soup-3.0 glib-networking)
 peer_packages=(iproute2 prosody ejabberd pebble knot curl)

@@ -133,7 +133,7 @@ impl Teller {
             let h = self.handled;
             self.raw.say(&format!("<a xmlns='{SM}' h='{h}'/>"))?;
         } else if element.starts_with("<stream:error") {
-            let condition = inside(element, "<stream:error><", " ").unwrap_or(element);
+            let condition = inside(element, "><", " ").unwrap_or(element);
             self.ended = Some(condition.to_owned());
             return Err(Lost);
         } else {

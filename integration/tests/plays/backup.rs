@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
+use comity_client::agent::Update;
+use comity_mls_engine::{Event, Warning};
 use comity_xmpp::jid::BareJid;
 use integration::home::{Home, Options};
 use integration::person::Person;
@@ -229,6 +231,69 @@ async fn a_server_backed_up_under_load_is_there_again_and_rooms_go_on() {
     assert_eq!(
         romeo.authenticator(&room).await.unwrap(),
         juliet.authenticator(&room).await.unwrap()
+    );
+    std::fs::remove_dir_all(&scene.folder).unwrap();
+}
+
+fn warned(update: &Update, wanted: impl Fn(&Warning) -> bool) -> Option<()> {
+    match update {
+        Update::Engine(Event::Warning { warning, .. }) => wanted(warning).then_some(()),
+        _ => None,
+    }
+}
+
+/// What the README says of rooms: who has seen what the log has lost refuses it, and says so; nobody
+/// follows two histories.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_seen_more_than_was_restored_refuses_the_shorter_log() {
+    let mut scene = Scene::set("shorter");
+    let [mut romeo, mut juliet] = [scene.person("romeo").await, scene.person("juliet").await];
+    let room = romeo.create_room("Tomb").await.unwrap();
+    romeo.invite(&room, juliet.account()).await.unwrap();
+    juliet.joined(&room).await.unwrap();
+    romeo.send(&room, "kept").await.unwrap();
+    juliet.hears(&room, "kept").await.unwrap();
+    juliet.quit().await;
+    let backup = scene.folder.join("early");
+    run(&scene.home, "backup", &backup, &scene.passphrase).unwrap();
+    romeo.send(&room, "lost").await.unwrap();
+    romeo.quit().await;
+    scene.home.stop().unwrap();
+
+    let home = scene.restored("again", &backup);
+    let mut juliet = scene.login(&home, "juliet").await;
+    let mut romeo = scene.login(&home, "romeo").await;
+    // The hub has a place for it at which he holds another message already.
+    romeo.post(&room, "again").await.unwrap();
+    romeo
+        .until("warning of the place", |update| {
+            warned(update, |warning| {
+                matches!(warning, Warning::Unexpected { .. })
+            })
+        })
+        .await
+        .unwrap();
+    juliet.hears(&room, "again").await.unwrap();
+    juliet
+        .until("warning of another history", |update| {
+            warned(update, |warning| matches!(warning, Warning::Fork { .. }))
+        })
+        .await
+        .unwrap();
+    // The first entry behind what he holds does not continue it.
+    juliet.send(&room, "goes on").await.unwrap();
+    romeo
+        .until("warning of a broken chain", |update| {
+            warned(update, |warning| {
+                matches!(warning, Warning::ChainBroken { .. })
+            })
+        })
+        .await
+        .unwrap();
+    let heard = romeo.overheard(&room);
+    assert!(
+        !heard.iter().any(|line| line.contains("goes on")),
+        "{heard:?}"
     );
     std::fs::remove_dir_all(&scene.folder).unwrap();
 }

@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use integration::home::Options;
 use integration::stage::{PASSWORD, Stage};
@@ -135,13 +135,14 @@ fn a_changed_configuration_is_taken_up_as_far_as_it_can_be() {
     fs::write(&file, before.replace("[web]\n", "[web]\nurll = \"x\"\n")).unwrap();
     let refused = home.comity(&["reload"], "").unwrap_err().to_string();
     assert!(refused.contains("did you mean `url`?"), "{refused}");
-    home.hang_up().unwrap();
     fs::write(&file, before).unwrap();
-    let said = home.comity(&["reload"], "").unwrap();
-    assert!(
-        said.contains("took effect: web.metrics_from contacts.abuse"),
-        "{said}"
-    );
+    home.hang_up().unwrap();
+    let words = "took_effect=\"web.metrics_from contacts.abuse\" needs_a_restart=\"\"";
+    let started = Instant::now();
+    while !fs::read_to_string(home.log()).unwrap().contains(words) {
+        assert!(started.elapsed() < LIMIT, "SIGHUP was not heard");
+        std::thread::sleep(Duration::from_millis(50));
+    }
     let page = integration::page::get(home, "/metrics").unwrap();
     assert!(page.starts_with("HTTP/1.1 200"), "{page}");
 }

@@ -8,8 +8,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use integration::certificates::{Authority, Shape};
 use integration::clock;
 use integration::home::{Home, Options};
+use integration::raw::{Login, Raw};
 use integration::stage::PASSWORD;
 use integration::teller::Teller;
 
@@ -211,6 +213,47 @@ fn files_of_the_data_directory_stay_its_owners() {
         assert_eq!(mode(&data.join(name)), 0o600, "{name}");
     }
     fs::set_permissions(&data, Permissions::from_mode(0o700)).unwrap();
+    scene.over();
+}
+
+/// It serves all the same: who has pinned the key, and who would renew it, has to get in.
+#[test]
+fn a_certificate_that_is_over_is_said_and_another_is_taken_up() {
+    let mut scene = Scene::lived("certificate");
+    let authority = Authority::new("A play's authority", &scene.folder.join("ca")).unwrap();
+    let expired = Shape {
+        expired: true,
+        ..Shape::dns(DOMAIN)
+    };
+    let files = authority.issue("own", &expired).unwrap();
+    let file = scene.folder.join("homeserver.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    let (chain, key) = (files.chain.display(), files.key.display());
+    let named = format!(
+        "{text}\n[tls.certificates]\n{DOMAIN:?} = {{ chain = \"{chain}\", key = \"{key}\" }}\n"
+    );
+    fs::write(&file, named).unwrap();
+    scene.home.start().unwrap();
+    wait_for_log(
+        &scene.home,
+        "our certificate is over: clients and other domains refuse it",
+    );
+    let checked = scene.home.output(&["check"]).unwrap();
+    let said = String::from_utf8_lossy(&checked.stdout);
+    assert_eq!(checked.status.code(), Some(1), "{said}");
+    assert!(
+        said.lines()
+            .any(|line| line.starts_with("FAULT") && line.contains("certificate"))
+    );
+    authority.issue("own", &Shape::dns(DOMAIN)).unwrap();
+    scene.home.comity(&["reload"], "").unwrap();
+    let login = Login {
+        domain: DOMAIN,
+        name: "ann",
+        password: PASSWORD,
+        authority: &authority.file(),
+    };
+    Raw::login(scene.home.c2s(), login).unwrap();
     scene.over();
 }
 

@@ -192,7 +192,10 @@ async fn carry_out(
     health: &Health,
 ) {
     let Err(error) = commit(connection, &mut batch).await else {
-        health.succeeded();
+        if health.trouble().is_some() {
+            // It may have been one that changes nothing: those succeed on a full disk too.
+            attempt(connection, health).await;
+        }
         batch.into_iter().for_each(|group| group.tell());
         return;
     };
@@ -217,10 +220,7 @@ async fn carry_out(
         let result = commit(connection, &mut single).await;
         let [change] = single;
         match result {
-            Ok(()) => {
-                health.succeeded();
-                change.tell();
-            }
+            Ok(()) => change.tell(),
             Err(error) => {
                 if !health.failed(&error) {
                     tracing::error!(%error, "a change failed");

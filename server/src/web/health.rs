@@ -23,6 +23,10 @@ async fn ready(visit: Visit) -> Response {
     if visit.streams.stopping() {
         return explain(StatusCode::SERVICE_UNAVAILABLE, "stopping");
     }
+    if visit.home.storage.trouble().is_some() {
+        // The storage has said why.
+        return explain(StatusCode::SERVICE_UNAVAILABLE, "not ready");
+    }
     let written = visit.home.storage.write(Barrier);
     match tokio::time::timeout(PATIENCE, written).await {
         Ok(Ok(())) => explain(StatusCode::OK, "ready"),

@@ -28,7 +28,8 @@ fn answer(visit: &Visit) -> Response {
     page.paragraph(text(
         "Accounts are made by whoever runs this server; there is no form to fill in here.",
     ));
-    let contacts = &visit.home.offers.contacts;
+    let offers = visit.home.offers.now();
+    let contacts = &offers.contacts;
     if !contacts.is_empty() {
         page.heading("Whom to write to");
         let each = contacts

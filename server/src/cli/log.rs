@@ -37,8 +37,8 @@ fn filter(server: &Server) -> Result<EnvFilter, LogError> {
         })
 }
 
-/// Logs otherwise from now on.
-pub type Relog = Box<dyn Fn(&Server) -> Result<(), String> + Send + Sync>;
+/// Has it log otherwise from now on.
+pub type Relog = Box<crate::run::reload::Log>;
 
 /// Starts logging as `[server]` asks; gives what changes that.
 ///

@@ -32,12 +32,15 @@ const LIVE: &[&str] = &[
 /// Keys of those sections that do not: the keys of new passwords are made as at the start.
 const AT_START: &[&str] = &["accounts.scram_iterations"];
 
+pub type Read = dyn Fn() -> Result<Loaded, comity_conf::Error> + Send + Sync;
+pub type Log = dyn Fn(&Server) -> Result<(), String> + Send + Sync;
+
 /// Where a configuration comes from, and who follows it beside the server.
 pub struct Source {
     /// Reads it again.
-    pub read: Box<dyn Fn() -> Result<Loaded, comity_conf::Error> + Send + Sync>,
+    pub read: Box<Read>,
     /// Changes what is logged.
-    pub log: Box<dyn Fn(&Server) -> Result<(), String> + Send + Sync>,
+    pub log: Box<Log>,
 }
 
 /// What has come of it.
@@ -152,10 +155,10 @@ impl Reloading {
         self.home.offers.set(offers);
         let lists = from_conf::lists_of(&next, self.home.hosts.domains());
         self.home.federation.lists.set(lists);
-        if now.iter().any(|key| key.starts_with("s2s.")) {
-            if let Some(peers) = self.streams.peers() {
-                peers.reconsider();
-            }
+        let peers = self.streams.peers();
+        let concerned = now.iter().any(|key| key.starts_with("s2s."));
+        if let Some(peers) = peers.filter(|_| concerned) {
+            peers.reconsider();
         }
         running.conf = next;
         Ok(Reloaded { now, at_start })
@@ -179,13 +182,13 @@ fn mixed(running: &Conf, loaded: Conf) -> Conf {
 }
 
 fn is_live(key: &str) -> bool {
-    let named = |live: &&str| match live.strip_suffix('.') {
+    let named = |live: &str| match live.strip_suffix('.') {
         Some(section) => key
             .strip_prefix(section)
             .is_some_and(|rest| rest.starts_with('.')),
-        None => *live == key,
+        None => live == key,
     };
-    LIVE.iter().any(|live| named(&live)) && !AT_START.contains(&key)
+    LIVE.iter().any(|live| named(live)) && !AT_START.contains(&key)
 }
 
 #[cfg(test)]

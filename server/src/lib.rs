@@ -46,5 +46,5 @@ mod time;
 pub mod web;
 pub mod work;
 
-pub use run::reload::{Reloaded, Source};
+pub use run::reload::{Log, Read, Reloaded, Source};
 pub use run::{RunError, run};

@@ -83,11 +83,14 @@ async fn for_nobody(home: &Home) -> Result<Deliveries, comity_storage::Error> {
     unknown.sort_unstable();
     unknown.dedup();
     let mut deliveries = Deliveries::none();
-    let before = home.now_ms().saturating_sub(home.limits.unknown_expiry_ms);
+    let before = home
+        .now_ms()
+        .saturating_sub(home.limits.now().unknown_expiry_ms);
     for domain in unknown {
         let mut rows = home.storage.outbox(&domain, 0, BATCH).await?;
         rows.retain(|row| {
-            let plain = row.expires.saturating_sub(row.created) <= home.limits.outbox_expiry_ms;
+            let plain =
+                row.expires.saturating_sub(row.created) <= home.limits.now().outbox_expiry_ms;
             plain && row.created <= before
         });
         if !rows.is_empty() {

@@ -15,6 +15,9 @@ pub const MAX_CONTENT_TYPE: usize = 128;
 pub const MAX_CONTENT: usize = 48 * 1024;
 /// Content type of the engine's own message that names the room; content: the name in UTF-8.
 pub const ROOM_STATE: &str = "room-state";
+/// Content type of the engine's own message that says nothing but how far its sender has read: that
+/// stands beside every content.
+pub const ACKNOWLEDGEMENT: &str = "acknowledgement";
 
 /// Chosen by the sender, kept when the message must be encrypted anew for a later epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

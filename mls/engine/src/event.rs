@@ -83,6 +83,13 @@ pub enum Event {
         id: MessageId,
         seq: u64,
     },
+    /// A member's device says, by a message or by an acknowledgement alone, that it holds the log up to
+    /// the entry `seq`.
+    Acknowledged {
+        room: BareJid,
+        by: Device,
+        seq: u64,
+    },
     /// Another commit came first: the change or message is prepared anew for the new epoch.
     Retrying {
         room: BareJid,

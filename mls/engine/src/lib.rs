@@ -58,6 +58,7 @@
 //!
 //! Not here yet: room reset and successors of a group, private handshakes, messages outside the log.
 
+mod acknowledge;
 mod anchoring;
 mod answers;
 mod certify;
@@ -111,7 +112,7 @@ mod upkeep;
 mod verification;
 
 pub use code::{CODE_DIGITS, VerificationCode};
-pub use content::{MAX_CONTENT, MAX_CONTENT_TYPE, MessageId, ROOM_STATE};
+pub use content::{ACKNOWLEDGEMENT, MAX_CONTENT, MAX_CONTENT_TYPE, MessageId, ROOM_STATE};
 pub use create::MAX_ROOM_NAME;
 pub use crypto::SUITES;
 pub use engine::{Engine, Options};

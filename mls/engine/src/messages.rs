@@ -7,7 +7,8 @@ use mls_rs_codec::{MlsDecode, MlsEncode, MlsSize};
 use mls_rs_core::identity::SigningIdentity;
 use uuid::Uuid;
 
-use crate::content::{Framed, MessageId, ROOM_STATE};
+use crate::acknowledge::Counted;
+use crate::content::{ACKNOWLEDGEMENT, Framed, MessageId, ROOM_STATE};
 use crate::create::is_room_name;
 use crate::engine::Engine;
 use crate::error::Error;
@@ -42,7 +43,7 @@ impl Engine {
             account: self.account.as_str().to_owned(),
             device: self.own_device()?.into_bytes(),
         };
-        if waiting.content_type == ROOM_STATE {
+        if [ROOM_STATE, ACKNOWLEDGEMENT].contains(&waiting.content_type.as_str()) {
             return Ok(());
         }
         self.tell(Event::Sent {
@@ -104,6 +105,9 @@ impl Engine {
         if !self.count(entry, &framed, &sender)? || !self.is_new(entry, &framed, &sender)? {
             return Ok(Ok(()));
         }
+        if framed.content_type == ACKNOWLEDGEMENT {
+            return Ok(Ok(()));
+        }
         if framed.content_type == ROOM_STATE {
             return self.take_name(record, entry, &framed, sender);
         }
@@ -148,8 +152,14 @@ impl Engine {
     /// Counts the sender's messages; false for one that was there before.
     fn count(&mut self, entry: &Entry, framed: &Framed, sender: &Device) -> Result<bool, Error> {
         let key = counter_key(&entry.room, sender);
-        let seen: Option<u64> = self.rows.read(Space::Counter, &key)?;
-        if let Some(seen) = seen {
+        let seen: Option<Counted> = self.rows.read(Space::Counter, &key)?;
+        let mut held = 0;
+        if let Some(Counted {
+            counter: seen,
+            held: before,
+        }) = seen
+        {
+            held = before;
             if framed.counter <= seen {
                 self.warn(
                     Some(&entry.room),
@@ -172,7 +182,20 @@ impl Engine {
                 );
             }
         }
-        self.rows.write(Space::Counter, &key, &framed.counter)?;
+        // Of what is still to come nobody can hold anything; that is told as a fork.
+        let holds = framed.seq.min(entry.seq.saturating_sub(1));
+        if holds > held {
+            self.tell(Event::Acknowledged {
+                room: entry.room.clone(),
+                by: sender.clone(),
+                seq: holds,
+            });
+        }
+        let counted = Counted {
+            counter: framed.counter,
+            held: holds.max(held),
+        };
+        self.rows.write(Space::Counter, &key, &counted)?;
         Ok(true)
     }
 

@@ -55,7 +55,7 @@ impl Engine {
         })
     }
 
-    fn queue(
+    pub(crate) fn queue(
         &mut self,
         room: &BareJid,
         number: u64,
@@ -100,6 +100,7 @@ impl Engine {
         now: u64,
     ) -> Result<(), Error> {
         let log_head = self.head_to_say(room, &group, now)?;
+        self.said_to_hold(room, record)?;
         let position = Position {
             id: MessageId(Uuid::from_bytes(message.id)),
             counter: record.counter + 1,

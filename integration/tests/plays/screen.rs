@@ -5,8 +5,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use comity_client::act::Act;
 use comity_client::agent::Update;
-use comity_mls_engine::{Device, Event};
+use comity_client::content;
+use comity_mls_engine::{Device, Event, What};
+use comity_xmpp::jid::BareJid;
+use integration::person::Person;
 use integration::stage::{PASSWORD, Stage};
 
 /// How long the screen may take to show something.
@@ -106,6 +110,7 @@ async fn a_conversation_on_the_whole_screen() {
     }
     terminal.types("Call me but love");
     juliet.hears(&room, "Call me but love").await.unwrap();
+    words_are_read_and_mended(&terminal, &mut juliet, &room).await;
 
     // Clearing the screen and a title of her own: shown as text, and the screen stays.
     let hostile = "\u{1b}[2J\u{1b}]0;owned\u{7}Boo";
@@ -133,4 +138,36 @@ async fn a_conversation_on_the_whole_screen() {
     let hers = id.unwrap().to_string();
     let screen = terminal.shows("✔ juliet@capulet.example").await;
     assert!(screen.contains(&hers[..8]), "{screen}");
+    println!("{screen}");
+}
+
+/// Juliet has read what he said, which he sees; he says it otherwise, and she likes it.
+async fn words_are_read_and_mended(terminal: &Terminal, juliet: &mut Person, room: &BareJid) {
+    let at = room.clone();
+    let read = juliet.verb(move |engine, now| engine.acknowledge_reading(&at, now));
+    assert!(read.await.unwrap().is_some());
+    terminal.shows("Call me but love ✓").await;
+    terminal.types("/correct Call me but love, and I'll be new baptized");
+    let screen = terminal.shows("new baptized (corrected)").await;
+    assert!(!screen.contains("but love ✓"), "{screen}");
+    let said = juliet.until("a correction", |update| match update {
+        Update::Engine(Event::Item { item, .. }) => match &item.what {
+            What::Message(message) => {
+                let content = content::open_message(room, message).ok()?;
+                match Act::of(&content.elements) {
+                    Act::Correction { of, .. } => Some(of),
+                    _ => None,
+                }
+            }
+            _ => None,
+        },
+        _ => None,
+    });
+    let emoji = ["🌹".to_owned()].into();
+    let likes = Act::Reactions {
+        to: said.await.unwrap(),
+        emoji,
+    };
+    juliet.chat().send(room, &likes, None).await.unwrap();
+    terminal.shows("(corrected) [🌹] ✓").await;
 }

@@ -21,6 +21,7 @@ use comity_xmpp::ns;
 use comity_xmpp::stanza::{IqType, Kind, MessageType, PresenceType, Stanza};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::act::Act;
 use crate::connection::{ConnectError, Connection, Inbound, Options};
 use crate::content::{CONTENT_TYPE, Content};
 use crate::speech;
@@ -177,7 +178,22 @@ impl Chat {
     /// Queues a text for a room, encrypted; it is kept until it has its place in the room's log,
     /// which [`Event::Sent`] tells.
     pub async fn say(&self, room: &BareJid, text: &str) -> Result<MessageId, ChatError> {
-        let content = Content::text(self.account.clone(), room.clone(), SystemTime::now(), text);
+        let act = Act::Text {
+            body: text.to_owned(),
+            reply: None,
+        };
+        self.send(room, &act, None).await
+    }
+
+    /// The same for whatever a message does; `author` is who wrote what it answers.
+    pub async fn send(
+        &self,
+        room: &BareJid,
+        act: &Act,
+        author: Option<&BareJid>,
+    ) -> Result<MessageId, ChatError> {
+        let (from, to) = (self.account.clone(), room.clone());
+        let content = Content::of(from, to, SystemTime::now(), act.elements(author));
         let padding: [u8; 32] = comity_net::random::bytes();
         let bytes = content.seal(&padding[..usize::from(padding[0] % 32)]);
         let room = room.clone();

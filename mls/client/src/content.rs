@@ -8,6 +8,8 @@ use comity_xmpp::jid::BareJid;
 use comity_xmpp::stream::Header;
 use comity_xmpp::{ns, xml};
 
+use crate::act::Act;
+
 /// The media type a message's content is declared with (RFC 9750 §6.9).
 pub const CONTENT_TYPE: &str = "application/xmpp-sce+xml";
 
@@ -39,30 +41,50 @@ pub enum ContentError {
     },
 }
 
-/// The text of a message of a room, if it has one that can be read.
+/// The text of a message of a room, if it has one that can be read and says something new.
 #[must_use]
 pub fn text_of(room: &BareJid, message: &comity_mls_engine::Message) -> Option<String> {
-    if message.content_type != CONTENT_TYPE {
-        return None;
+    match Act::of(&open_message(room, message).ok()?.elements) {
+        Act::Text { body, .. } => Some(body),
+        _ => None,
     }
-    let sender = BareJid::parse(&message.sender.account).ok()?;
-    Content::open(&message.content, &sender, room).ok()?.body()
+}
+
+/// The envelope of a message of a room, or why it cannot be shown.
+pub fn open_message(
+    room: &BareJid,
+    message: &comity_mls_engine::Message,
+) -> Result<Content, String> {
+    if message.content_type != CONTENT_TYPE {
+        return Err(format!(
+            "content of the unknown kind {}",
+            message.content_type
+        ));
+    }
+    let sender = BareJid::parse(&message.sender.account).map_err(|e| e.to_string())?;
+    Content::open(&message.content, &sender, room).map_err(|e| e.to_string())
 }
 
 impl Content {
     /// An ordinary text message.
     #[must_use]
     pub fn text(from: BareJid, to: BareJid, now: SystemTime, body: &str) -> Self {
+        let body = Element::new(ns::CLIENT, "body").with_text(body);
+        Self::of(from, to, now, vec![body])
+    }
+
+    /// A message with these elements, such as [`Act::elements`] gives.
+    #[must_use]
+    pub fn of(from: BareJid, to: BareJid, now: SystemTime, elements: Vec<Element>) -> Self {
         let time = now
             .duration_since(UNIX_EPOCH)
             .unwrap_or(Duration::ZERO)
             .as_secs();
-        let body = Element::new(ns::CLIENT, "body").with_text(body);
         Self {
             to,
             from,
             time,
-            elements: vec![body],
+            elements,
         }
     }
 

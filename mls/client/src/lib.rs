@@ -51,11 +51,14 @@
 //! socket, [`proxy`] leads it there by a detour, [`store`] keeps what the engine must not forget,
 //! [`content`] is what a message carries.
 
+pub mod act;
 pub mod agent;
 pub mod connection;
 pub mod content;
+
 pub mod proxy;
 pub mod speech;
 pub mod store;
 pub mod stream;
 pub mod terminal;
+pub mod timeline;

@@ -5,6 +5,7 @@ pub mod clean;
 pub mod identities;
 pub mod identity_words;
 pub mod line;
+mod messages;
 pub mod qr;
 pub mod say;
 pub mod screen;
@@ -56,6 +57,7 @@ pub async fn run(cli: Cli) -> Outcome {
         updates,
         quiet: quiet(cli.command.as_ref()),
         json: json(cli.command.as_ref()),
+        receipts: !cli.no_receipts,
         held: Mutex::new(None),
     };
     let outcome = match cli.command {
@@ -153,6 +155,8 @@ pub(crate) struct Desk {
     pub(crate) updates: UnboundedReceiver<Update>,
     quiet: bool,
     json: bool,
+    /// Others may learn what was read on the whole screen.
+    receipts: bool,
     /// What is printed while the whole screen is somebody else's.
     held: Mutex<Option<Vec<String>>>,
 }
@@ -189,6 +193,26 @@ impl Desk {
             Command::Send { room, text } => {
                 let room = self.room_or_direct(&room).await?;
                 self.send_all(room, text).await
+            }
+            Command::React { room, id, emoji } => {
+                let room = self.room(&room).await?;
+                let id = self.react(&room, Some(&id), &emoji).await?;
+                self.sent(vec![id]).await
+            }
+            Command::Correct { room, id, text } => {
+                let room = self.room(&room).await?;
+                let id = self.correct(&room, Some(&id), &text).await?;
+                self.sent(vec![id]).await
+            }
+            Command::Reply { room, id, text } => {
+                let room = self.room(&room).await?;
+                let id = self.answer(&room, Some(&id), &text).await?;
+                self.sent(vec![id]).await
+            }
+            Command::Retract { room, id } => {
+                let room = self.room(&room).await?;
+                let id = self.retract(&room, Some(&id)).await?;
+                self.sent(vec![id]).await
             }
             Command::Plain { to, text } => self.plain(to.into(), &text).await,
             Command::Read { room, follow, json } => self.read(room, follow, json).await,
@@ -446,6 +470,11 @@ impl Desk {
                 }
             }
         }
+        self.sent(waiting).await
+    }
+
+    /// Waits until these have their places in the log.
+    async fn sent(&mut self, mut waiting: Vec<comity_mls_engine::MessageId>) -> Outcome {
         self.until(move |event| match event {
             Event::Sent { id, .. } => {
                 waiting.retain(|message| message != id);

@@ -56,11 +56,7 @@ fn is_public(visibility: &Visibility) -> bool {
 fn marks(attributes: &[Attribute]) -> String {
     let wanted =
         |a: &&Attribute| a.path().is_ident("derive") || a.path().is_ident("non_exhaustive");
-    let marks: Vec<String> = attributes
-        .iter()
-        .filter(wanted)
-        .map(|a| one_line(a))
-        .collect();
+    let marks: Vec<String> = attributes.iter().filter(wanted).map(one_line).collect();
     marks.join(" ")
 }
 

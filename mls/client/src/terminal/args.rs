@@ -18,6 +18,9 @@ pub struct Cli {
     /// Without a command: line by line even on a terminal, rather than on the whole screen
     #[arg(long)]
     pub lines: bool,
+    /// On the whole screen: tell nobody what was read
+    #[arg(long, env = "COMITY_NO_RECEIPTS")]
+    pub no_receipts: bool,
     #[command(subcommand)]
     pub command: Option<Command>,
 }
@@ -163,6 +166,33 @@ pub enum Command {
         /// A room (address or name), or an account one has a direct conversation with
         room: String,
         text: Option<String>,
+    },
+    /// Answer a message
+    Reply {
+        room: String,
+        /// Its id, as `read --json` tells, or the beginning of it
+        id: String,
+        text: String,
+    },
+    /// Say something else in place of an own message
+    Correct {
+        room: String,
+        /// Its id, or the beginning of it
+        id: String,
+        text: String,
+    },
+    /// Take an own message back; whoever has read it has read it
+    Retract {
+        room: String,
+        /// Its id, or the beginning of it
+        id: String,
+    },
+    /// React to a message; without emoji, not any more
+    React {
+        room: String,
+        /// Its id, or the beginning of it
+        id: String,
+        emoji: Vec<String>,
     },
     /// Send an ordinary message, not encrypted end to end, to any XMPP address
     Plain { to: BareJid, text: String },

@@ -25,6 +25,10 @@ pub(super) const HELP: &str = "\
 /devices code ID     the code to compare with one of them
 /devices confirm ID CODE   it shows this code: it is yours, let it into your rooms
 /devices revoke ID   end it
+/reply TEXT          answer what was said last
+/correct TEXT        say something else in place of your last message
+/react EMOJI…        react to what was said last; without emoji, not any more
+/retract             take your last message back
 /update              renew your keys
 /leave               leave the room
 /plain JID TEXT      an ordinary message, not encrypted end to end
@@ -109,6 +113,7 @@ pub(super) async fn obey(
         "/members" => desk.members(&here()?, false).await?,
         "/verify" => verify(desk, &here()?, rest).await?,
         "/devices" => devices(desk, rest).await?,
+        "/reply" | "/correct" | "/react" | "/retract" => mend(desk, &here()?, word, rest).await?,
         "/update" => {
             let room = here()?;
             desk.ask(move |e, now| e.update(&room, now)).await?;
@@ -135,6 +140,20 @@ pub(super) async fn obey(
         }
     }
     Ok(true)
+}
+
+/// Commands about what was said.
+async fn mend(desk: &Desk, room: &BareJid, word: &str, rest: &str) -> Outcome {
+    match word {
+        "/reply" => desk.answer(room, None, rest).await,
+        "/correct" => desk.correct(room, None, rest).await,
+        "/retract" => desk.retract(room, None).await,
+        _ => {
+            let emoji: Vec<String> = rest.split_whitespace().map(str::to_owned).collect();
+            desk.react(room, None, &emoji).await
+        }
+    }
+    .map(drop)
 }
 
 /// `/verify [ACCOUNT] [CODE]`

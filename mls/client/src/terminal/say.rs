@@ -1,10 +1,11 @@
 //! What happened, in a line a person understands, or as a JSON object for scripts.
 
-use comity_mls_engine::{Because, Change, Device, Event, Item, Refused, What};
+use comity_mls_engine::{Because, Change, Device, Event, Item, MessageId, Refused, What};
 use comity_xmpp::jid::BareJid;
 use serde_json::{Value, json};
 
-use crate::content::{self, Content};
+use crate::act::Act;
+use crate::content::{self, open_message};
 
 /// One line for an event; `None` for what nobody needs to be told.
 #[must_use]
@@ -28,7 +29,7 @@ pub fn event(event: &Event) -> Option<String> {
             "{room}: the certificate of {} was revoked: nothing is sent before it is out",
             name(device)
         ),
-        Event::Sent { .. } => return None,
+        Event::Sent { .. } | Event::Acknowledged { .. } => return None,
         Event::Retrying { room, epoch } => {
             format!("{room}: somebody else was first, trying again in epoch {epoch}")
         }
@@ -145,21 +146,57 @@ pub fn item(room: &BareJid, item: &Item) -> String {
 
 /// The text of a message, or in brackets why there is none.
 fn text(room: &BareJid, message: &comity_mls_engine::Message) -> String {
-    match open(room, message) {
-        Ok(content) => content.body().unwrap_or_else(|| "(no text)".to_owned()),
+    match open_message(room, message) {
+        Ok(content) => act(&Act::of(&content.elements)),
         Err(why) => format!("({why})"),
     }
 }
 
-fn open(room: &BareJid, message: &comity_mls_engine::Message) -> Result<Content, String> {
-    if message.content_type != content::CONTENT_TYPE {
-        return Err(format!(
-            "content of the unknown kind {}",
-            message.content_type
-        ));
+/// What a message does, where what it is about does not stand beside it.
+fn act(act: &Act) -> String {
+    match act {
+        Act::Text { body, reply: None } => body.clone(),
+        Act::Text {
+            body,
+            reply: Some(to),
+        } => format!("(answers {}) {body}", short(*to)),
+        Act::Correction { of, body } => format!("(corrects {}) {body}", short(*of)),
+        Act::Reactions { to, emoji } if emoji.is_empty() => {
+            format!("(feels nothing about {} any more)", short(*to))
+        }
+        Act::Reactions { to, emoji } => {
+            let emoji: Vec<&str> = emoji.iter().map(String::as_str).collect();
+            format!("(feels {} about {})", emoji.join(" "), short(*to))
+        }
+        Act::Retraction { of } => format!("(takes {} back)", short(*of)),
+        Act::Other => "(no text)".to_owned(),
     }
-    let sender = BareJid::parse(&message.sender.account).map_err(|e| e.to_string())?;
-    Content::open(&message.content, &sender, room).map_err(|e| e.to_string())
+}
+
+/// The beginning of a message's id.
+fn short(id: MessageId) -> String {
+    id.0.to_string()[..8].to_owned()
+}
+
+/// The parts of a message that scripts ask for.
+fn kind_json(room: &BareJid, message: &comity_mls_engine::Message) -> Value {
+    let Ok(content) = open_message(room, message) else {
+        return json!({"kind": "unreadable", "text": null});
+    };
+    let id = |id: MessageId| id.0.to_string();
+    match Act::of(&content.elements) {
+        Act::Text { body, reply } => {
+            json!({"kind": "text", "text": body, "answers": reply.map(id)})
+        }
+        Act::Correction { of, body } => {
+            json!({"kind": "correction", "text": body, "corrects": id(of)})
+        }
+        Act::Reactions { to, emoji } => {
+            json!({"kind": "reactions", "text": null, "about": id(to), "emoji": emoji})
+        }
+        Act::Retraction { of } => json!({"kind": "retraction", "text": null, "retracts": id(of)}),
+        Act::Other => json!({"kind": "other", "text": null}),
+    }
 }
 
 /// The same as an object.
@@ -171,13 +208,19 @@ pub fn item_json(room: &BareJid, item: &Item) -> Value {
         "time": content::stamp(item.time / 1000),
     });
     let detail = match &item.what {
-        What::Message(message) => json!({
-            "type": "message",
-            "id": message.message_id().0.to_string(),
-            "from": message.sender.account,
-            "device": message.sender.id().to_string(),
-            "text": open(room, message).ok().and_then(|content| content.body()),
-        }),
+        What::Message(message) => {
+            let mut all = json!({
+                "type": "message",
+                "id": message.message_id().0.to_string(),
+                "from": message.sender.account,
+                "device": message.sender.id().to_string(),
+            });
+            if let (Value::Object(all), Value::Object(kind)) = (&mut all, kind_json(room, message))
+            {
+                all.extend(kind);
+            }
+            all
+        }
         What::Joined(devices) => json!({"type": "joined", "members": devices_json(devices)}),
         What::Added(change) => change_json("added", change),
         What::Removed(change) => change_json("removed", change),

@@ -14,7 +14,8 @@ use tokio::sync::mpsc;
 use super::identity_words::{trust_mark, trust_words};
 use super::{Desk, Failed, Outcome, line, say};
 use crate::agent::Update;
-use model::{Line, MAX_LINES, Member, Model, Tone};
+use crate::timeline::Effect;
+use model::{Line, MAX_LINES, Member, Model, Room, Tone};
 
 /// Keys waiting to be looked at.
 const KEYS: usize = 256;
@@ -24,6 +25,11 @@ const MAX_AT_ONCE: usize = 256;
 const GLANCE: Duration = Duration::from_millis(200);
 /// Lines of history read at a time.
 const PAGE: usize = 500;
+
+/// So often the room on the screen is acknowledged, if something was said there.
+const ACKNOWLEDGE_EVERY: Duration = Duration::from_secs(3);
+/// Rooms of more accounts are not told what each has read.
+const MAX_ACKNOWLEDGED: usize = 16;
 
 const KEYS_HELP: &str = "\
 Enter                send, or carry out a command
@@ -36,6 +42,7 @@ Esc                  close what is over the rooms
 Ctrl-C               end
 
 ✔ verified here   ~ verified in another room   ✘ keys changed since   · this device
+✓ behind your own words: everybody here has read them
 ";
 
 /// Runs until the person has had enough.
@@ -71,9 +78,12 @@ fn keys() -> mpsc::Receiver<event::Event> {
 async fn converse(desk: &mut Desk, terminal: &mut ratatui::DefaultTerminal) -> Outcome {
     let mut screen = Screen {
         model: Model::new(desk.chat.account()),
+        receipts: desk.receipts,
     };
     screen.load(desk).await?;
     let mut keys = keys();
+    let mut glance = tokio::time::interval(ACKNOWLEDGE_EVERY);
+    glance.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         terminal
             .draw(|frame| draw::draw(frame, &screen.model))
@@ -85,6 +95,7 @@ async fn converse(desk: &mut Desk, terminal: &mut ratatui::DefaultTerminal) -> O
                 },
                 None => return Err(Failed::new("the terminal is gone")),
             },
+            _ = glance.tick() => screen.acknowledge(desk).await?,
             update = desk.updates.recv() => {
                 let Some(update) = update else { return Err(Failed::new("the chat has ended")) };
                 screen.update(desk, update).await?;
@@ -99,6 +110,37 @@ async fn converse(desk: &mut Desk, terminal: &mut ratatui::DefaultTerminal) -> O
 
 struct Screen {
     model: Model,
+    /// Whether others may learn what was read.
+    receipts: bool,
+}
+
+/// The line of a message; none if it changes one that stands there.
+fn said(
+    view: &mut Room,
+    room: &BareJid,
+    message: &comity_mls_engine::Message,
+    (tone, text): (Tone, &str),
+    seq: u64,
+) -> Option<Line> {
+    match view.timeline.take(room, message) {
+        Effect::Said => {
+            let standing = view.timeline.get(message.message_id())?;
+            let before = text.strip_suffix(standing.text.as_str()).unwrap_or(text);
+            let mut line = Line::message(tone, standing.id, before, &standing.text);
+            line.awaits = (tone == Tone::Own).then_some(seq);
+            Some(line)
+        }
+        Effect::Changed(id) => {
+            let words = view.timeline.get(id)?.words();
+            view.restate(id, &words, (tone == Tone::Own).then_some(seq));
+            None
+        }
+        Effect::NotTheirs { whose, .. } => {
+            let words = format!("{text}: it is what {whose} said, and stays as it is");
+            Some(Line::new(Tone::Alert, &words))
+        }
+        _ => Some(Line::new(tone, text)),
+    }
 }
 
 impl Screen {
@@ -155,6 +197,7 @@ impl Screen {
                     name: super::clean::clean(&say::name(&device)),
                     words: trust_words(&member.trust),
                     changed: matches!(member.trust, comity_mls_engine::Trust::Changed { .. }),
+                    account: device.account,
                 }
             })
             .collect();
@@ -186,10 +229,44 @@ impl Screen {
         let view = self.model.room(room);
         let new = item.seq > view.last;
         view.last = view.last.max(item.seq);
+        let line = match &item.what {
+            What::Message(message) => said(view, room, message, (tone, &text), item.seq),
+            _ => Some(Line::new(tone, &text)),
+        };
+        let Some(line) = line else {
+            return;
+        };
         if counts && new && !current {
             view.unread += 1;
         }
-        view.push(Line::new(tone, &text));
+        view.push(line);
+    }
+
+    /// How far a member's device has come.
+    fn acknowledged(&mut self, room: &BareJid, by: &str, seq: u64) {
+        let own = self.model.account.clone();
+        let view = self.model.room(room);
+        let others = view.members.iter().map(|member| member.account.clone());
+        let others = others.filter(|account| *account != own).collect();
+        view.held(by, seq, &others);
+    }
+
+    /// The members of the room on the screen may know that it was read, if they are few.
+    async fn acknowledge(&self, desk: &Desk) -> Outcome {
+        let Some(room) = self.model.current() else {
+            return Ok(());
+        };
+        let accounts: std::collections::BTreeSet<_> =
+            room.members.iter().map(|member| &member.account).collect();
+        let usable = room.standing.is_empty() && room.back == 0;
+        if !self.receipts || !usable || accounts.len() > MAX_ACKNOWLEDGED || accounts.len() < 2 {
+            return Ok(());
+        }
+        let at = room.address.clone();
+        // A room that closes meanwhile needs to know nothing.
+        let said = desk.ask(move |engine, now| engine.acknowledge_reading(&at, now));
+        let _ = said.await;
+        Ok(())
     }
 
     async fn update(&mut self, desk: &mut Desk, update: Update) -> Outcome {
@@ -205,6 +282,9 @@ impl Screen {
             Update::Plain { from, body } => {
                 let text = format!("{from} (not encrypted): {body}");
                 self.model.say(Tone::Said, &text);
+            }
+            Update::Engine(Event::Acknowledged { room, by, seq }) => {
+                self.acknowledged(&room, &by.account, seq);
             }
             Update::Engine(Event::Item { room, item }) => {
                 self.item(&room, &item);

@@ -262,6 +262,7 @@ mod tests {
             name: "bob@b.example (1234abcd)".to_owned(),
             words: "KEYS CHANGED".to_owned(),
             changed: true,
+            account: "bob@b.example".to_owned(),
         });
         model.room(&jid("~two@a.example")).unread = 7;
         model

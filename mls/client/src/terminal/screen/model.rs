@@ -1,10 +1,15 @@
 //! What the screen shows, without a terminal: rooms and their lines, who is in them, what was typed.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use comity_mls_engine::MessageId;
 use comity_xmpp::jid::BareJid;
 
 use crate::terminal::clean::clean;
+use crate::timeline::Timeline;
+
+/// Behind one's own words that everybody has read.
+const SEEN: &str = " ✓";
 
 /// Lines of one room that can be scrolled back to.
 pub(super) const MAX_LINES: usize = 5_000;
@@ -30,6 +35,10 @@ pub(super) enum Tone {
 pub(super) struct Line {
     pub(super) tone: Tone,
     pub(super) text: String,
+    /// What stands before the words of a message, and which it is.
+    message: Option<(MessageId, String)>,
+    /// Its entry, while not everybody is known to hold it.
+    pub(super) awaits: Option<u64>,
 }
 
 impl Line {
@@ -37,6 +46,18 @@ impl Line {
         Self {
             tone,
             text: clean(text),
+            message: None,
+            awaits: None,
+        }
+    }
+
+    /// A message: its words may change.
+    pub(super) fn message(tone: Tone, id: MessageId, before: &str, words: &str) -> Self {
+        Self {
+            tone,
+            text: clean(&format!("{before}{words}")),
+            message: Some((id, before.to_owned())),
+            awaits: None,
         }
     }
 }
@@ -47,9 +68,10 @@ pub(super) struct Member {
     pub(super) name: String,
     pub(super) words: String,
     pub(super) changed: bool,
+    pub(super) account: String,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Room {
     pub(super) address: BareJid,
     pub(super) title: String,
@@ -60,6 +82,9 @@ pub(super) struct Room {
     pub(super) members: Vec<Member>,
     /// The last entry of the log among the lines.
     pub(super) last: u64,
+    pub(super) timeline: Timeline,
+    /// The entry up to which an account's devices have said that they hold the log.
+    held: BTreeMap<String, u64>,
     /// Lines between the end and the lowest that is shown.
     pub(super) back: usize,
 }
@@ -74,7 +99,42 @@ impl Room {
             lines: VecDeque::new(),
             members: Vec::new(),
             last: 0,
+            timeline: Timeline::new(),
+            held: BTreeMap::new(),
             back: 0,
+        }
+    }
+
+    /// A message stands otherwise now: for others to read again, if it was changed by one's own
+    /// entry `awaits`.
+    pub(super) fn restate(&mut self, id: MessageId, words: &str, awaits: Option<u64>) {
+        let same = |line: &&mut Line| line.message.as_ref().is_some_and(|(of, _)| *of == id);
+        let Some(line) = self.lines.iter_mut().rev().find(same) else {
+            return;
+        };
+        let was_seen = line.awaits.is_none() && line.text.ends_with(SEEN);
+        line.awaits = awaits.or(line.awaits);
+        let seen = if was_seen && awaits.is_none() {
+            SEEN
+        } else {
+            ""
+        };
+        if let Some((_, before)) = &line.message {
+            line.text = clean(&format!("{before}{words}{seen}"));
+        }
+    }
+
+    /// An account says how far it has read. Own messages that all others hold are marked.
+    pub(super) fn held(&mut self, by: &str, seq: u64, others: &BTreeSet<String>) {
+        let held = self.held.entry(by.to_owned()).or_default();
+        *held = seq.max(*held);
+        let of = |account| self.held.get(account).copied().unwrap_or(0);
+        let all = others.iter().map(of).min().unwrap_or(0);
+        for line in &mut self.lines {
+            if line.awaits.is_some_and(|seq| seq <= all) {
+                line.awaits = None;
+                line.text.push_str(SEEN);
+            }
         }
     }
 
@@ -331,6 +391,32 @@ mod tests {
         assert_eq!(model.input.iter().collect::<String>(), "hell");
         model.recall(false);
         assert!(model.input.is_empty());
+    }
+
+    #[test]
+    fn own_words_are_marked_once_all_others_hold_them() {
+        let mut model = model();
+        let room = &mut model.rooms[0];
+        let id = MessageId(uuid::Uuid::from_u128(1));
+        let mut line = Line::message(Tone::Own, id, "alice: ", "Tea?");
+        line.awaits = Some(7);
+        room.push(line);
+        let others = BTreeSet::from(["bob".to_owned(), "carol".to_owned()]);
+        room.held("bob", 7, &others);
+        assert_eq!(room.lines[0].text, "alice: Tea?");
+        room.held("carol", 6, &others);
+        assert_eq!(room.lines[0].text, "alice: Tea?");
+        room.held("carol", 8, &others);
+        assert_eq!(room.lines[0].text, "alice: Tea? ✓");
+        room.restate(id, "Tea? [👍]", None);
+        assert_eq!(room.lines[0].text, "alice: Tea? [👍] ✓");
+        room.restate(MessageId(uuid::Uuid::from_u128(2)), "Coffee?", None);
+        assert_eq!(room.lines[0].text, "alice: Tea? [👍] ✓");
+        room.restate(id, "Tea at five?", Some(9));
+        assert_eq!(room.lines[0].text, "alice: Tea at five?");
+        room.held("bob", 9, &others);
+        room.held("carol", 9, &others);
+        assert_eq!(room.lines[0].text, "alice: Tea at five? ✓");
     }
 
     #[test]

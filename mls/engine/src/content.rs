@@ -1,5 +1,5 @@
 //! The inside of an application message: what its sender signs beside the content, so that replay,
-//! loss and a forked log show (RFC 9750 §8.4.4), and padding to 128-octet steps.
+//! loss and a forked log show (RFC 9750 §8.4.4), and padding to the steps of the policy.
 
 use comity_mls_wire::room::Hash;
 use mls_rs_codec::{MlsDecode, MlsEncode, MlsSize};
@@ -8,7 +8,8 @@ use uuid::Uuid;
 /// The only version there is. A message of another is shown as unreadable, never guessed at.
 const VERSION: u8 = 1;
 /// Lengths are hidden up to this step.
-pub(crate) const PADDING_STEP: usize = 128;
+/// Longer steps than this, whatever the policy says, would fill a message the hub does not take.
+const LONGEST_STEP: usize = 32 * 1024;
 /// A content type is a short word such as `sce`.
 pub const MAX_CONTENT_TYPE: usize = 128;
 /// What one message may carry; larger things are sent as files.
@@ -72,7 +73,9 @@ pub(crate) enum ContentError {
 }
 
 impl Framed {
-    pub(crate) fn new(position: Position, content_type: &str, content: &[u8]) -> Self {
+    /// Padded to a multiple of `step` octets, the policy's `padding`.
+    pub(crate) fn new(position: Position, content_type: &str, content: &[u8], step: u16) -> Self {
+        let step = usize::from(step).clamp(1, LONGEST_STEP);
         let mut framed = Self {
             version: VERSION,
             id: position.id.0.into_bytes(),
@@ -86,10 +89,10 @@ impl Framed {
             padding: Vec::new(),
         };
         let length = framed.mls_encoded_len();
-        let missing = length.next_multiple_of(PADDING_STEP) - length;
+        let missing = length.next_multiple_of(step) - length;
         framed.padding = vec![0; missing];
         // The length of the padding takes more octets itself once it exceeds 63.
-        let excess = framed.mls_encoded_len() % PADDING_STEP;
+        let excess = framed.mls_encoded_len() % step;
         if excess != 0 {
             let fits = missing.saturating_sub(excess);
             framed.padding.truncate(fits);
@@ -125,6 +128,10 @@ mod tests {
     use super::*;
 
     fn framed(length: usize) -> Framed {
+        padded(length, 128)
+    }
+
+    fn padded(length: usize, step: u16) -> Framed {
         let position = Position {
             id: MessageId(Uuid::from_u128(7)),
             counter: 3,
@@ -133,23 +140,32 @@ mod tests {
             epoch_authenticator: vec![6; 32],
             log_head: length.is_multiple_of(2).then(|| vec![9; 250]),
         };
-        Framed::new(position, "sce", &vec![b'x'; length])
+        Framed::new(position, "sce", &vec![b'x'; length], step)
     }
 
     #[test]
     fn every_length_is_padded_to_a_step_and_read_back() {
-        for length in 0..700 {
-            let bytes = framed(length).mls_encode_to_vec().unwrap();
-            let over = bytes.len() % PADDING_STEP;
-            assert!(
-                over == 0 || over == PADDING_STEP - 1,
-                "{length} became {}",
-                bytes.len()
-            );
-            let read = Framed::read(&bytes).unwrap();
-            assert_eq!(read.content.len(), length);
-            assert_eq!((read.counter, read.seq), (3, 4));
+        for step in [1, 16, 128, 1_000] {
+            for length in 0..700 {
+                let bytes = padded(length, step).mls_encode_to_vec().unwrap();
+                let (step, over) = (usize::from(step), bytes.len() % usize::from(step));
+                assert!(
+                    over == 0 || over == step - 1,
+                    "{length} became {} in steps of {step}",
+                    bytes.len()
+                );
+                let read = Framed::read(&bytes).unwrap();
+                assert_eq!(read.content.len(), length);
+                assert_eq!((read.counter, read.seq), (3, 4));
+            }
         }
+    }
+
+    #[test]
+    fn a_policys_step_is_kept_within_what_a_message_holds() {
+        let octets = |step| padded(10, step).mls_encode_to_vec().unwrap().len();
+        assert_eq!(octets(u16::MAX), LONGEST_STEP);
+        assert_eq!(octets(0), octets(1));
     }
 
     #[test]

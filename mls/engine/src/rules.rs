@@ -44,6 +44,11 @@ pub(crate) fn account(identity: &SigningIdentity) -> Result<BareJid, CredentialE
     Ok(Leaf::read(certificate(&identity.credential)?)?.account)
 }
 
+/// What the members of a group have agreed on; a group without it is not joined.
+pub(crate) fn agreed(group: &crate::mls::Group) -> Policy {
+    Policy::of(&group.context().extensions).unwrap_or_default()
+}
+
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rules;
 

@@ -12,6 +12,7 @@ use crate::mls::Group;
 use crate::plan::check_open;
 use crate::room::{Body, Record, SendBody, Waiting};
 use crate::rows;
+use crate::rules::agreed;
 use crate::store::Space;
 
 /// Messages of one room that wait to be accepted.
@@ -109,7 +110,8 @@ impl Engine {
             epoch_authenticator: group.epoch_authenticator()?.as_bytes().to_vec(),
             log_head,
         };
-        let framed = Framed::new(position, &message.content_type, &message.content)
+        let step = agreed(&group).padding;
+        let framed = Framed::new(position, &message.content_type, &message.content, step)
             .mls_encode_to_vec()
             .map_err(|e| Error::Mls(e.to_string()))?;
         let encrypted = group

@@ -1,12 +1,16 @@
 //! What is due by the clock: leaves and certificates renewed, what has expired forgotten.
 
+use comity_xmpp::jid::BareJid;
+
 use crate::commit::is_aging;
 use crate::engine::{Engine, seconds};
 use crate::error::Error;
-use crate::room::{Plan, Stage};
+use crate::room::{Plan, Record, Stage};
+use crate::rules::agreed;
 
-/// A leaf is renewed this often, unless its device commits anyway.
-const LEAF_UPDATE_MS: u64 = 7 * 24 * 60 * 60 * 1_000;
+/// A leaf is renewed no more often than this, whatever the policy says, unless its device commits
+/// anyway.
+const SHORTEST_UPDATE_MS: u64 = 60 * 60 * 1_000;
 
 impl Engine {
     pub(crate) fn upkeep(&mut self, now: u64) -> Result<(), Error> {
@@ -27,7 +31,7 @@ impl Engine {
                 }
                 _ => false,
             };
-            let due = now > record.updated.saturating_add(LEAF_UPDATE_MS);
+            let due = self.is_update_due(&room, &record, now)?;
             if (due || aging) && !self.has_plan(&room, &Plan::Update)? {
                 self.add_plan(&room, &mut record, &Plan::Update)?;
                 self.write_record(&room, &record)?;
@@ -35,5 +39,20 @@ impl Engine {
             self.touched.insert(room);
         }
         Ok(())
+    }
+
+    /// Does the policy want this leaf to be updated by now? (RFC 9750 §7, members that do not update)
+    fn is_update_due(&mut self, room: &BareJid, record: &Record, now: u64) -> Result<bool, Error> {
+        if now <= record.updated.saturating_add(SHORTEST_UPDATE_MS) {
+            return Ok(false);
+        }
+        // A group that cannot be read is come back from, and that renews the leaf.
+        if self.is_damaged(room, record)? {
+            return Ok(false);
+        }
+        let group = self.take_group(room, record)?;
+        let every = u64::from(agreed(&group).leaf_update_s) * 1_000;
+        self.keep_group(room, group);
+        Ok(now > record.updated.saturating_add(every))
     }
 }

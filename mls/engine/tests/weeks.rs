@@ -28,6 +28,18 @@ fn a_room_lives_through_half_a_year() {
         let speaker = [alice, bob][week % 2];
         world.input(speaker, |e| e.send(&room, "text", words.as_bytes(), now));
         said.push(words);
+        // Of those who are there, no leaf's certificate is near its end (RFC 9750 §4.1).
+        world.run();
+        for member in world.rooms[&room].members() {
+            let rest = world.rooms[&room]
+                .not_after(&member)
+                .saturating_sub(world.now / 1_000);
+            let sleeps = member.account == jid("carol@b.example");
+            assert!(
+                sleeps || rest > 60 * 24 * 60 * 60,
+                "{member:?} in week {week}: {rest} s"
+            );
+        }
     }
     world.run();
     world.assert_agreement(&room, &[alice, bob]);

@@ -373,6 +373,11 @@ impl Room {
         self.leaf(member).1.serial
     }
 
+    /// When the certificate of a member's leaf ends, in seconds since 1970.
+    pub fn not_after(&self, member: &Member) -> u64 {
+        self.leaf(member).1.not_after
+    }
+
     fn leaf(&self, member: &Member) -> (u32, Leaf) {
         let read = |one: mls_rs::group::Member| {
             let der = certificate(&one.signing_identity.credential).unwrap();

@@ -7,6 +7,7 @@
 pub mod certificates;
 pub mod clock;
 pub mod comity;
+pub mod crowd;
 pub mod dns;
 pub mod home;
 pub mod link;

@@ -29,6 +29,7 @@ pub mod external_services;
 pub mod last_activity;
 pub mod message;
 pub mod mls_as;
+pub mod mls_blob;
 pub mod mls_crl;
 pub mod mls_keys;
 pub mod mls_log;
@@ -64,6 +65,7 @@ pub const MODULES: &[Module] = &[
     mls_as::MODULE,
     mls_crl::MODULE,
     mls_keys::MODULE,
+    mls_blob::MODULE,
     mls_room::MODULE,
     mls_sync::MODULE,
     outages::MODULE,

@@ -7,6 +7,7 @@ pub(crate) mod feeds;
 pub(crate) mod owed;
 pub(crate) mod revocations;
 pub mod rooms;
+pub(crate) mod spent;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;

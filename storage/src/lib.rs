@@ -15,6 +15,7 @@ mod accounts;
 mod archive;
 mod authority;
 mod barrier;
+pub mod blobs;
 mod blocked;
 mod blocklist;
 mod checkpoint;

@@ -93,7 +93,11 @@ pub struct Welcome {
     pub sender: String,
     pub joiners: Vec<Joiner>,
     pub welcome: Vec<u8>,
+    /// SHA-256; looked at where it is large.
+    pub welcome_hash: Digest,
     pub tree: Vec<u8>,
+    /// SHA-256; looked at where it is large.
+    pub tree_hash: Digest,
 }
 
 /// What was accepted under an idempotency key.

@@ -18,6 +18,7 @@ mod hosting;
 mod identities;
 mod impostor;
 mod key_packages;
+mod large_room;
 mod licences;
 mod lifecycle;
 mod log_size;

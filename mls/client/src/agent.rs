@@ -22,6 +22,7 @@ use comity_xmpp::stanza::{IqType, Kind, MessageType, PresenceType, Stanza};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::act::Act;
+use crate::blobs::{self, Blobs};
 use crate::connection::{ConnectError, Connection, Inbound, Options};
 use crate::content::{CONTENT_TYPE, Content};
 use crate::speech;
@@ -132,6 +133,7 @@ impl Chat {
             updates,
             pending: HashMap::new(),
             next_id: 0,
+            blobs: Blobs::default(),
         };
         let session = tokio::spawn(session.run(from_engine, from_program));
         Ok((
@@ -323,6 +325,7 @@ struct Session {
     updates: mpsc::UnboundedSender<Update>,
     pending: HashMap<String, (RequestId, Destination, Request)>,
     next_id: u64,
+    blobs: Blobs,
 }
 
 /// Why a session's turn is over.
@@ -431,7 +434,11 @@ impl Session {
             tokio::select! {
                 output = from_engine.recv() => match output {
                     Some(Output::Event(event)) => self.tell(Update::Engine(event)),
-                    Some(Output::Request(outgoing)) => self.ask(&connection, outgoing).await,
+                    Some(Output::Request(outgoing)) => {
+                        if self.ask(&connection, outgoing).await.is_err() {
+                            break Over::Done;
+                        }
+                    }
                     None => break Over::Done,
                 },
                 Some(stanza) = from_program.recv() => {
@@ -439,7 +446,8 @@ impl Session {
                 }
                 inbound = connection.receive() => match inbound {
                     Inbound::Stanza(stanza) => {
-                        if self.take(&connection, &stanza).await.is_err() {
+                        let next = self.blobs.take(&self.options.login.account, *stanza);
+                        if self.go_on(&connection, next).await.is_err() {
                             break Over::Done;
                         }
                     }
@@ -448,6 +456,7 @@ impl Session {
             }
         };
         self.pending.clear();
+        self.blobs.clear();
         connection.close().await;
         match self.input(Input::Offline).await {
             Ok(()) => over,
@@ -455,7 +464,7 @@ impl Session {
         }
     }
 
-    async fn ask(&mut self, connection: &Connection, outgoing: Outgoing) {
+    async fn ask(&mut self, connection: &Connection, outgoing: Outgoing) -> Result<(), ()> {
         self.next_id += 1;
         let id = format!("mls-{}", self.next_id);
         let Outgoing {
@@ -466,10 +475,33 @@ impl Session {
         match speech::iq(&self.options.login.account, &to, &request, &id) {
             Some(stanza) => {
                 self.pending.insert(id, (request_id, to, request));
-                connection.send(stanza).await;
+                let next = self.blobs.send(&self.options.login.account, stanza);
+                self.go_on(connection, next).await
             }
-            None => tracing::error!(?to, "a request cannot be addressed"),
+            None => {
+                tracing::error!(?to, "a request cannot be addressed");
+                Ok(())
+            }
         }
+    }
+
+    /// What is to be done with stanzas, now that what they name is where it has to be.
+    async fn go_on(&mut self, connection: &Connection, next: Vec<blobs::Next>) -> Result<(), ()> {
+        for next in next {
+            match next {
+                blobs::Next::Send(stanza) => {
+                    connection.send(stanza).await;
+                }
+                blobs::Next::Take(stanza) => self.take(connection, &stanza).await?,
+                blobs::Next::Refused(id, answer) => {
+                    if let Some((id, to, request)) = self.pending.remove(&id) {
+                        let answered = speech::answer(&to, &request, &answer);
+                        self.input(Input::Answer(id, answered)).await?;
+                    }
+                }
+            }
+        }
+        Ok(())
     }
 
     async fn take(&mut self, connection: &Connection, stanza: &Stanza) -> Result<(), ()> {

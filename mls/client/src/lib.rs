@@ -53,6 +53,7 @@
 
 pub mod act;
 pub mod agent;
+mod blobs;
 pub mod connection;
 pub mod content;
 

@@ -2,6 +2,7 @@
 //! check it.
 
 use comity_mls_credential::leaf::CredentialError;
+use comity_mls_wire::limits::JOINERS;
 use comity_xmpp::jid::BareJid;
 use mls_rs::MlsMessage;
 use mls_rs::time::MlsTime;
@@ -16,9 +17,8 @@ use crate::room::{AddPlan, ClaimedPackage, Plan, StoredJoiner};
 use crate::rows;
 use crate::store::Space;
 
-/// Octets of KeyPackages in one commit: with its Welcome and GroupInfo it stays below a stanza's
-/// size. Who does not fit comes with the next commit.
-const MAX_ADDED_BYTES: usize = 80 * 1024;
+/// Octets of KeyPackages in one commit. Who does not fit comes with the next commit.
+const MAX_ADDED_BYTES: usize = 512 * 1024;
 
 /// A package that passed every check, and for whom it is.
 pub(crate) struct Joining {
@@ -83,9 +83,10 @@ impl Engine {
         now: u64,
     ) -> Option<Vec<ClaimedPackage>> {
         let octets: usize = packages.iter().map(|p| p.package.len()).sum();
+        let count = choice.chosen.len() + packages.len();
         // Once the first of its devices is in, an account lets in the others itself: so they come
         // in one commit, or all of them wait for the next.
-        if choice.octets > 0 && choice.octets + octets > MAX_ADDED_BYTES {
+        if choice.octets > 0 && (choice.octets + octets > MAX_ADDED_BYTES || count > JOINERS) {
             return Some(packages);
         }
         let present: Vec<_> = members(group)
@@ -103,7 +104,8 @@ impl Engine {
         for package in packages {
             let device = Uuid::from_bytes(package.device);
             let is_in = present.contains(&device);
-            let fits = choice.octets + package.package.len() <= MAX_ADDED_BYTES;
+            let fits = choice.octets + package.package.len() <= MAX_ADDED_BYTES
+                && choice.chosen.len() < JOINERS;
             if own && !is_in && !fits {
                 usable.push(package);
                 continue;

@@ -3,10 +3,11 @@
 //! their authenticated data ([`authenticated`]).
 //!
 //! Whose request goes where: [`authority`] to one's own domain, [`keys`] to the account's bare JID,
-//! [`room`] to the room; [`sync`] to one's own domain.
+//! [`room`] to the room; [`sync`] to one's own domain. What is too large for a stanza goes by [`blob`].
 
 pub mod authenticated;
 pub mod authority;
+pub mod blob;
 pub mod disco;
 pub mod keys;
 pub mod limits;

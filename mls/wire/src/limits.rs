@@ -2,8 +2,11 @@
 //! bounded to 256 KiB as a whole; these bound what a reader allocates for each of its parts, and
 //! give a refusal that names the limit.
 
-/// Any single MLS object: a commit, a Welcome, a GroupInfo, a tree.
-pub const OBJECT_BYTES: usize = 192 * 1024;
+/// Any single MLS object: a commit, a Welcome, a GroupInfo, a tree. Beyond
+/// [`blob::INLINE_BYTES`](crate::blob::INLINE_BYTES) it travels beside its stanza.
+pub const OBJECT_BYTES: usize = 16 * 1024 * 1024;
+/// Objects that one stanza names: a page of a log's entries has as many.
+pub const BLOBS: usize = 512;
 /// A PKCS#10 request.
 pub const CSR_BYTES: usize = 8 * 1024;
 /// A certificate (DER).

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use comity_mls_wire::refusal::Refusal;
 use comity_mls_wire::room::{self, Stamped};
-use comity_mls_wire::{Malformed, authority, disco, keys, sync};
+use comity_mls_wire::{Malformed, authority, blob, disco, keys, sync};
 use comity_xmpp::element::{Element, Node};
 use comity_xmpp::error::StanzaError;
 use comity_xmpp::jid::BareJid;
@@ -56,6 +56,28 @@ fn normal(element: &Element) -> Element {
     normal
 }
 
+/// Puts the name of an object in the place of what stood for it.
+fn name_again(element: &mut Element, named: blob::Named) {
+    use base64::Engine as _;
+    let object = base64::engine::general_purpose::STANDARD.encode(b"an object");
+    if element.text() == object {
+        let name = Element::new(ns::MLS_ROOM, "blob")
+            .with_attr("hash", hex(&named.hash))
+            .with_attr("size", named.size.to_string());
+        element.children = vec![Node::Element(name)];
+        return;
+    }
+    for child in &mut element.children {
+        if let Node::Element(child) = child {
+            name_again(child, named);
+        }
+    }
+}
+
+fn hex(octets: &[u8]) -> String {
+    octets.iter().map(|octet| format!("{octet:02x}")).collect()
+}
+
 /// The payload of a stanza as the types write it again.
 fn again(stanza: &Element, payload: &Element) -> Result<Element, Malformed> {
     let to_room = stanza
@@ -68,6 +90,23 @@ fn again(stanza: &Element, payload: &Element) -> Result<Element, Malformed> {
         _ => IqType::Result,
     };
     let space = payload.ns.as_str();
+    if space == ns::MLS_ROOM && matches!(payload.name.as_str(), "held" | "chunk") {
+        return Ok(match iq {
+            IqType::Result => blob::Answer::from_element(payload)?.to_element(),
+            _ => blob::Request::from_iq(iq, payload)?.to_element(),
+        });
+    }
+    // What an example names is at hand, and is named again.
+    let named = blob::named(payload)?;
+    if let [named] = named[..] {
+        let mut held = payload.clone();
+        blob::put_in(&mut held, &mut |_| {
+            Some(bytes::Bytes::from_static(b"an object"))
+        });
+        let mut written = self::again(stanza, &held)?;
+        name_again(&mut written, named);
+        return Ok(written);
+    }
     if stanza.name == "message" {
         return notice(payload);
     }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use comity_mls_credential::leaf::CredentialError;
 use comity_mls_service::error::Refused;
 use comity_mls_service::room::Reply;
+use comity_mls_wire::blob;
 use comity_mls_wire::disco;
 use comity_mls_wire::refusal::Refusal;
 use comity_mls_wire::room::{self as mls_room, Answer, Entry, IdempotencyKey, Stamped};
@@ -18,7 +19,8 @@ use comity_xmpp::jid::BareJid;
 use comity_xmpp::ns;
 use comity_xmpp::stanza::{IqType, Kind, Stanza};
 
-use super::{Context, Entity, Handles, Later, Module, Request, Target, Tick, What, mls_as};
+use super::{Context, Entity, Handles, Later, Module, Request, Target, Tick, What};
+use super::{mls_as, mls_blob};
 use crate::deliver::Deliveries;
 use crate::home::Home;
 
@@ -74,8 +76,36 @@ fn handle(context: Context, request: Request) -> Later<Deliveries> {
     })
 }
 
-/// A request to a room of ours.
-async fn ask(context: Context, request: Request, kind: IqType) -> Deliveries {
+/// A request to a room of ours, which may name what is too large for it.
+async fn ask(context: Context, mut request: Request, kind: IqType) -> Deliveries {
+    let named = match blob::named(&request.payload) {
+        Ok(named) => named,
+        Err(error) => return refuse(&request.stanza, Refusal::from(error)),
+    };
+    if named.is_empty() {
+        return decide(context, request, kind).await;
+    }
+    let here = mls_blob::all_held(&context.home, &named).await;
+    let decided = async move {
+        let (own, sender) = (request.to.domain(), request.from.domain());
+        let account = request.from.to_bare();
+        let payload = &mut request.payload;
+        let put = mls_blob::put_in(&context.home, own, sender, account.as_str(), payload).await;
+        match put {
+            Ok(()) => decide(context, request, kind).await,
+            Err(refusal) => refuse(&request.stanza, refusal),
+        }
+    };
+    if matches!(here, Ok(true)) {
+        return decided.await;
+    }
+    // Who waits for another domain holds up nobody meanwhile.
+    let mut deliveries = Deliveries::none();
+    deliveries.afterwards(decided);
+    deliveries
+}
+
+async fn decide(context: Context, request: Request, kind: IqType) -> Deliveries {
     let stamped = match Stamped::from_iq(kind, &request.payload) {
         Ok(stamped) => stamped,
         Err(error) => return refuse(&request.stanza, Refusal::from(error)),
@@ -97,7 +127,7 @@ async fn ask(context: Context, request: Request, kind: IqType) -> Deliveries {
             deliveries.afterwards(async move { asked.with_anchors(missing).await });
             deliveries
         }
-        decided => asked.answer(decided),
+        decided => asked.answer(decided).await,
     }
 }
 
@@ -154,19 +184,22 @@ impl Asked {
                 Err(Refused::Issuer { domain, issuer }) => {
                     missing = CredentialError::UnknownIssuer { domain, issuer };
                 }
-                decided => return self.answer(decided),
+                decided => return self.answer(decided).await,
             }
         }
         let why = missing.to_string();
         refuse(&self.stanza, Refusal::BadCredential { why })
     }
 
-    fn answer(&self, decided: Result<Reply, Refused>) -> Deliveries {
+    async fn answer(&self, decided: Result<Reply, Refused>) -> Deliveries {
         let reply = match decided {
             Ok(reply) => reply,
             Err(refused) => return refuse(&self.stanza, refused.refusal()),
         };
-        let answer = reply.answer.to_element();
+        let mut answer = reply.answer.to_element();
+        if let Err(refusal) = mls_blob::put_out(&self.home, &mut answer).await {
+            return refuse(&self.stanza, refusal);
+        }
         let mut deliveries = Deliveries::answer(self.stanza.result(Some(&answer)));
         for domain in reply.wake {
             deliveries.wake(domain);

@@ -8,6 +8,7 @@ use std::sync::atomic::AtomicBool;
 use comity_conf::Conf;
 use comity_mls_service::authority::{Authority, Trust};
 use comity_mls_service::room::{Copies, Hub, HubKey, Limits, Pool, Surroundings};
+use comity_mls_wire::blob;
 use comity_mls_wire::room::Fanout;
 use comity_storage::Storage;
 use comity_xmpp::jid::{BareJid, Jid};
@@ -16,6 +17,7 @@ use comity_xmpp::stanza::{Kind, MessageType, Stanza};
 use super::closed::ClosedRooms;
 use super::feeds::Feeds;
 use super::owed::Owed;
+use super::spent::Spent;
 use crate::work::Work;
 
 /// What the modules of the Delivery Service share.
@@ -28,6 +30,7 @@ pub struct Rooms {
     pub retention_ms: u64,
     pub(crate) feeds: Feeds,
     pub(crate) owed: Owed,
+    pub(crate) spent: Spent,
     /// All rooms have been looked through since the start.
     pub(crate) swept: AtomicBool,
 }
@@ -64,6 +67,7 @@ impl Rooms {
             retention_ms,
             feeds: Feeds::default(),
             owed: Owed::default(),
+            spent: Spent::default(),
             swept: AtomicBool::new(false),
         }
     }
@@ -92,9 +96,12 @@ impl Surroundings for Around {
     }
 
     fn stanza(&self, room: &BareJid, domain: &str, fanout: &Fanout) -> Vec<u8> {
+        let mut payload = fanout.to_element();
+        // The change that puts this stanza into the outbox keeps what is large.
+        blob::put_out(&mut payload);
         let mut stanza = Stanza::new(Kind::Message(MessageType::Normal))
             .with_from(room.clone())
-            .with(&fanout.to_element());
+            .with(&payload);
         // The domain of an account's address is an address.
         stanza.to = Jid::parse(domain).ok();
         stanza.to_bytes(None).to_vec()

@@ -4,6 +4,7 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 
 use super::{Change, DeviceView, Entry, fixed};
+use crate::blobs;
 use crate::integer::{rows, signed, unsigned};
 use crate::{Error, Storage};
 
@@ -14,9 +15,21 @@ pub(super) async fn insert(
     entry: &Entry,
     now: u64,
 ) -> Result<bool, sqlx::Error> {
+    let large = entry
+        .payload
+        .as_ref()
+        .is_some_and(|p| p.len() > blobs::INLINE);
+    let payload = match &entry.payload {
+        Some(payload) if large => {
+            blobs::put(connection, &entry.digest, payload, now).await?;
+            Some(&[][..])
+        }
+        payload => payload.as_deref(),
+    };
     let done = sqlx::query(
         "INSERT INTO room_log (room, seq, kind, epoch, time, sender, device, payload, digest, head,
-         signature, stored) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+         signature, stored, blob) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+         ON CONFLICT DO NOTHING",
     )
     .bind(room)
     .bind(signed(entry.seq))
@@ -25,11 +38,12 @@ pub(super) async fn insert(
     .bind(signed(entry.time))
     .bind(&entry.sender)
     .bind(entry.device.as_ref().map(|device| &device[..]))
-    .bind(entry.payload.as_deref())
+    .bind(payload)
     .bind(&entry.digest[..])
     .bind(&entry.head[..])
     .bind(entry.signature.as_deref())
     .bind(signed(now))
+    .bind(large)
     .execute(connection)
     .await?;
     Ok(done.rows_affected() == 1)
@@ -135,8 +149,8 @@ async fn entries(
     while entries.len() < limit {
         let step = (limit - entries.len()).min(READ_STEP);
         let found = sqlx::query(
-            "SELECT seq, kind, epoch, time, sender, device, payload, digest, head, signature
-             FROM room_log WHERE room = ? AND seq > ? AND seq <= ? ORDER BY seq LIMIT ?",
+            "SELECT seq, kind, epoch, time, sender, device, payload, digest, head,
+             signature, blob FROM room_log WHERE room = ? AND seq > ? AND seq <= ? ORDER BY seq LIMIT ?",
         )
         .bind(room)
         .bind(signed(after))
@@ -146,7 +160,10 @@ async fn entries(
         .await?;
         let complete = found.len() < step;
         for row in &found {
-            let entry = read(row)?;
+            let mut entry = read(row)?;
+            if row.try_get("blob")? && entry.payload.is_some() {
+                entry.payload = blobs::get(connection, &entry.digest).await?;
+            }
             let size = entry.payload.as_ref().map_or(0, Vec::len);
             if size > budget && !entries.is_empty() {
                 return Ok(entries);

@@ -2,14 +2,14 @@
 
 use sqlx::SqliteConnection;
 
-use crate::Write;
 use crate::integer::signed;
+use crate::{Write, blobs};
 
 /// Rows of one kind that one change removes.
 pub const PURGE_CHUNK: u32 = 256;
 
 /// Purges up to [`PURGE_CHUNK`] rows of each kind: payloads that every device of ours and every
-/// other domain has and that are older than `held_before`; all that is older than `before`.
+/// other domain has and that are older than `held_before`; all that is older than `before`; blobs that nothing names any more.
 /// Gives the number of rows; below [`PURGE_CHUNK`] means that there are no more for now.
 #[derive(Clone, Debug)]
 pub struct PurgeRooms {
@@ -47,6 +47,7 @@ impl Write for PurgeRooms {
             rows += payloads(connection, *first, *last, self).await?;
         }
         rows += older(connection, self.before).await?;
+        rows += blobs::purge(connection, self.held_before).await?;
         let next = (ids.len() == PURGE_CHUNK as usize)
             .then(|| ids.last().copied())
             .flatten();

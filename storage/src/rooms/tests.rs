@@ -109,7 +109,9 @@ fn welcome(seq: u64) -> Welcome {
             key_package: vec![8],
         }],
         welcome: vec![1, 1],
+        welcome_hash: [0; 32],
         tree: vec![2, 2],
+        tree_hash: [0; 32],
     }
 }
 

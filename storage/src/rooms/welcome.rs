@@ -3,7 +3,8 @@
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 
-use super::{DeviceId, Joiner, Welcome, fixed};
+use super::{DeviceId, Digest, Joiner, Welcome, fixed};
+use crate::blobs;
 use crate::integer::{rows, signed, unsigned};
 use crate::{Error, Storage, Write};
 
@@ -14,9 +15,17 @@ pub(super) async fn insert(
     welcome: &Welcome,
     now: u64,
 ) -> Result<(), sqlx::Error> {
+    let message = Object::of(&welcome.welcome, &welcome.welcome_hash);
+    let tree = Object::of(&welcome.tree, &welcome.tree_hash);
+    for (object, octets) in [(&message, &welcome.welcome), (&tree, &welcome.tree)] {
+        if let Some(hash) = object.blob {
+            blobs::put(connection, hash, octets, now).await?;
+        }
+    }
     sqlx::query(
-        "INSERT INTO welcomes (id, room, seq, head, epoch, sender, welcome, tree, stored)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        "INSERT INTO welcomes (id, room, seq, head, epoch, sender, welcome, tree, stored,
+         welcome_blob, tree_blob)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
     )
     .bind(&welcome.id[..])
     .bind(&welcome.room)
@@ -24,9 +33,11 @@ pub(super) async fn insert(
     .bind(&welcome.head[..])
     .bind(signed(welcome.epoch))
     .bind(&welcome.sender)
-    .bind(&welcome.welcome)
-    .bind(&welcome.tree)
+    .bind(message.row)
+    .bind(tree.row)
     .bind(signed(now))
+    .bind(message.blob.map(|hash| &hash[..]))
+    .bind(tree.blob.map(|hash| &hash[..]))
     .execute(&mut *connection)
     .await?;
     let mut new = 0;
@@ -47,13 +58,34 @@ pub(super) async fn insert(
     if new > 0 {
         // Joiners of another domain of ours may be done with it already.
         sqlx::query("UPDATE welcomes SET welcome = ?, tree = ? WHERE id = ? AND welcome IS NULL")
-            .bind(&welcome.welcome)
-            .bind(&welcome.tree)
+            .bind(message.row)
+            .bind(tree.row)
             .bind(&welcome.id[..])
             .execute(connection)
             .await?;
     }
     Ok(())
+}
+
+/// What is written of an object into the Welcome's own row, and the blob it is otherwise.
+struct Object<'a> {
+    row: &'a [u8],
+    blob: Option<&'a Digest>,
+}
+
+impl<'a> Object<'a> {
+    fn of(octets: &'a [u8], hash: &'a Digest) -> Self {
+        match octets.len() > blobs::INLINE {
+            true => Self {
+                row: &[],
+                blob: Some(hash),
+            },
+            false => Self {
+                row: octets,
+                blob: None,
+            },
+        }
+    }
 }
 
 /// Lets go of a Welcome nobody waits for any more. Its row stays for a while: see [`insert`].
@@ -129,7 +161,7 @@ impl Storage {
             }
             let row = sqlx::query(
                 "SELECT w.id, w.room, w.seq, w.head, w.epoch, w.sender, w.welcome, w.tree,
-                 j.account, j.domain, j.device, j.key_package
+                 w.welcome_blob, w.tree_blob, j.account, j.domain, j.device, j.key_package
                  FROM welcomes w JOIN welcome_joiners j ON j.id = w.id
                  WHERE w.id = ? AND j.account = ? AND j.device = ? AND w.welcome IS NOT NULL",
             )
@@ -139,7 +171,9 @@ impl Storage {
             .fetch_optional(&mut *connection)
             .await?;
             if let Some(row) = row {
-                let mut welcome = read(&row)?;
+                let Some(mut welcome) = read(&mut connection, &row).await? else {
+                    continue;
+                };
                 welcome.joiners.push(joiner(&row)?);
                 welcomes.push(welcome);
             }
@@ -158,7 +192,7 @@ impl Storage {
         let mut connection = self.read().await?;
         let found = sqlx::query(
             "SELECT w.id, w.room, w.seq, w.head, w.epoch, w.sender, w.welcome, w.tree,
-             j.account, j.domain, j.device, j.key_package
+             w.welcome_blob, w.tree_blob, j.account, j.domain, j.device, j.key_package
              FROM welcomes w JOIN welcome_joiners j ON j.id = w.id
              WHERE w.room = ? AND w.seq = ? AND j.domain = ? AND j.acknowledged = 0
              AND w.welcome IS NOT NULL",
@@ -172,7 +206,10 @@ impl Storage {
         for row in &found {
             let known = match &mut welcome {
                 Some(welcome) => welcome,
-                None => welcome.insert(read(row)?),
+                None => match read(&mut connection, row).await? {
+                    Some(read) => welcome.insert(read),
+                    None => return Ok(None),
+                },
             };
             known.joiners.push(joiner(row)?);
         }
@@ -180,8 +217,17 @@ impl Storage {
     }
 }
 
-fn read(row: &SqliteRow) -> Result<Welcome, sqlx::Error> {
-    Ok(Welcome {
+/// None: what it brings was lost.
+async fn read(
+    connection: &mut SqliteConnection,
+    row: &SqliteRow,
+) -> Result<Option<Welcome>, sqlx::Error> {
+    let message = object(connection, row, "welcome", "welcome_blob").await?;
+    let tree = object(connection, row, "tree", "tree_blob").await?;
+    let (Some((welcome, welcome_hash)), Some((tree, tree_hash))) = (message, tree) else {
+        return Ok(None);
+    };
+    Ok(Some(Welcome {
         id: fixed(row.try_get("id")?, "id")?,
         room: row.try_get("room")?,
         seq: unsigned(row.try_get("seq")?),
@@ -189,9 +235,27 @@ fn read(row: &SqliteRow) -> Result<Welcome, sqlx::Error> {
         epoch: unsigned(row.try_get("epoch")?),
         sender: row.try_get("sender")?,
         joiners: Vec::new(),
-        welcome: row.try_get("welcome")?,
-        tree: row.try_get("tree")?,
-    })
+        welcome,
+        welcome_hash,
+        tree,
+        tree_hash,
+    }))
+}
+
+/// An object and, if it is a blob, its hash.
+async fn object(
+    connection: &mut SqliteConnection,
+    row: &SqliteRow,
+    column: &str,
+    blob: &'static str,
+) -> Result<Option<(Vec<u8>, Digest)>, sqlx::Error> {
+    let named: Option<Vec<u8>> = row.try_get(blob)?;
+    let Some(hash) = named else {
+        return Ok(Some((row.try_get(column)?, [0; 32])));
+    };
+    let hash = fixed(&hash, blob)?;
+    let octets = blobs::get(connection, &hash).await?;
+    Ok(octets.map(|octets| (octets, hash)))
 }
 
 fn joiner(row: &SqliteRow) -> Result<Joiner, sqlx::Error> {

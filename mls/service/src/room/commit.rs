@@ -349,10 +349,6 @@ pub(super) fn decide(
     };
     let epoch = begin.epoch;
     let welcome = welcome(deciding, &entry, epoch, bundle, &begin.tree);
-    if let Some(welcome) = &welcome {
-        // To our own devices it travels without the commit, in a stanza all the same.
-        fanout::check_stanza(welcome.welcome.len() + welcome.tree.len())?;
-    }
     let audience = Audience {
         before: state.domains(),
         after: domains(next.members.values()),

@@ -91,7 +91,7 @@ pub fn outgoing(
     if stanza.len() > STANZA_BYTES {
         return Err(Refusal::LimitReached {
             limit: format!(
-                "commit, Welcome and tree make a stanza of {} octets, at most {STANZA_BYTES} travel",
+                "who comes and goes makes a stanza of {} octets, at most {STANZA_BYTES} travel",
                 stanza.len()
             ),
         });
@@ -103,19 +103,6 @@ pub fn outgoing(
         expires: now.saturating_add(limits.fanout_lifetime_ms),
     })
 }
-
-/// Do so many octets of MLS objects fit a stanza, in base64 and with the elements around them?
-pub fn check_stanza(octets: usize) -> Result<(), Refusal> {
-    if octets.div_ceil(3) * 4 + ELEMENTS_BYTES <= STANZA_BYTES {
-        return Ok(());
-    }
-    Err(Refusal::LimitReached {
-        limit: format!("{octets} octets of MLS objects do not fit a stanza of {STANZA_BYTES}"),
-    })
-}
-
-/// What is left for addresses, names and attributes beside MLS objects.
-const ELEMENTS_BYTES: usize = 4 * 1024;
 
 /// The id of the Welcome that belongs to an entry: the same however often it is sent.
 #[must_use]

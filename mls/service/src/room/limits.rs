@@ -8,7 +8,7 @@ pub const STANZA_BYTES: usize = 256 * 1024;
 pub struct Limits {
     /// Octets of an application message or a proposal. Default 64 KiB.
     pub message_bytes: usize,
-    /// Octets of the commit. Default 128 KiB.
+    /// Octets of the commit. Default 4 MiB: path secrets for ten thousand leaves, each by itself.
     pub commit_bytes: usize,
     /// Devices in a room, whatever its policy says. Default 1,000.
     pub leaves: usize,
@@ -45,7 +45,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             message_bytes: 64 * 1024,
-            commit_bytes: 128 * 1024,
+            commit_bytes: 4 * 1024 * 1024,
             leaves: 1_000,
             pending: 64,
             rooms_in_memory: 256,

@@ -87,7 +87,9 @@ pub fn welcome_row(welcome: &Welcome) -> rows::Welcome {
             })
             .collect(),
         welcome: welcome.welcome.to_vec(),
+        welcome_hash: payload_hash(&welcome.welcome),
         tree: welcome.tree.to_vec(),
+        tree_hash: payload_hash(&welcome.tree),
     }
 }
 

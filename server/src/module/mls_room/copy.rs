@@ -4,14 +4,16 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use comity_mls_service::room::Outcome;
+use comity_mls_wire::blob;
 use comity_mls_wire::refusal::Refusal;
 use comity_mls_wire::room::{Answer, Entry, Fanout, Request as Asked};
+use comity_xmpp::element::Element;
 use comity_xmpp::jid::BareJid;
 use tokio::task::JoinSet;
 
 use crate::deliver::Deliveries;
 use crate::home::Home;
-use crate::module::{Context, Origin, Request};
+use crate::module::{Context, Origin, Request, mls_blob};
 use crate::requests;
 use crate::services::owed::Due;
 
@@ -33,20 +35,22 @@ pub(super) async fn take(context: &Context, request: &Request) -> Deliveries {
         return Deliveries::none();
     }
     let room = request.from.to_bare();
-    let fanout = match Fanout::from_element(&request.payload) {
-        Ok(fanout) => fanout,
-        Err(error) => {
-            tracing::warn!(%room, %error, "a hub sends what cannot be read");
-            return Deliveries::none();
-        }
-    };
     let domain = request.to.domain().to_owned();
     let copy = Copy {
         home: context.home.clone(),
         room,
         domain,
     };
-    copy.take(&fanout, context.now_ms()).await
+    match blob::named(&request.payload) {
+        Ok(named) if !named.is_empty() => {
+            let payload = request.payload.clone();
+            let mut deliveries = Deliveries::none();
+            deliveries.afterwards(copy.take_large(payload));
+            deliveries
+        }
+        // What cannot be read is named so below.
+        _ => copy.read(&request.payload, context.now_ms()).await,
+    }
 }
 
 /// One room as one of our domains copies it.
@@ -58,6 +62,33 @@ struct Copy {
 }
 
 impl Copy {
+    /// An entry that names what its hub has for us. Whoever comes meanwhile and finds a gap fetches
+    /// it as well, and what comes twice is stored once.
+    async fn take_large(self, mut payload: Element) -> Deliveries {
+        let hub = self.room.domain();
+        let put = mls_blob::put_in(&self.home, &self.domain, hub, hub, &mut payload).await;
+        if let Err(refusal) = put {
+            tracing::info!(room = %self.room, %refusal, "what an entry names is not to be had yet");
+            let owed = &self.home.services.rooms.owed;
+            return match owed.fetch(&self.domain, &self.room) {
+                true => self.catch_up().await,
+                false => Deliveries::none(),
+            };
+        }
+        let now = self.home.now_ms();
+        self.read(&payload, now).await
+    }
+
+    async fn read(self, payload: &Element, now: u64) -> Deliveries {
+        match Fanout::from_element(payload) {
+            Ok(fanout) => self.take(&fanout, now).await,
+            Err(error) => {
+                tracing::warn!(room = %self.room, %error, "a hub sends what cannot be read");
+                Deliveries::none()
+            }
+        }
+    }
+
     async fn take(self, fanout: &Fanout, now: u64) -> Deliveries {
         let mut deliveries = Deliveries::none();
         match self.store(fanout, now).await {
@@ -245,7 +276,11 @@ impl Copy {
         let answer = requests::ask(&self.home, domain.into(), room.into(), kind, &payload)
             .await
             .map_err(|error| error.to_string())?;
-        let element = answer.first_child().ok_or("its answer is empty")?;
+        let mut element = answer.first_child().ok_or("its answer is empty")?;
+        let hub = self.room.domain();
+        mls_blob::put_in(&self.home, &self.domain, hub, hub, &mut element)
+            .await
+            .map_err(|refusal| refusal.to_string())?;
         Answer::from_element(&element).map_err(|error| error.to_string())
     }
 }

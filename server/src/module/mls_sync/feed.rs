@@ -14,6 +14,7 @@ use comity_xmpp::jid::BareJid;
 use comity_xmpp::stanza::{Kind, MessageType, Stanza};
 
 use crate::home::Home;
+use crate::module::mls_blob;
 use crate::services::feeds::Signals;
 
 /// How long a feed rests at most before it looks whether its session is still there.
@@ -153,7 +154,7 @@ impl Start {
         for row in found {
             let welcome: Welcome = rows::welcome(row)?;
             let room = welcome.room.clone();
-            self.push(&room, &Notice::Welcome(welcome))?;
+            self.push(&room, &Notice::Welcome(welcome)).await?;
         }
         self.feed.sent_welcomes(&ids);
         Ok(())
@@ -180,19 +181,22 @@ impl Start {
         for row in found {
             seqs.push(row.seq);
             let entry: Entry = rows::entry(&address, row)?;
-            self.push(&address, &Notice::Entry(entry))?;
+            self.push(&address, &Notice::Entry(entry)).await?;
         }
         self.feed.sent_entries(room, &seqs);
         Ok(())
     }
 
     /// Into the session's queue, which the window keeps from running over.
-    fn push(&self, room: &BareJid, notice: &Notice) -> Result<(), Fault> {
+    async fn push(&self, room: &BareJid, notice: &Notice) -> Result<(), Fault> {
         let session = &self.signals.session;
+        let mut payload = notice.to_element();
+        let put = mls_blob::put_out(&self.home, &mut payload).await;
+        put.map_err(|refusal| Fault::Storage(refusal.to_string()))?;
         let stanza = Stanza::new(Kind::Message(MessageType::Normal))
             .with_from(room.clone())
             .with_to(session.clone())
-            .with(&notice.to_element());
+            .with(&payload);
         self.home
             .sessions
             .send(session, Arc::new(stanza))

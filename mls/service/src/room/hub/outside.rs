@@ -12,7 +12,7 @@ use super::{Hub, Pool};
 use crate::error::internal;
 use crate::room::policy::Deed;
 use crate::room::state::State;
-use crate::room::{external, fanout, report};
+use crate::room::{external, report};
 
 impl<P: Pool> Hub<P> {
     pub(super) async fn group_info(
@@ -33,8 +33,6 @@ impl<P: Pool> Hub<P> {
             .await
             .ok_or_else(|| internal("the pool is gone", "exporting a tree"))?
             .map_err(|error| internal(error, "exporting a tree"))?;
-        let pending: usize = proposals.iter().map(Bytes::len).sum();
-        fanout::check_stanza(tree.len() + room.state.group_info.len() + pending)?;
         Ok(Answer::GroupInfo {
             group_info: Bytes::copy_from_slice(&room.state.group_info),
             tree: tree.into(),

@@ -218,7 +218,9 @@ fn misshapen<'a>(
         (
             "a commit that is too large",
             carol,
-            with(good, |b| b.commit = vec![0; 129 * 1024].into()),
+            with(good, |b| {
+                b.commit = vec![0; crate::room::Limits::default().commit_bytes + 1].into()
+            }),
             "limit-reached",
         ),
     ]
@@ -334,7 +336,7 @@ async fn invite_all(stage: &mut Stage, device: Device) -> Device {
 /// A tree beyond the limit does not come as far as the hub: the reader names what it takes.
 #[test]
 fn an_oversized_tree_is_refused_where_it_is_read() {
-    let large = Bytes::from(vec![7; limits::OBJECT_BYTES + 1]);
+    let large = Bytes::from(vec![7; limits::OBJECT_BYTES + 4]);
     let create = Request::Create(comity_mls_wire::room::Create {
         key: IdempotencyKey(uuid::Uuid::from_u128(1)),
         group_info: Bytes::from_static(b"x"),

@@ -25,8 +25,9 @@ const MIGRATIONS: &[(i64, &str)] = &[
     (17, include_str!("../migrations/0017_blocklists.sql")),
     (18, include_str!("../migrations/0018_account_data.sql")),
     (20, include_str!("../migrations/0020_closed_rooms.sql")),
-    (26, include_str!("../migrations/0026_former_accounts.sql")),
     (23, include_str!("../migrations/0023_blobs.sql")),
+    (24, include_str!("../migrations/0024_leaf_updates.sql")),
+    (26, include_str!("../migrations/0026_former_accounts.sql")),
 ];
 
 /// Brings the schema up to date, or refuses a newer one. What was written by an older version is

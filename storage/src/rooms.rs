@@ -22,7 +22,7 @@ pub use append::{Append, Appended, At, Begin, Pending, PendingChange, Presence};
 pub use closed::{CLOSED_LIMIT, CloseRoom, Closed, OpenRoom, RoomClosed};
 pub use copy::{CopyState, Receive, ReceiveWelcome, Received};
 pub use device::{AdvanceCursor, DeviceRoom, DeviceView};
-pub use hub::{AcknowledgeDomain, DomainState, EnqueueForRoom, RoomRow};
+pub use hub::{AcknowledgeDomain, DomainState, EnqueueForRoom, RoomRow, Updated};
 pub use purge::{PURGE_CHUNK, PurgeRooms, Purged};
 pub use report::{Barred, ReportCommit};
 pub use summary::{RoomDetail, RoomDomain, RoomSummary};

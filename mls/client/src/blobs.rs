@@ -59,9 +59,8 @@ impl Blobs {
             return vec![Next::Send(request)];
         };
         let objects: VecDeque<_> = blob::put_out(&mut payload).into();
-        let own = match (objects.is_empty(), Jid::parse(account.domain())) {
-            (false, Ok(own)) => own,
-            _ => return vec![Next::Send(request)],
+        let (false, Ok(own)) = (objects.is_empty(), Jid::parse(account.domain())) else {
+            return vec![Next::Send(request)];
         };
         let up = Up {
             request: with_payload(&request, &payload),
@@ -103,9 +102,9 @@ impl Blobs {
 
     fn begin(&mut self, account: &BareJid, stanza: Stanza) -> Vec<Next> {
         let named = room_payload(&stanza).map(|payload| (blob::named(&payload), payload));
-        let (wanted, payload) = match named {
-            Some((Ok(wanted), payload)) if !wanted.is_empty() => (wanted, payload),
-            _ => return vec![Next::Take(Box::new(stanza))],
+        let wanted = named.and_then(|(named, payload)| Some((named.ok()?, payload)));
+        let Some((wanted, payload)) = wanted.filter(|(wanted, _)| !wanted.is_empty()) else {
+            return vec![Next::Take(Box::new(stanza))];
         };
         // An answer's objects are where the answer comes from, a message's at one's own server.
         let from = match stanza.kind {

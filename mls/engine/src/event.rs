@@ -201,6 +201,18 @@ pub enum What {
     Barred(Barred) = 10,
 }
 
+impl What {
+    /// Whose commit it is that did this, as far as the line tells.
+    pub(crate) fn committed_by(&self) -> Option<&Device> {
+        match self {
+            Self::Added(change) | Self::Removed(change) => change.by.as_ref(),
+            Self::Updated(who) => Some(who),
+            Self::Rejoined(rejoined) => Some(&rejoined.who),
+            _ => None,
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, MlsSize, MlsEncode, MlsDecode)]
 pub struct Message {
     pub sender: Device,

@@ -4,14 +4,17 @@ use comity_mls_credential::endorsement::Present;
 use comity_mls_credential::leaf::{IssuerId, Leaf};
 use comity_mls_credential::provider::certificate;
 use comity_mls_credential::signed;
-use comity_mls_wire::authenticated::{Ground, Revocation, SignedRequest};
+use comity_mls_wire::authenticated::{Ground, Idle, Revocation, SignedRequest};
 use comity_mls_wire::policy::{Policy, Proposed, Sender};
 use comity_xmpp::jid::BareJid;
 
-use crate::engine::Engine;
-use crate::event::Because;
+use crate::engine::{Engine, seconds};
+use crate::error::Error;
+use crate::event::{Because, Device};
+use crate::history::MAX_HISTORY;
 use crate::mls::Group;
 use crate::newcomers::Leaves;
+use crate::rules::agreed;
 
 /// The newest list of an issuing CA of that domain.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,8 +33,15 @@ pub(crate) enum Looked {
 }
 
 impl Engine {
-    /// Is this a ground to remove that leaf of the group?
-    pub(crate) fn look_up(&self, group: &Group, leaf: u32, ground: Option<&Ground>) -> Looked {
+    /// Is this a ground to remove that leaf of the group? `now` is looked at for idleness alone.
+    pub(crate) fn look_up(
+        &self,
+        room: &BareJid,
+        group: &Group,
+        leaf: u32,
+        ground: Option<&Ground>,
+        now: u64,
+    ) -> Looked {
         let member = group.member_at_index(leaf);
         let member = member.and_then(|member| {
             let der = certificate(&member.signing_identity.credential).ok()?;
@@ -60,7 +70,57 @@ impl Engine {
                     false => unproven("who asks for it may not remove the account"),
                 }
             }
-            Some(Ground::Idle(_)) => unproven("how long the device was idle cannot be told here"),
+            Some(Ground::Idle(idle)) => self.look_up_idleness(room, group, &member, *idle, now),
+        }
+    }
+
+    /// Was the leaf not updated for as long as the policy allows? Who was there all the time has seen
+    /// its commits; and anybody sees its certificate, which an update replaces after a third of its
+    /// life, so that one of an active leaf does not become that old.
+    fn look_up_idleness(
+        &self,
+        room: &BareJid,
+        group: &Group,
+        member: &Leaf,
+        idle: Idle,
+        now: u64,
+    ) -> Looked {
+        let limit_s = agreed(group).idle_removal_s;
+        if limit_s == 0 || idle.limit_s != limit_s {
+            return unproven("the policy does not remove who is idle for that long");
+        }
+        let since = seconds(now).saturating_sub(u64::from(limit_s));
+        if member.not_before > since {
+            return unproven("the device has had a new certificate since");
+        }
+        match self.has_committed(room, member, since.saturating_mul(1_000)) {
+            Ok(false) => Looked::Proven(Because::Idle),
+            Ok(true) => unproven("the device was seen to commit since"),
+            Err(error) => unproven(&error.to_string()),
+        }
+    }
+
+    /// Does this device's own history show a commit of that leaf's device since then?
+    fn has_committed(&self, room: &BareJid, member: &Leaf, since_ms: u64) -> Result<bool, Error> {
+        let device = member
+            .device
+            .map(uuid::Uuid::into_bytes)
+            .unwrap_or_default();
+        let by = Device {
+            account: member.account.as_str().to_owned(),
+            device,
+        };
+        let mut after = 0;
+        loop {
+            let page = self.history(room, after, MAX_HISTORY)?;
+            let Some(last) = page.last() else {
+                return Ok(false);
+            };
+            after = last.seq;
+            let mut recent = page.iter().filter(|item| item.time >= since_ms);
+            if recent.any(|item| item.what.committed_by() == Some(&by)) {
+                return Ok(true);
+            }
         }
     }
 
@@ -112,11 +172,7 @@ fn requested(
     if request.account != member.account.as_str() {
         return unproven("the request is about another account");
     }
-    let leaves = Leaves {
-        group_id: group.group_id(),
-        suite: group.cipher_suite(),
-        roster: group.roster(),
-    };
+    let leaves = Leaves::new(group.group_id(), group.cipher_suite(), group.roster());
     let signer = |leaf: &&Present| leaf.device == request.device();
     let present = match BareJid::parse(&request.by) {
         Ok(by) => leaves.present(&by),

@@ -37,6 +37,8 @@ enum Unusable {
 /// What fits into one commit.
 #[derive(Default)]
 struct Choice {
+    /// Who is in the room.
+    present: Vec<(BareJid, Uuid)>,
     chosen: Vec<Joining>,
     octets: usize,
     /// The plan is to be written anew.
@@ -53,7 +55,10 @@ impl Engine {
         mut add: AddPlan,
         now: u64,
     ) -> Result<Option<Vec<Joining>>, Error> {
-        let mut choice = Choice::default();
+        let mut choice = Choice {
+            present: members(group),
+            ..Choice::default()
+        };
         for invited in &mut add.invited {
             let Ok(account) = BareJid::parse(&invited.account) else {
                 continue;
@@ -89,10 +94,11 @@ impl Engine {
         if choice.octets > 0 && (choice.octets + octets > MAX_ADDED_BYTES || count > JOINERS) {
             return Some(packages);
         }
-        let present: Vec<_> = members(group)
-            .into_iter()
+        let present: Vec<Uuid> = choice
+            .present
+            .iter()
             .filter(|(member, _)| member == account)
-            .map(|(_, device)| device)
+            .map(|(_, device)| *device)
             .collect();
         let own = *account == self.account;
         if !own && !present.is_empty() && !packages.is_empty() {

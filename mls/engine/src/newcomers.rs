@@ -2,6 +2,9 @@
 //! them in or vouches for them, and nobody else. The rule itself is `mls/credential`'s, shared with
 //! the hub; times are the hub's to judge.
 
+use std::cell::OnceCell;
+use std::collections::HashMap;
+
 use comity_mls_credential::endorsement::{self, Newcomer, Offered, Present};
 use comity_mls_credential::keys::{Algorithm, PublicKey};
 use comity_mls_credential::leaf::Leaf;
@@ -13,6 +16,7 @@ use mls_rs::group::{CommitMessageDescription, Member, NewEpoch, Roster, Sender};
 use mls_rs::mls_rules::ProposalInfo;
 use mls_rs_core::crypto::CipherSuite;
 use mls_rs_core::identity::SigningIdentity;
+use uuid::Uuid;
 
 use crate::noted::Noted;
 
@@ -21,9 +25,23 @@ pub(crate) struct Leaves<'a> {
     pub(crate) group_id: &'a [u8],
     pub(crate) suite: CipherSuite,
     pub(crate) roster: Roster<'a>,
+    /// What their certificates say, read once for all who come.
+    read: OnceCell<HashMap<String, Vec<Vouching>>>,
 }
 
-impl Leaves<'_> {
+/// A device and its leaf's signature key, as MLS writes it.
+type Vouching = (Uuid, Vec<u8>);
+
+impl<'a> Leaves<'a> {
+    pub(crate) fn new(group_id: &'a [u8], suite: CipherSuite, roster: Roster<'a>) -> Self {
+        Self {
+            group_id,
+            suite,
+            roster,
+            read: OnceCell::new(),
+        }
+    }
+
     /// May a leaf of this identity come, brought by a leaf of `sender`?
     pub(crate) fn admit(
         &self,
@@ -50,19 +68,36 @@ impl Leaves<'_> {
 
     /// The leaves of an account. One that cannot be read vouches for nobody.
     pub(crate) fn present(&self, account: &BareJid) -> Vec<Present> {
-        let present = |identity: &SigningIdentity| {
-            let leaf = read(identity).ok().filter(|l| l.account == *account)?;
+        let present = |(device, key): &Vouching| {
             let algorithm = Algorithm::of_suite(self.suite)?;
             Some(Present {
-                account: leaf.account,
-                device: leaf.device?,
-                key: PublicKey::from_mls(algorithm, identity.signature_key.as_ref()).ok()?,
+                account: account.clone(),
+                device: *device,
+                key: PublicKey::from_mls(algorithm, key).ok()?,
             })
         };
-        self.roster
-            .members_iter()
-            .filter_map(|member| present(&member.signing_identity))
+        let leaves = self.read.get_or_init(|| self.read_all());
+        let of_account = leaves.get(account.as_str());
+        of_account
+            .into_iter()
+            .flatten()
+            .filter_map(present)
             .collect()
+    }
+
+    fn read_all(&self) -> HashMap<String, Vec<Vouching>> {
+        let mut leaves: HashMap<String, Vec<Vouching>> = HashMap::new();
+        for member in self.roster.members_iter() {
+            let identity = &member.signing_identity;
+            if let Ok(leaf) = read(identity)
+                && let Some(device) = leaf.device
+            {
+                let key = identity.signature_key.as_ref().to_vec();
+                let account = leaf.account.as_str().to_owned();
+                leaves.entry(account).or_default().push((device, key));
+            }
+        }
+        leaves
     }
 
     pub(crate) fn account_of(&self, leaf: u32) -> Option<BareJid> {
@@ -102,11 +137,11 @@ pub(crate) fn check_commit(
     noted: &[Noted],
 ) -> Result<(), String> {
     let context = new.prior_state().context();
-    let leaves = Leaves {
-        group_id: &context.group_id,
-        suite: context.cipher_suite,
-        roster: new.prior_state().roster(),
-    };
+    let leaves = Leaves::new(
+        &context.group_id,
+        context.cipher_suite,
+        new.prior_state().roster(),
+    );
     let data = said(&description.authenticated_data);
     if description.is_external {
         let member = comer.ok_or("the committer has no leaf")?;

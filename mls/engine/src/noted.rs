@@ -104,11 +104,7 @@ impl Engine {
         let data = said(&proposal.authenticated_data);
         let finding = match (&proposal.proposal, &proposal.sender) {
             (Proposal::Add(add), ProposalSender::Member(sender)) => {
-                let leaves = Leaves {
-                    group_id: group.group_id(),
-                    suite: group.cipher_suite(),
-                    roster: group.roster(),
-                };
+                let leaves = Leaves::new(group.group_id(), group.cipher_suite(), group.roster());
                 let sender = leaves.account_of(*sender);
                 let admitted = leaves.admit(add.signing_identity(), sender.as_ref(), &data);
                 let Err(why) = admitted else { return Ok(()) };
@@ -148,7 +144,7 @@ impl Engine {
         now: u64,
     ) -> Option<HubRemoval> {
         let who = device(&group.member_at_index(leaf)?.signing_identity)?;
-        let standing = match self.look_up(group, leaf, data.ground.as_ref()) {
+        let standing = match self.look_up(room, group, leaf, data.ground.as_ref(), now) {
             Looked::Proven(because) => Standing::Proven(because),
             Looked::Awaits(wanted) => {
                 self.ask_crl(&wanted.domain, wanted.issuer, 0, now);
@@ -198,7 +194,9 @@ impl Engine {
                 continue;
             }
             let data = said(&removal.data);
-            removal.standing = match self.look_up(&group, removal.leaf, data.ground.as_ref()) {
+            // How long somebody was idle was judged when the proposal came.
+            let ground = data.ground.as_ref();
+            removal.standing = match self.look_up(room, &group, removal.leaf, ground, 0) {
                 Looked::Proven(because) => Standing::Proven(because),
                 Looked::Awaits(_) if over && before == Standing::Awaits => {
                     let why = "the revocation list that it names cannot be had";
@@ -233,7 +231,8 @@ impl Engine {
             };
             let ground = said(&removal.data).ground;
             if removal.standing == Standing::Awaits
-                && let Looked::Awaits(wanted) = self.look_up(group, removal.leaf, ground.as_ref())
+                && let Looked::Awaits(wanted) =
+                    self.look_up(room, group, removal.leaf, ground.as_ref(), 0)
             {
                 self.ask_crl(&wanted.domain, wanted.issuer, 0, now);
                 self.set_timer(Timer::Evidence(room.clone()), now + EVIDENCE_WITHIN_MS);

@@ -248,3 +248,67 @@ fn who_asked_to_go_is_let_go() {
     stage.world.assert_agreement(&room, &[alice, bob]);
     stage.world.assert_unwarned();
 }
+
+const DAY: u64 = 24 * 60 * 60 * 1_000;
+
+#[test]
+fn who_is_idle_is_put_out_and_nobody_who_is_only_said_to_be() {
+    let mut world = World::new(&["a.example", "b.example"]);
+    let alice = world.enrolled("alice@a.example");
+    let bob = world.enrolled("bob@b.example");
+    let carol = world.enrolled("carol@b.example");
+    let now = world.now;
+    let room = world.input(alice, |e| e.create_room(None, now)).unwrap();
+    let guests = [jid("bob@b.example"), jid("carol@b.example")];
+    world.input(alice, |e| e.invite(&room, &guests, now));
+    world.run();
+    let member = |world: &World, client: usize| Member {
+        account: world.clients[client].account.clone(),
+        device: world.device_id(client),
+    };
+    let whom = [carol, bob].map(|client| member(&world, client));
+    let idle = |limit_s| {
+        let idle = Idle {
+            updated_epoch: 1,
+            limit_s,
+        };
+        AuthenticatedData::grounded(Ground::Idle(idle))
+            .to_bytes()
+            .unwrap()
+    };
+    let limit_s = 90 * 24 * 60 * 60;
+    world.disconnect(carol);
+    // The others' programs sleep most of the time, and renew their keys when they run.
+    for _ in 0..10 {
+        world.now += 9 * DAY;
+        world.run_for(DAY);
+    }
+    world.hub_removes(&room, &whom[0], idle(limit_s));
+    world.run_for(60_000);
+    assert_eq!(world.rooms[&room].members().len(), 2);
+    let because = world.history(alice, &room).into_iter().rev();
+    let because: Vec<Because> = because
+        .filter_map(|item| match item.what {
+            What::RemovedByHub(removal) => Some(removal.because),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(because, [Because::Idle]);
+    world.assert_agreement(&room, &[alice, bob]);
+
+    // Bob has renewed his keys all the time.
+    world.hub_removes(&room, &whom[1], idle(limit_s));
+    world.run_for(60_000);
+    let unproven = |event: &&Event| {
+        matches!(
+            event,
+            Event::Warning {
+                warning: Warning::RemovalUnproven { .. },
+                ..
+            }
+        )
+    };
+    let told = world.clients[alice].events.iter();
+    assert_eq!(told.filter(unproven).count(), 1);
+    assert_eq!(world.rooms[&room].members().len(), 2);
+}

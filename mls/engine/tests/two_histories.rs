@@ -1,6 +1,8 @@
 //! A hub that shows its members different histories (RFC 9750 §5.2, §8.3): what they say of the log
 //! inside their messages gives it away.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod world;
 
 use comity_mls_engine::{Event, Notice, Warning, What};

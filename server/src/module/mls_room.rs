@@ -243,7 +243,7 @@ fn tell(home: &Home, entry: &Entry) {
 fn tick(home: Home) -> Later<Deliveries> {
     Box::pin(async move {
         purge(&home).await;
-        let mut deliveries = sweep::at_start(&home).await;
+        let mut deliveries = sweep::daily(&home).await;
         deliveries.extend(copy::compare(&home).await);
         deliveries
     })

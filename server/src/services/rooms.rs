@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU64;
 
 use comity_conf::Conf;
 use comity_mls_service::authority::{Authority, Trust};
@@ -31,8 +31,8 @@ pub struct Rooms {
     pub(crate) feeds: Feeds,
     pub(crate) owed: Owed,
     pub(crate) spent: Spent,
-    /// All rooms have been looked through since the start.
-    pub(crate) swept: AtomicBool,
+    /// When all rooms were last looked through, in milliseconds since 1970.
+    pub(crate) swept: AtomicU64,
 }
 
 impl Rooms {
@@ -68,7 +68,7 @@ impl Rooms {
             feeds: Feeds::default(),
             owed: Owed::default(),
             spent: Spent::default(),
-            swept: AtomicBool::new(false),
+            swept: AtomicU64::new(0),
         }
     }
 }

@@ -104,6 +104,7 @@ fn create(octets: usize) -> Append {
         },
         now: 1_000,
         pending: PendingChange::Keep,
+        updated: None,
         gone: Vec::new(),
         come: Vec::new(),
         changes: Vec::new(),

@@ -15,6 +15,8 @@ pub struct Append {
     /// Milliseconds since 1970.
     pub now: u64,
     pub pending: PendingChange,
+    /// The leaf that an entry's commit has updated.
+    pub updated: Option<u32>,
     /// The leaves that went, then those that came; a leaf may do both.
     pub gone: Vec<u32>,
     pub come: Vec<Leaf>,
@@ -160,6 +162,14 @@ impl Append {
         Ok(done.rows_affected() == 1)
     }
 
+    /// The epoch in which the room is after it.
+    fn epoch(&self) -> u64 {
+        match &self.at {
+            At::Nowhere(begin) => begin.epoch,
+            At::Seq { epoch, next, .. } => next.as_ref().map_or(*epoch, |next| next.epoch),
+        }
+    }
+
     /// The compare-and-set on which the order of the room rests.
     async fn advance(
         &self,
@@ -228,12 +238,27 @@ impl Append {
         }
         for leaf in &self.come {
             sqlx::query(
-                "INSERT INTO room_members (room, leaf, account, device) VALUES (?, ?, ?, ?)",
+                "INSERT INTO room_members (room, leaf, account, device, updated, updated_epoch)
+                 VALUES (?, ?, ?, ?, ?, ?)",
             )
             .bind(&self.room)
             .bind(i64::from(leaf.leaf))
             .bind(&leaf.account)
             .bind(&leaf.device[..])
+            .bind(signed(self.entry.time))
+            .bind(signed(self.epoch()))
+            .execute(&mut *connection)
+            .await?;
+        }
+        if let Some(leaf) = self.updated {
+            sqlx::query(
+                "UPDATE room_members SET updated = ?, updated_epoch = ?
+                 WHERE room = ? AND leaf = ?",
+            )
+            .bind(signed(self.entry.time))
+            .bind(signed(self.epoch()))
+            .bind(&self.room)
+            .bind(i64::from(leaf))
             .execute(&mut *connection)
             .await?;
         }

@@ -19,8 +19,20 @@ pub struct RoomRow {
     pub epoch_seq: u64,
     pub group: Begin,
     pub members: Vec<Leaf>,
+    /// When each leaf was last updated.
+    pub updates: Vec<Updated>,
     pub pending: Vec<Pending>,
     pub barred: Vec<Barred>,
+}
+
+/// The last commit of a leaf's device, or by which it came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Updated {
+    pub leaf: u32,
+    /// The epoch that began then.
+    pub epoch: u64,
+    /// Milliseconds since 1970.
+    pub time: u64,
 }
 
 /// Another domain in a room.
@@ -113,7 +125,8 @@ impl Storage {
         .await?;
         let Some(row) = row else { return Ok(None) };
         let members = sqlx::query(
-            "SELECT leaf, account, device FROM room_members WHERE room = ? ORDER BY leaf",
+            "SELECT leaf, account, device, updated, updated_epoch FROM room_members
+             WHERE room = ? ORDER BY leaf",
         )
         .bind(room)
         .fetch_all(&mut *transaction)
@@ -146,6 +159,7 @@ impl Storage {
                 direct: direct_a.zip(direct_b),
             },
             members: members.iter().map(leaf).collect::<Result<_, _>>()?,
+            updates: members.iter().map(updated).collect::<Result<_, _>>()?,
             pending: pending.iter().map(proposal).collect::<Result<_, _>>()?,
             barred: barred.iter().map(barred_row).collect::<Result<_, _>>()?,
         }))
@@ -284,6 +298,14 @@ fn leaf(row: &SqliteRow) -> Result<Leaf, sqlx::Error> {
         leaf: index(row.try_get("leaf")?),
         account: row.try_get("account")?,
         device: fixed(row.try_get("device")?, "device")?,
+    })
+}
+
+fn updated(row: &SqliteRow) -> Result<Updated, sqlx::Error> {
+    Ok(Updated {
+        leaf: index(row.try_get("leaf")?),
+        epoch: unsigned(row.try_get("updated_epoch")?),
+        time: unsigned(row.try_get("updated")?),
     })
 }
 

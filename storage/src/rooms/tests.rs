@@ -54,6 +54,7 @@ fn create() -> Append {
         entry: entry(1),
         now: 1001,
         pending: PendingChange::Keep,
+        updated: None,
         gone: Vec::new(),
         come: vec![Leaf {
             leaf: 0,

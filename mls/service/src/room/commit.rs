@@ -363,11 +363,16 @@ pub(super) fn decide(
     };
     let append = Append {
         pending: PendingChange::Clear,
+        updated: leaf_of(&next.members, sender),
         gone: went.keys().copied().collect(),
         come: leaves(&came),
         welcome: welcome.as_ref().map(rows::welcome_row),
         ..deciding.append(at, &entry, Some((sender, bundle.key, &accepted)), plan)
     };
+    let updated = leaf_of(&next.members, sender);
+    let mut updates = BTreeMap::clone(&state.updates);
+    updates.retain(|leaf, _| next.members.contains_key(leaf));
+    updates.extend(self::came(came.keys().chain(&updated), epoch, entry.time));
     // Who is out and comes again begins anew.
     let mut barred = Vec::clone(&state.barred);
     if !append.gone.is_empty() {
@@ -378,6 +383,7 @@ pub(super) fn decide(
         epoch,
         epoch_seq: entry.seq,
         members: Arc::new(next.members),
+        updates: Arc::new(updates),
         pending: Arc::default(),
         policy: Arc::new(next.policy),
         group_info: Arc::from(&bundle.group_info[..]),
@@ -442,6 +448,28 @@ fn welcome(
         welcome: bundle.welcome.clone()?,
         tree: tree.to_vec().into(),
     })
+}
+
+fn leaf_of(members: &BTreeMap<u32, Member>, device: &Member) -> Option<u32> {
+    let mut found = members.iter().filter(|(_, member)| *member == device);
+    found.next().map(|(leaf, _)| *leaf)
+}
+
+/// Leaves that were updated, or came, with an entry.
+pub(super) fn came<'a>(
+    leaves: impl IntoIterator<Item = &'a u32>,
+    epoch: u64,
+    time: u64,
+) -> BTreeMap<u32, rows_of::Updated> {
+    let updated = |leaf: &u32| rows_of::Updated {
+        leaf: *leaf,
+        epoch,
+        time,
+    };
+    leaves
+        .into_iter()
+        .map(|leaf| (*leaf, updated(leaf)))
+        .collect()
 }
 
 /// Leaves as rows.

@@ -169,6 +169,7 @@ fn decide(
         head: entry.head,
         time: entry.time,
         epoch_seq: entry.seq,
+        updates: Arc::new(super::commit::came(members.keys(), 0, entry.time)),
         members: Arc::new(members),
         pending: Arc::default(),
         policy: Arc::new(policy),

@@ -124,6 +124,7 @@ impl Deciding<'_> {
             entry: rows::entry_row(entry),
             now: self.now,
             pending: PendingChange::Keep,
+            updated: None,
             gone: Vec::new(),
             come: Vec::new(),
             changes: rows::change_rows(&entry.changes, &|domain| self.surroundings.serves(domain)),

@@ -62,6 +62,7 @@ mod tests {
             epoch_seq: 40,
             policy: Arc::new(Policy::of_creator(&alice.account)),
             members: Arc::new([(3, alice)].into()),
+            updates: Arc::default(),
             pending: Arc::default(),
             group_info: Arc::from(&b""[..]),
             barred: Arc::default(),

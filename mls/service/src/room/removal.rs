@@ -2,7 +2,7 @@
 //! its ground. Members commit it; whoever is meant sends nothing meanwhile.
 
 use bytes::Bytes;
-use comity_mls_wire::authenticated::{AuthenticatedData, Ground, Revocation};
+use comity_mls_wire::authenticated::{AuthenticatedData, Ground, Idle, Revocation};
 use comity_mls_wire::policy::Sender;
 use comity_mls_wire::refusal::Refusal;
 use comity_mls_wire::room::Member;
@@ -22,8 +22,8 @@ pub struct Due {
     pub ground: Ground,
 }
 
-/// The leaves of a room whose certificates have been taken back, save those whose removal is
-/// proposed already.
+/// The leaves of a room that should go, save those whose removal is proposed already: whose
+/// certificates have been taken back, and which were not updated for longer than the policy allows.
 pub fn due(deciding: &Deciding<'_>, Room { state, tree }: &Room) -> Result<Vec<Due>, Fault> {
     let mut due = Vec::new();
     for leaf in state.members.keys().filter(|leaf| !state.leaving(**leaf)) {
@@ -37,9 +37,33 @@ pub fn due(deciding: &Deciding<'_>, Room { state, tree }: &Room) -> Result<Vec<D
                 leaf: *leaf,
                 ground,
             });
+        } else if let Some(ground) = idle(deciding, state, *leaf, certificate.not_before) {
+            due.push(Due {
+                leaf: *leaf,
+                ground,
+            });
         }
     }
     Ok(due)
+}
+
+/// Has the leaf not been updated for too long? Where that is so of everybody, nobody goes: a room
+/// that nobody has used is there when somebody comes back. Members see how long a leaf may have been
+/// idle by its certificate, which an update replaces in time; so it is old as well, or they would not
+/// believe it.
+fn idle(deciding: &Deciding<'_>, state: &State, leaf: u32, certified_s: u64) -> Option<Ground> {
+    let limit_s = state.policy.idle_removal_s;
+    let (limit, now) = (u64::from(limit_s) * 1000, deciding.now);
+    let is_idle = |leaf: u32| limit > 0 && state.idle_ms(leaf, now) > limit;
+    if !is_idle(leaf) || certified_s.saturating_mul(1000).saturating_add(limit) > now {
+        return None;
+    }
+    let somebody = state.members.keys().any(|other| !is_idle(*other));
+    let updated = state.updates.get(&leaf).filter(|_| somebody)?;
+    Some(Ground::Idle(Idle {
+        updated_epoch: updated.epoch,
+        limit_s,
+    }))
 }
 
 /// The next removal that the hub has to propose, if there is one.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use comity_mls_wire::policy::{Policy, PolicyError};
 use comity_mls_wire::refusal::Refusal;
 use comity_mls_wire::room::{Hash, Member};
-use comity_storage::rooms::RoomRow;
+use comity_storage::rooms::{RoomRow, Updated};
 use comity_xmpp::jid::BareJid;
 use uuid::Uuid;
 
@@ -35,6 +35,8 @@ pub struct State {
     pub epoch_seq: u64,
     /// By leaf index.
     pub members: Arc<BTreeMap<u32, Member>>,
+    /// When each leaf was last updated, by leaf index.
+    pub updates: Arc<BTreeMap<u32, Updated>>,
     /// In the order in which they came.
     pub pending: Arc<Vec<Pending>>,
     pub policy: Arc<Policy>,
@@ -135,6 +137,7 @@ impl Room {
             time: row.time,
             epoch_seq: row.epoch_seq,
             members: Arc::new(members),
+            updates: Arc::new(row.updates.into_iter().map(|u| (u.leaf, u)).collect()),
             pending: Arc::new(pending),
             policy: Arc::new(policy),
             group_info: row.group.group_info.into(),
@@ -154,6 +157,13 @@ impl State {
             .iter()
             .find(|(_, found)| *found == member)
             .map(|(leaf, _)| *leaf)
+    }
+
+    /// Milliseconds that a leaf was not updated for.
+    #[must_use]
+    pub fn idle_ms(&self, leaf: u32, now: u64) -> u64 {
+        let updated = self.updates.get(&leaf);
+        updated.map_or(0, |updated| now.saturating_sub(updated.time))
     }
 
     #[must_use]

@@ -75,6 +75,7 @@ fn room() -> Append {
         },
         now: 1_001,
         pending: PendingChange::Keep,
+        updated: None,
         gone: Vec::new(),
         come: vec![Leaf {
             leaf: 0,

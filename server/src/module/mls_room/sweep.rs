@@ -1,5 +1,5 @@
 //! Leaves that have to go: looked for in our rooms when the server starts, for what became known
-//! when nobody could act upon it, and when certificates turn out to be revoked.
+//! when nobody could act upon it, every day, and when certificates turn out to be revoked.
 
 use std::sync::atomic::Ordering;
 
@@ -8,14 +8,17 @@ use comity_mls_service::room::rows;
 use super::{Home, tell};
 use crate::deliver::Deliveries;
 
+const DAY_MS: u64 = 24 * 3600 * 1000;
 /// Rooms read from storage at a time.
 const PAGE: usize = 256;
 
-/// Once after the start: all rooms.
-pub(super) async fn at_start(home: &Home) -> Deliveries {
-    if home.services.rooms.swept.swap(true, Ordering::Relaxed) {
+/// All rooms, after the start and once a day: somebody may have been idle for too long.
+pub(super) async fn daily(home: &Home) -> Deliveries {
+    let (now, swept) = (home.now_ms(), &home.services.rooms.swept);
+    if now < swept.load(Ordering::Relaxed).saturating_add(DAY_MS) {
         return Deliveries::none();
     }
+    swept.store(now, Ordering::Relaxed);
     let mut deliveries = Deliveries::none();
     let mut after = String::new();
     loop {

@@ -196,3 +196,67 @@ async fn a_removal_that_is_pending_is_not_proposed_again() {
     stage.world.commit(&mut stage.alice, bundle).await;
     assert_eq!(stage.world.info(&stage.alice).await.members.len(), 2);
 }
+
+const DAY_MS: u64 = 24 * 3600 * 1000;
+
+/// Entries that the hub makes of itself so many days later.
+async fn sweep_after(stage: &Stage, days: u64) -> Vec<Entry> {
+    let now = *NOW + days * DAY_MS;
+    let replies = stage.world.a.hub.sweep(&room(), now).await;
+    replies
+        .into_iter()
+        .map(|reply| reply.entry.unwrap())
+        .collect()
+}
+
+fn removed(entries: &[Entry]) -> Vec<Ground> {
+    let ground = |entry: &Entry| {
+        let Ok(Framing::Public {
+            authenticated_data, ..
+        }) = Framing::read(payload(entry))
+        else {
+            panic!("no handshake")
+        };
+        let data = AuthenticatedData::from_bytes(authenticated_data).unwrap();
+        data.ground.unwrap()
+    };
+    entries.iter().map(ground).collect()
+}
+
+#[tokio::test]
+async fn who_is_idle_for_longer_than_the_policy_allows_is_proposed_for_removal() {
+    let mut stage = Stage::new().await;
+    assert_eq!(sweep_after(&stage, 89).await, []);
+    // Nobody has done anything for longer: nobody goes.
+    assert_eq!(sweep_after(&stage, 91).await, []);
+    // Two of the three update their leaves on day 80.
+    for device in [0, 1] {
+        let by = match device {
+            0 => &mut stage.alice,
+            _ => &mut stage.carol,
+        };
+        let bundle = by.bundle(&[], &[]);
+        let commit = bundle.commit.clone();
+        let stamped = comity_mls_wire::room::Stamped {
+            device: Some(by.member.device),
+            request: Request::Commit(bundle),
+        };
+        let (account, now) = (by.member.account.clone(), *NOW + 80 * DAY_MS);
+        let hub = &stage.world.a.hub;
+        hub.request(&room(), &account, stamped, now).await.unwrap();
+        by.group().apply_pending_commit().unwrap();
+        match device {
+            0 => stage.carol.follow(&commit),
+            _ => stage.alice.follow(&commit),
+        }
+    }
+    assert_eq!(sweep_after(&stage, 89).await, []);
+    // It holds after a restart too: what was updated when is stored.
+    stage.world.a.hub = stage.world.a.restarted(&stage.world.cas);
+    let grounds = removed(&sweep_after(&stage, 91).await);
+    let [Ground::Idle(idle)] = grounds.as_slice() else {
+        panic!("{grounds:?}")
+    };
+    assert_eq!((idle.updated_epoch, idle.limit_s), (1, 90 * 24 * 3600));
+    assert_eq!(sweep_after(&stage, 92).await, [], "once is enough");
+}

@@ -297,3 +297,46 @@ async fn who_has_seen_more_than_was_restored_refuses_the_shorter_log() {
     );
     std::fs::remove_dir_all(&scene.folder).unwrap();
 }
+
+const README: &str = include_str!("../../../README.md");
+
+/// The README's command that begins so, in a folder with a configuration and a passphrase.
+fn by_readme(home: &Home, words: &str) -> String {
+    let command = README.lines().find(|line| line.starts_with(words)).unwrap();
+    let programs = integration::binary("comity");
+    let programs = programs.parent().unwrap().display();
+    let path = format!("{programs}:{}", std::env::var("PATH").unwrap());
+    let data = home.data();
+    let output = std::process::Command::new("sh")
+        .args(["-euc", command])
+        .current_dir(data.parent().unwrap())
+        .env("PATH", path)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command}: {said}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn a_server_goes_to_another_machine_by_the_commands_of_the_readme() {
+    let mut scene = Scene::set("readme");
+    scene.home.add_user("ann", PASSWORD).unwrap();
+    let mut other = elsewhere(&scene.folder, "other", scene.address);
+    let [from, to] = [&scene.home, &other].map(|home| home.data().parent().unwrap().to_owned());
+    for folder in [&from, &to] {
+        std::fs::copy(&scene.passphrase, folder.join("passphrase")).unwrap();
+    }
+    let said = by_readme(&scene.home, "comity backup everything.backup");
+    assert!(said.contains("found it whole"), "{said}");
+    let file = "everything.backup";
+    std::fs::rename(from.join(file), to.join(file)).unwrap();
+    scene.home.stop().unwrap();
+    let said = by_readme(&other, "comity restore everything.backup");
+    assert!(said.contains("Restored"), "{said}");
+    other.start().unwrap();
+    Teller::come(&other, "ann", true).unwrap();
+    let listed = other.comity(&["user", "list"], "").unwrap();
+    assert!(listed.contains("ann@a.example"), "{listed}");
+    std::fs::remove_dir_all(&scene.folder).unwrap();
+}

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use comity_conf::{Conf, Loaded, Server};
+use comity_conf::{Accounts, Conf, Loaded, Server};
 use comity_net::stop::Stop;
 use comity_net::tls::Certificates;
 use tokio::signal::unix::{SignalKind, signal};
@@ -21,7 +21,14 @@ use crate::run::peers::Streams;
 /// Keys that take effect at once; a section ends with a dot.
 const LIVE: &[&str] = &[
     "server.log",
-    "accounts.",
+    "accounts.offline_messages",
+    "accounts.roster_items",
+    "accounts.blocked",
+    "accounts.sessions",
+    "accounts.pubsub_nodes",
+    "accounts.pubsub_items",
+    "accounts.pubsub_bytes",
+    "accounts.private_bytes",
     "s2s.federation",
     "s2s.allow",
     "s2s.deny",
@@ -29,8 +36,6 @@ const LIVE: &[&str] = &[
     "contacts.",
     "external.",
 ];
-/// Keys of those sections that do not: the keys of new passwords are made as at the start.
-const AT_START: &[&str] = &["accounts.scram_iterations"];
 
 pub type Read = dyn Fn() -> Result<Loaded, comity_conf::Error> + Send + Sync;
 pub type Log = dyn Fn(&Server) -> Result<(), String> + Send + Sync;
@@ -169,9 +174,14 @@ impl Reloading {
 fn mixed(running: &Conf, loaded: Conf) -> Conf {
     let mut next = running.clone();
     next.server.log = loaded.server.log;
-    let iterations = next.accounts.scram_iterations;
-    next.accounts = loaded.accounts;
-    next.accounts.scram_iterations = iterations;
+    // How accounts and their keys are made is settled at the start; what they may keep is not.
+    next.accounts = Accounts {
+        scram_iterations: next.accounts.scram_iterations,
+        registration: next.accounts.registration,
+        registrations_per_hour: next.accounts.registrations_per_hour,
+        registrations_per_address: next.accounts.registrations_per_address,
+        ..loaded.accounts
+    };
     next.s2s.federation = loaded.s2s.federation;
     next.s2s.allow = loaded.s2s.allow;
     next.s2s.deny = loaded.s2s.deny;
@@ -188,7 +198,7 @@ fn is_live(key: &str) -> bool {
             .is_some_and(|rest| rest.starts_with('.')),
         None => live == key,
     };
-    LIVE.iter().any(|live| named(live)) && !AT_START.contains(&key)
+    LIVE.iter().any(|live| named(live))
 }
 
 #[cfg(test)]
@@ -199,6 +209,23 @@ mod tests {
         let variables = variables.iter();
         let variables = variables.map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));
         Loaded::read(None, variables).unwrap()
+    }
+
+    /// A key that nobody has thought of here waits for a restart, and is said to.
+    #[test]
+    fn what_accounts_may_keep_is_all_that_changes_of_them() {
+        let wanted = loaded(&[
+            ("COMITY_ACCOUNTS__SCRAM_ITERATIONS", "5000"),
+            ("COMITY_ACCOUNTS__REGISTRATION", "true"),
+            ("COMITY_ACCOUNTS__REGISTRATIONS_PER_HOUR", "1"),
+            ("COMITY_ACCOUNTS__REGISTRATIONS_PER_ADDRESS", "1"),
+        ]);
+        let running = loaded(&[]);
+        assert_eq!(mixed(&running.conf, wanted.conf.clone()), running.conf);
+        let all = wanted.settings();
+        let keys = all.iter().map(|setting| setting.key.as_str());
+        let of_accounts = keys.filter(|key| key.starts_with("accounts."));
+        assert_eq!(of_accounts.filter(|key| !is_live(key)).count(), 4);
     }
 
     /// Whatever is said to take effect is in what is in force, and nothing else.

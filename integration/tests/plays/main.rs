@@ -22,6 +22,7 @@ mod large_room;
 mod licences;
 mod lifecycle;
 mod log_size;
+mod logs;
 mod malicious_server;
 mod mishaps;
 mod offline_root;

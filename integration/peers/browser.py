@@ -12,11 +12,13 @@ Reads orders from standard input and writes what happens to standard output, a J
     {"do": "click" | "see" | "miss", "css": …, "text": …}  {"event": "failed", "why": …}
     {"do": "say", "text": …}
     {"do": "count", "css": …, "text": …, "number": …}
+    {"do": "go", "url": …}
+    {"do": "silent", "of": …}
     {"do": "reload"}
     {"do": "forget"}
     {"do": "picture", "file": …}
 
-`see` waits for an element that shows the text, `miss` until none does, `count` for so many of them.
+`silent` wants nothing of that in the browser's log. `see` waits for an element that shows the text, `miss` until none does, `count` for so many of them.
 `forget` makes it the browser of somebody who was never here. Each waits PATIENCE seconds at the most;
 what fails leaves `failed.png` in PROFILE.
 """
@@ -176,6 +178,13 @@ class Person:
     def reload(self):
         self.driver.refresh()
         self.see("converse-roster")
+
+    def go(self, url):
+        self.driver.get(url)
+
+    def silent(self, of):
+        lines = [entry["message"] for entry in self.driver.get_log("browser")]
+        assert not any(of in line for line in lines), lines
 
     def forget(self):
         self.driver.get("about:blank")

@@ -61,6 +61,16 @@ impl Browser {
         self.does(json!({"do": "say", "text": text})).await;
     }
 
+    /// Opens a page.
+    pub(crate) async fn goes(&mut self, url: &str) {
+        self.does(json!({"do": "go", "url": url})).await;
+    }
+
+    /// Nothing in the browser's own log says this.
+    pub(crate) async fn says_nothing_of(&mut self, what: &str) {
+        self.does(json!({"do": "silent", "of": what})).await;
+    }
+
     /// Opens the page anew.
     pub(crate) async fn reloads(&mut self) {
         self.does(json!({"do": "reload"})).await;

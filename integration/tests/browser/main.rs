@@ -4,3 +4,4 @@
 
 mod browser;
 mod converse;
+mod status;

@@ -25,9 +25,12 @@ fn answer(visit: &Visit) -> Response {
         )),
     ]);
     page.heading("Without one");
-    page.paragraph(text(
-        "Accounts are made by whoever runs this server; there is no form to fill in here.",
-    ));
+    let open = visit.home.registrations.open();
+    page.paragraph(text(if open {
+        "Your client can make one here: look for \"register\" or \"create an account\"."
+    } else {
+        "Accounts are made by whoever runs this server; there is no form to fill in here."
+    }));
     let offers = visit.home.offers.now();
     let contacts = &offers.contacts;
     if !contacts.is_empty() {

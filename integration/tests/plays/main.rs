@@ -13,6 +13,7 @@ mod disk_full;
 mod documents;
 mod federation_chaos;
 mod federation_wire;
+mod first_message;
 mod history;
 mod hosting;
 mod identities;

@@ -25,6 +25,7 @@ mod lifecycle;
 mod log_size;
 mod logs;
 mod malicious_server;
+mod manual;
 mod mishaps;
 mod offline_root;
 mod outage;

@@ -395,3 +395,180 @@ pub(super) fn write<T: Serialize>(value: &T) -> Vec<u8> {
     line.push(b'\n');
     line
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::Value;
+
+    use super::*;
+
+    /// Names of fields, those of objects inside too; not of a user's sessions, which are theirs.
+    fn names(value: &Value, found: &mut BTreeSet<String>) {
+        match value {
+            Value::Object(fields) => {
+                for (name, value) in fields {
+                    found.insert(name.clone());
+                    names(value, found);
+                }
+            }
+            Value::Array(all) => all.iter().for_each(|one| names(one, found)),
+            _ => {}
+        }
+    }
+
+    fn user() -> User {
+        User {
+            jid: String::new(),
+            enabled: true,
+            created: 0,
+        }
+    }
+
+    fn room() -> Room {
+        Room {
+            room: String::new(),
+            epoch: 0,
+            seq: 0,
+            last: 0,
+            created: 0,
+            accounts: 0,
+            devices: 0,
+            domains: 0,
+            direct: None,
+            closed: None,
+        }
+    }
+
+    fn user_in_full() -> UserDetail {
+        UserDetail {
+            user: user(),
+            sessions: Vec::new(),
+            last_seen: None,
+            contacts: 0,
+            blocked: 0,
+            offline_messages: 0,
+            archived_messages: 0,
+            devices: 0,
+            devices_revoked: 0,
+            key_packages: 0,
+            rooms: 0,
+            pubsub_nodes: 0,
+            pubsub_octets: 0,
+        }
+    }
+
+    fn room_in_full() -> RoomDetail {
+        RoomDetail {
+            room: room(),
+            members: vec![RoomMember {
+                account: String::new(),
+                device: String::new(),
+            }],
+            member_domains: vec![RoomDomain {
+                domain: String::new(),
+                acknowledged: 0,
+                until: None,
+            }],
+            pending: 0,
+            held: 0,
+            held_octets: 0,
+        }
+    }
+
+    fn peer() -> Peer {
+        Peer {
+            outgoing: vec![Outgoing {
+                from: String::new(),
+                state: String::new(),
+                way: None,
+                last_error: None,
+            }],
+            blocked: Some(Blocked {
+                since: 0,
+                reason: String::new(),
+            }),
+            ..Peer::default()
+        }
+    }
+
+    fn objects() -> Vec<(&'static str, Value)> {
+        let stats = Stats {
+            domains: vec![DomainStats::default()],
+            ..Stats::default()
+        };
+        let session = Session {
+            jid: String::new(),
+            since: 0,
+            shown: None,
+            priority: 0,
+            device: None,
+            resumable: false,
+            queued: 0,
+        };
+        let device = Device {
+            id: String::new(),
+            name: String::new(),
+            registered: 0,
+            revoked: None,
+        };
+        let root = Root {
+            domain: String::new(),
+            root: String::new(),
+            expires: 0,
+            own: true,
+        };
+        let finding = crate::check::Finding {
+            check: "",
+            about: String::new(),
+            level: crate::check::Level::Ok,
+            what: String::new(),
+            todo: Some(String::new()),
+        };
+        vec![
+            ("user", serde_json::json!(user())),
+            ("user, in full", serde_json::json!(user_in_full())),
+            ("session", serde_json::json!(session)),
+            ("device", serde_json::json!(device)),
+            ("room", serde_json::json!(room())),
+            ("room, in full", serde_json::json!(room_in_full())),
+            ("stats", serde_json::json!(stats)),
+            ("peer", serde_json::json!(peer())),
+            ("root", serde_json::json!(root)),
+            ("finding", serde_json::json!(finding)),
+        ]
+    }
+
+    #[test]
+    fn what_programs_read_is_documented() {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/json.md");
+        let text = std::fs::read_to_string(path).unwrap();
+        let rows = text.lines().filter_map(|line| line.strip_prefix("| "));
+        let rows: Vec<Vec<&str>> = rows
+            .map(|row| row.split(" | ").collect::<Vec<_>>())
+            .filter(|row| row[0] != "object")
+            .collect();
+        let quoted = |name: &str| -> BTreeSet<String> {
+            let row = rows.iter().find(|row| row[0] == name);
+            let row = row.unwrap_or_else(|| panic!("{name} is not documented"));
+            row[2]
+                .split('`')
+                .skip(1)
+                .step_by(2)
+                .map(str::to_owned)
+                .collect()
+        };
+        let objects = objects();
+        assert_eq!(rows.len(), objects.len());
+        for (name, value) in objects {
+            let mut given = BTreeSet::new();
+            names(&value, &mut given);
+            let mut known = quoted(name);
+            if let Some(short) = name.strip_suffix(", in full") {
+                known.extend(quoted(short));
+            }
+            assert_eq!(given, known, "{name}");
+        }
+    }
+}

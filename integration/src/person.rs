@@ -86,6 +86,7 @@ impl Person {
             folder: folder.to_owned(),
             passphrase: password.to_owned(),
             device_name: device.to_owned(),
+            token: None,
         };
         let (chat, updates) = Chat::open(opening)
             .await

@@ -37,5 +37,6 @@ mod revocation;
 mod root_rotation;
 mod screen;
 mod token;
+mod token_keys;
 mod two_domains;
 mod week;

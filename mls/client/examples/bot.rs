@@ -38,6 +38,7 @@ fn opening() -> Result<Opening, Box<dyn Error>> {
         },
         folder,
         device_name: "bot".to_owned(),
+        token: None,
     })
 }
 

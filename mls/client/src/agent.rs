@@ -12,7 +12,7 @@ use comity_mls_credential::anchors::TlsRoots;
 use comity_mls_engine::Engine;
 use comity_mls_engine::Error as EngineError;
 use comity_mls_engine::{Answered, Destination, Notice, Outgoing, Request, RequestId};
-use comity_mls_engine::{Event, Item, MAX_HISTORY, MessageId};
+use comity_mls_engine::{Event, Item, MAX_HISTORY, MessageId, SignatureKeys};
 use comity_net::tls::roots;
 use comity_xmpp::element::Element;
 use comity_xmpp::error::{ErrorType, StanzaCondition, StanzaError};
@@ -27,6 +27,7 @@ use crate::connection::{ConnectError, Connection, Inbound, Options};
 use crate::content::{CONTENT_TYPE, Content};
 use crate::speech;
 use crate::store::{OpenError, SqliteStore};
+use crate::token;
 
 /// Inputs waiting for the engine: the session's task waits beyond that.
 const INPUTS: usize = 256;
@@ -48,6 +49,8 @@ pub struct Opening {
     pub folder: PathBuf,
     pub passphrase: String,
     pub device_name: String,
+    /// Where the device's signature keys are, if they are not in its store.
+    pub token: Option<token::Place>,
 }
 
 /// Why a [`Chat`] does not open.
@@ -281,7 +284,13 @@ fn run_engine(
 fn open_engine(opening: &Opening) -> Result<Engine, ChatError> {
     let store = SqliteStore::open(&opening.folder, opening.passphrase.as_bytes())?;
     let account = opening.connection.login.account.clone();
-    let keys = Box::new(store.clone());
+    let keys: Box<dyn SignatureKeys> = match &opening.token {
+        Some(place) => {
+            let opened = token::TokenKeys::open(place.clone());
+            Box::new(opened.map_err(EngineError::Key)?)
+        }
+        None => Box::new(store.clone()),
+    };
     // The session needs the same roots and names what is wrong with them.
     let roots = roots::certificates(true, &opening.connection.extra_roots).unwrap_or_default();
     let tls_roots = TlsRoots::new(roots.iter().map(AsRef::as_ref));

@@ -63,3 +63,4 @@ pub mod store;
 pub mod stream;
 pub mod terminal;
 pub mod timeline;
+pub mod token;

@@ -23,6 +23,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use crate::agent::{Chat, ChatError, Opening, Update};
 use crate::connection::Options;
 use crate::stream::Login;
+use crate::token::Place;
 
 /// How long a command may wait for its outcome.
 const OUTCOME: Duration = Duration::from_secs(120);
@@ -123,7 +124,20 @@ fn opening(who: &Who) -> Outcome<Opening> {
         folder,
         passphrase,
         device_name: who.device_name.clone(),
+        token: token(who)?,
     })
+}
+
+fn token(who: &Who) -> Outcome<Option<Place>> {
+    let (Some(module), Some(label)) = (&who.token_module, &who.token_label) else {
+        return Ok(None);
+    };
+    let pin = who.token_pin_file.as_deref().map(first_line).transpose()?;
+    Ok(Some(Place {
+        module: module.clone(),
+        label: label.clone(),
+        pin,
+    }))
 }
 
 fn default_folder(account: &BareJid) -> Outcome<PathBuf> {

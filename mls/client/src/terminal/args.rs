@@ -53,6 +53,16 @@ pub struct Who {
     /// --server it is asked for the account's domain, port 5222
     #[arg(long, env = "COMITY_PROXY")]
     pub proxy: Option<Proxy>,
+    /// Keep the device's signature keys in a PKCS#11 token, by this library of its maker; from the
+    /// first start on
+    #[arg(long, requires = "token_label", env = "COMITY_TOKEN_MODULE")]
+    pub token_module: Option<PathBuf>,
+    /// The token's label
+    #[arg(long, requires = "token_module", env = "COMITY_TOKEN_LABEL")]
+    pub token_label: Option<String>,
+    /// A file with the token's PIN on its first line; none where it has a keypad
+    #[arg(long, requires = "token_module", env = "COMITY_TOKEN_PIN_FILE")]
+    pub token_pin_file: Option<PathBuf>,
     /// What this device is called in the account's list of devices
     #[arg(long, default_value = "comity-chat")]
     pub device_name: String,

@@ -62,14 +62,29 @@ pub trait Server: Send + Sync + 'static {
         Box::pin(std::future::ready(Vec::new()))
     }
     /// Takes one stanza, `from` already stamped. Returns once its effects are committed and on
-    /// their way; a stream's stanzas are handed in one after the other, in order. True: `count`
-    /// was kept with them.
+    /// their way; a stream's stanzas are handed in one after the other, in order. The number of
+    /// `count`, where it was kept with them.
     fn stanza<'a>(
         &'a self,
         session: &'a Jid,
         stanza: Stanza,
         count: Option<Count>,
-    ) -> Later<'a, bool>;
+    ) -> Later<'a, Option<u32>>;
+    /// Takes messages that followed one another, each as [`Self::stanza`] does, but so that they
+    /// can be committed together. The last of their counts that was kept.
+    fn messages<'a>(
+        &'a self,
+        session: &'a Jid,
+        messages: Vec<(Stanza, Option<Count>)>,
+    ) -> Later<'a, Option<u32>> {
+        Box::pin(async move {
+            let mut kept = None;
+            for (message, count) in messages {
+                kept = self.stanza(session, message, count).await.or(kept);
+            }
+            kept
+        })
+    }
     /// The stanzas of a session are counted from now on (XEP-0198): what it is given and has not
     /// acknowledged outlives the server. False: it cannot be kept.
     fn manage<'a>(&'a self, session: &'a Jid, manage: Manage) -> Later<'a, bool>;

@@ -63,8 +63,9 @@ pub enum Command {
     Deliver(Arc<Stanza>),
     /// Nothing has come of a stanza that was counted.
     Void,
-    /// The oldest stanza not yet committed now is; with the count that was kept with it.
-    Committed(Option<u32>),
+    /// So many of the oldest stanzas not yet committed now are; with the count that was kept with
+    /// them.
+    Committed { stanzas: usize, kept: Option<u32> },
     /// What the session is kept by; none: it is not.
     Managed(Option<Managed>),
     /// What count is kept; none: it could not be.
@@ -199,11 +200,11 @@ impl Session {
         self.key.as_ref()
     }
 
-    /// What the oldest stanza not yet committed is to be kept with.
+    /// What the last of the `oldest` stanzas not yet committed is to be kept with.
     #[must_use]
-    pub fn next_count(&self) -> Option<Count> {
+    pub fn count_after(&self, oldest: usize) -> Option<Count> {
         let key = Arc::clone(self.key.as_ref()?);
-        let h = self.inbound.next()?;
+        let h = self.inbound.after(oldest)?;
         Some(Count { key, h })
     }
 
@@ -359,8 +360,10 @@ impl Session {
         }
     }
 
-    fn committed(&mut self, kept: Option<u32>) {
-        self.inbound.handled();
+    fn committed(&mut self, stanzas: usize, kept: Option<u32>) {
+        for _ in 0..stanzas {
+            self.inbound.handled();
+        }
         self.kept = kept.unwrap_or(self.kept);
         self.acknowledge();
     }
@@ -496,7 +499,7 @@ impl Machine for Session {
                 }
             }
             Command::Void => self.fill(),
-            Command::Committed(kept) => self.committed(kept),
+            Command::Committed { stanzas, kept } => self.committed(stanzas, kept),
             Command::Managed(managed) if self.enabling => self.enable(managed),
             Command::Managed(_) => {}
             Command::Kept(kept) => self.count_kept(kept),

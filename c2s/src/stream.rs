@@ -18,7 +18,7 @@ use comity_net::stop::Stop;
 use comity_xmpp::error::{StreamCondition, StreamError};
 use comity_xmpp::frame::Framing;
 use comity_xmpp::jid::Jid;
-use comity_xmpp::stanza::Stanza;
+use comity_xmpp::stanza::{Kind, Stanza};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
@@ -129,7 +129,7 @@ where
         }
         work.begin(pump.machine());
         tokio::select! {
-            kept = work.next() => pump.command(session::Command::Committed(kept)),
+            committed = work.next() => pump.command(committed),
             step = pump.step() => match step {
                 Ok(Step::Event(session::Event::Stanza(stanza))) => work.queue.push_back(stanza),
                 Ok(Step::Event(session::Event::Closed(_))) if stopping => break Parted::Stopped,
@@ -261,38 +261,56 @@ where
     }
 }
 
-/// What the client has sent, handed to the server one by one.
+/// What the client has sent, handed to the server in order.
 struct Work<'a> {
     server: &'a dyn Server,
     jid: &'a Jid,
-    /// With the count it is to be kept with.
-    current: Option<(Option<u32>, Later<'a, bool>)>,
+    current: Option<InHand<'a>>,
     /// Bounded by the machine, which reads no more than [`session::WINDOW`] ahead.
     queue: VecDeque<Stanza>,
 }
 
+/// What the server is at: one stanza, or messages that followed one another.
+struct InHand<'a> {
+    stanzas: usize,
+    /// Gives the count that was kept.
+    kept: Later<'a, Option<u32>>,
+}
+
 impl Work<'_> {
-    /// Takes up the oldest stanza, if none is in hand.
+    /// Takes up the oldest stanza, if nothing is in hand; with a message, those that follow it.
     fn begin(&mut self, session: &Session) {
-        if self.current.is_none()
-            && let Some(stanza) = self.queue.pop_front()
-        {
-            let count = session.next_count();
-            let h = count.as_ref().map(|count| count.h);
-            self.current = Some((h, self.server.stanza(self.jid, stanza, count)));
+        if self.current.is_some() {
+            return;
         }
+        let is_message = |stanza: &Stanza| matches!(stanza.kind, Kind::Message(_));
+        let run = self.queue.iter().take_while(|stanza| is_message(stanza));
+        let (server, jid) = (self.server, self.jid);
+        let (stanzas, kept) = match run.count() {
+            run @ 2.. => {
+                let counts = (1..=run).map(|oldest| session.count_after(oldest));
+                let messages = self.queue.drain(..run).zip(counts).collect();
+                (run, server.messages(jid, messages))
+            }
+            _ => {
+                let Some(stanza) = self.queue.pop_front() else {
+                    return;
+                };
+                (1, server.stanza(jid, stanza, session.count_after(1)))
+            }
+        };
+        self.current = Some(InHand { stanzas, kept });
     }
 
-    /// Returns once the stanza in hand is committed, with the count that was kept with it; never,
-    /// while there is none. Cancel-safe.
-    async fn next(&mut self) -> Option<u32> {
-        let Some((h, current)) = &mut self.current else {
+    /// Returns once what is in hand is committed, with what the session is told of it; never,
+    /// while there is nothing. Cancel-safe.
+    async fn next(&mut self) -> session::Command {
+        let Some(InHand { stanzas, kept }) = &mut self.current else {
             return std::future::pending().await;
         };
-        let kept = current.await;
-        let h = h.filter(|_| kept);
+        let (stanzas, kept) = (*stanzas, kept.await);
         self.current = None;
-        h
+        session::Command::Committed { stanzas, kept }
     }
 
     /// Returns once all is committed, and has told the session so.
@@ -306,8 +324,8 @@ impl Work<'_> {
             if self.current.is_none() {
                 return;
             }
-            let kept = self.next().await;
-            pump.command(session::Command::Committed(kept));
+            let committed = self.next().await;
+            pump.command(committed);
         }
     }
 }

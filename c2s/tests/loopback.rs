@@ -66,12 +66,17 @@ impl Server for Echo {
         })
     }
 
-    fn stanza<'a>(&'a self, session: &'a Jid, stanza: Stanza, _: Option<Count>) -> Later<'a, bool> {
+    fn stanza<'a>(
+        &'a self,
+        session: &'a Jid,
+        stanza: Stanza,
+        _: Option<Count>,
+    ) -> Later<'a, Option<u32>> {
         Box::pin(async move {
             assert_eq!(stanza.from.as_ref(), Some(session));
             let outbound = self.outbound.lock().unwrap().clone().unwrap();
             let _ = outbound.send(Arc::new(stanza));
-            false
+            None
         })
     }
 

@@ -192,6 +192,10 @@ fn session() -> Transcript<Session> {
     })
 }
 
+fn committed(kept: Option<u32>) -> session::Command {
+    session::Command::Committed { stanzas: 1, kept }
+}
+
 fn stanza(text: &str) -> Stanza {
     let bytes = bytes::Bytes::copy_from_slice(text.as_bytes());
     Stanza::parse(&bytes, &Header::of(ns::CLIENT)).unwrap()
@@ -201,9 +205,9 @@ fn stanza(text: &str) -> Stanza {
 fn talk(stage: &mut Transcript<Session>, script: &str) {
     use session::Command;
     stage.play(script, |words| match words {
-        "committed" => Command::Committed(None),
-        "committed 1" => Command::Committed(Some(1)),
-        "committed 2" => Command::Committed(Some(2)),
+        "committed" => committed(None),
+        "committed 1" => committed(Some(1)),
+        "committed 2" => committed(Some(2)),
         "kept 3" => Command::Kept(Some(3)),
         "not kept" => Command::Kept(None),
         "nothing" => Command::Void,

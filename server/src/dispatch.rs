@@ -16,23 +16,29 @@ use crate::module::{self, Context, Module, Origin, Request, Target, What, blocki
 use crate::receipt::Receipt;
 use crate::route::{Hop, is_request, route, unavailable};
 
-/// Takes one stanza of a session in. Returns once its effects are committed and on their way. True:
-/// its session's count was committed with them.
-pub(crate) async fn take(home: &Home, session: &Jid, stanza: Stanza, count: Option<Count>) -> bool {
+/// Takes one stanza of a session in. Returns once its effects are committed and on their way; the
+/// session's count, where it was committed with them.
+pub(crate) async fn take(
+    home: &Home,
+    session: &Jid,
+    stanza: Stanza,
+    count: Option<Count>,
+) -> Option<u32> {
     let span = span(&stanza);
     let origin = Origin::Session(session.clone());
     async {
         let mut decision = decide_at(home, origin.clone(), None, stanza).await;
         let counted = match (&mut decision, count) {
             (Decision::Accept(acceptance), Some(count)) => {
+                let h = count.h;
                 acceptance.change.handled = Some(managed::handled(home, session, count));
-                true
+                Some(h)
             }
-            _ => false,
+            _ => None,
         };
         let (deliveries, kept) = decision.keep(home).await;
         deliver::deliver_for(home, &origin, deliveries).await;
-        counted && kept
+        counted.filter(|_| kept)
     }
     .instrument(span)
     .await

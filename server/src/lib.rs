@@ -23,6 +23,7 @@ pub mod implemented;
 pub mod live;
 pub mod lock;
 pub mod managed;
+mod messages;
 mod mishap;
 pub mod module;
 pub mod notify;

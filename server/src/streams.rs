@@ -22,7 +22,7 @@ use crate::fast;
 use crate::fault;
 use crate::home::Home;
 use crate::module::{account, archive, message, registration};
-use crate::{managed, receipt, route};
+use crate::{managed, messages, receipt, route};
 
 type ForClient<'a, T> = comity_c2s::link::Later<'a, T>;
 type ForPeer<'a, T> = comity_s2s::link::Later<'a, T>;
@@ -89,7 +89,7 @@ impl comity_c2s::link::Server for Home {
         session: &'a Jid,
         stanza: Stanza,
         count: Option<Count>,
-    ) -> ForClient<'a, bool> {
+    ) -> ForClient<'a, Option<u32>> {
         self.counters.from_clients.add(1);
         Box::pin(async move {
             let wait = self.pace.take(&session.to_bare(), Instant::now());
@@ -99,6 +99,15 @@ impl comity_c2s::link::Server for Home {
             }
             dispatch::take(self, session, stanza, count).await
         })
+    }
+
+    fn messages<'a>(
+        &'a self,
+        session: &'a Jid,
+        messages: Vec<(Stanza, Option<Count>)>,
+    ) -> ForClient<'a, Option<u32>> {
+        self.counters.from_clients.add(messages.len());
+        Box::pin(messages::take(self, session, messages))
     }
 
     fn manage<'a>(&'a self, session: &'a Jid, manage: Manage) -> ForClient<'a, bool> {

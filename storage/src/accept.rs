@@ -16,7 +16,7 @@ use crate::receipt::{self, Receipt};
 #[derive(Default)]
 pub struct AcceptMessage {
     /// For the archives of its sender and of its recipient.
-    pub archive: Vec<Archive>,
+    pub archive: Option<Archive>,
     /// Nobody is there to be given it.
     pub offline: Option<StoreOffline>,
     /// It goes to another domain.
@@ -70,24 +70,39 @@ impl Write for AcceptMessage {
                 outcomes[*at] = AcceptedMessage::OutboxFull;
             }
         }
-        let kept: Vec<&Archive> = changes
-            .iter()
-            .zip(&outcomes)
-            .filter(|(_, outcome)| **outcome == AcceptedMessage::Accepted)
-            .flat_map(|(change, _)| &change.archive)
+        let kept: Vec<&Archive> = accepted(changes, &outcomes)
+            .filter_map(|change| change.archive.as_ref())
             .collect();
         archive::insert(connection, &kept).await?;
-        for (change, outcome) in changes.iter().zip(&outcomes) {
-            if *outcome == AcceptedMessage::Accepted {
-                for queued in &change.queued {
-                    managed::insert(connection, queued).await?;
-                }
-            }
-            if let Some(handled) = &change.handled {
-                managed::handled(connection, handled).await?;
-            }
-        }
+        let queued = accepted(changes, &outcomes).flat_map(|change| &change.queued);
+        managed::insert(connection, queued).await?;
+        let handled = changes.iter().filter_map(|change| change.handled.as_ref());
+        managed::all_handled(connection, handled).await?;
         Ok(outcomes)
+    }
+}
+
+/// Messages that one sender has sent one after the other: all are kept, or none.
+pub struct AcceptMessages(pub Vec<AcceptMessage>);
+
+impl Write for AcceptMessages {
+    /// For each message.
+    type Outcome = Vec<AcceptedMessage>;
+
+    async fn run(&self, connection: &mut SqliteConnection) -> Result<Self::Outcome, sqlx::Error> {
+        let messages: Vec<_> = self.0.iter().collect();
+        AcceptMessage::run_many(&messages, connection).await
+    }
+
+    async fn run_many(
+        changes: &[&Self],
+        connection: &mut SqliteConnection,
+    ) -> Result<Vec<Self::Outcome>, sqlx::Error> {
+        let messages: Vec<_> = changes.iter().flat_map(|change| &change.0).collect();
+        let outcomes = AcceptMessage::run_many(&messages, connection).await?;
+        let mut outcomes = outcomes.into_iter();
+        let of = |change: &&Self| outcomes.by_ref().take(change.0.len()).collect();
+        Ok(changes.iter().map(of).collect())
     }
 }
 
@@ -110,6 +125,15 @@ impl Write for ReceiveMessages {
         receipt::keep(&self.receipt, connection).await?;
         Ok(Some(outcomes))
     }
+}
+
+fn accepted<'a>(
+    changes: &[&'a AcceptMessage],
+    outcomes: &[AcceptedMessage],
+) -> impl Iterator<Item = &'a AcceptMessage> {
+    let all = changes.iter().zip(outcomes);
+    all.filter(|(_, outcome)| **outcome == AcceptedMessage::Accepted)
+        .map(|(change, _)| *change)
 }
 
 /// What some of the changes have, by their places.

@@ -29,6 +29,7 @@ mod migrate;
 mod offline;
 mod open;
 mod outbox;
+mod pieces;
 mod portable;
 mod private_xml;
 pub mod pubsub;
@@ -48,14 +49,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use sqlx::pool::PoolConnection;
 use sqlx::{Sqlite, SqlitePool};
 
-pub use accept::{AcceptMessage, AcceptedMessage, ReceiveMessages};
+pub use accept::{AcceptMessage, AcceptMessages, AcceptedMessage, ReceiveMessages};
 pub use accounts::{
     Account, CreateAccount, Created, DeleteAccount, EnableAccount, HostSecret, KeptScramKeys,
     RegisterAccount, ScramHash, SetScramKeys,
 };
 pub use archive::{
     Archive, ArchiveFilter, ArchivePage, ArchivePolicy, ArchivePreferences, ArchiveRow, Archived,
-    Paging, PurgeArchive, SetArchivePreferences, TrimArchive, UnknownUid,
+    Paging, PurgeArchive, SetArchivePreferences, Side, TrimArchive, UnknownUid,
 };
 pub use authority::{
     Device, IssuedCertificate, PinAnchors, PinnedAnchors, PublishAnchors, PublishedAnchors,

@@ -9,9 +9,12 @@ mod restore;
 mod resume;
 mod suspend;
 
-use sqlx::SqliteConnection;
+use std::collections::HashMap;
+
+use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 
 use crate::Write;
+use crate::pieces::pieces;
 
 pub use restore::{RestoreSessions, RestoredSession, RestoredStanza};
 pub use resume::ResumeSession;
@@ -181,33 +184,64 @@ impl Write for MoveOffline {
                 .bind(id)
                 .execute(&mut *connection)
                 .await?;
-            insert(connection, queued).await?;
+            insert(connection, [queued]).await?;
         }
         Ok(())
     }
 }
 
 /// Inside another noun's change. A session that is over keeps nothing.
-pub(crate) async fn insert(
+pub(crate) async fn insert<'a>(
     connection: &mut SqliteConnection,
-    queued: &Queued,
+    queued: impl IntoIterator<Item = &'a Queued>,
 ) -> Result<(), sqlx::Error> {
-    let (uid, stanza) = match &queued.content {
-        Content::Archived(uid) => (Some(uid), None),
-        Content::Stanza(stanza) => (None, Some(stanza)),
-    };
-    sqlx::query(
-        "INSERT INTO managed_stanzas (key, epoch, place, form, uid, stanza)
-         SELECT key, ?2, ?3, ?4, ?5, ?6 FROM managed_sessions WHERE key = ?1",
-    )
-    .bind(&queued.key)
-    .bind(queued.epoch)
-    .bind(queued.place)
-    .bind(queued.form.column())
-    .bind(uid)
-    .bind(stanza)
-    .execute(connection)
-    .await?;
+    let queued: Vec<_> = queued.into_iter().collect();
+    for queued in pieces(&queued) {
+        let mut query = QueryBuilder::<Sqlite>::new(
+            "INSERT INTO managed_stanzas (key, epoch, place, form, uid, stanza)
+             SELECT * FROM (",
+        );
+        query.push_values(queued, |mut row, queued| {
+            let (uid, stanza) = match &queued.content {
+                Content::Archived(uid) => (Some(uid), None),
+                Content::Stanza(stanza) => (None, Some(stanza)),
+            };
+            row.push_bind(&queued.key)
+                .push_bind(queued.epoch)
+                .push_bind(queued.place)
+                .push_bind(queued.form.column())
+                .push_bind(uid)
+                .push_bind(stanza);
+        });
+        query.push(") WHERE EXISTS (SELECT 1 FROM managed_sessions WHERE key = column1)");
+        query.build().execute(&mut *connection).await?;
+    }
+    Ok(())
+}
+
+/// Counts, in order: of each session the last one holds.
+pub(crate) async fn all_handled<'a>(
+    connection: &mut SqliteConnection,
+    all: impl Iterator<Item = &'a Handled>,
+) -> Result<(), sqlx::Error> {
+    let mut last = HashMap::new();
+    for handled in all {
+        last.insert(handled.key.as_str(), handled.h);
+        if let Some(now) = &handled.state {
+            state(connection, &handled.key, now).await?;
+        }
+    }
+    let last: Vec<_> = last.into_iter().collect();
+    for counts in pieces(&last) {
+        let mut query = QueryBuilder::<Sqlite>::new(
+            "UPDATE managed_sessions SET handled = counts.column2 FROM (",
+        );
+        query.push_values(counts, |mut row, (key, h)| {
+            row.push_bind(*key).push_bind(*h);
+        });
+        query.push(") AS counts WHERE managed_sessions.key = counts.column1");
+        query.build().execute(&mut *connection).await?;
+    }
     Ok(())
 }
 
@@ -216,15 +250,7 @@ pub(crate) async fn handled(
     connection: &mut SqliteConnection,
     handled: &Handled,
 ) -> Result<(), sqlx::Error> {
-    sqlx::query("UPDATE managed_sessions SET handled = ? WHERE key = ?")
-        .bind(handled.h)
-        .bind(&handled.key)
-        .execute(&mut *connection)
-        .await?;
-    if let Some(now) = &handled.state {
-        state(connection, &handled.key, now).await?;
-    }
-    Ok(())
+    all_handled(connection, [handled].into_iter()).await
 }
 
 async fn state(

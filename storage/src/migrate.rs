@@ -25,6 +25,7 @@ const MIGRATIONS: &[(i64, &str)] = &[
     (17, include_str!("../migrations/0017_blocklists.sql")),
     (18, include_str!("../migrations/0018_account_data.sql")),
     (20, include_str!("../migrations/0020_closed_rooms.sql")),
+    (21, include_str!("../migrations/0021_archive_once.sql")),
     (23, include_str!("../migrations/0023_blobs.sql")),
     (24, include_str!("../migrations/0024_leaf_updates.sql")),
     (26, include_str!("../migrations/0026_former_accounts.sql")),

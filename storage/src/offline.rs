@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 
 use crate::integer::{rows, signed, unsigned};
+use crate::pieces::pieces;
 use crate::{Error, Storage, Write};
 
 /// Values in one statement; SQLite takes 32,766.
@@ -112,7 +113,7 @@ pub(crate) async fn insert<'a>(
             }
         });
     }
-    for accepted in accepted.chunks(ROWS_OF_A_STATEMENT) {
+    for accepted in pieces(&accepted) {
         QueryBuilder::<Sqlite>::new("INSERT INTO offline (account, stanza, received) ")
             .push_values(accepted, |mut row, message| {
                 row.push_bind(&message.account)
@@ -135,21 +136,27 @@ async fn lengths<'a>(
     accounts.sort_unstable();
     accounts.dedup();
     let mut lengths = HashMap::with_capacity(accounts.len());
-    for accounts in accounts.chunks(ROWS_OF_A_STATEMENT) {
+    // One row for all of them: what costs most of a short query is handing rows on.
+    for accounts in pieces(&accounts) {
         let mut query = QueryBuilder::<Sqlite>::new(
-            "SELECT account, (SELECT COUNT(*) FROM offline o WHERE o.account = a.account) AS length
-             FROM accounts a WHERE account IN (",
+            "SELECT group_concat(column1 || ':' || (SELECT COUNT(*) FROM offline WHERE account = column2))
+             FROM (",
         );
-        let mut list = query.separated(", ");
-        for account in accounts {
-            list.push_bind(*account);
-        }
-        list.push_unseparated(")");
-        for row in query.build().fetch_all(&mut *connection).await? {
-            let found: &str = row.get("account");
-            let length = usize::try_from(row.get::<i64, _>("length")).unwrap_or(usize::MAX);
-            if let Ok(at) = accounts.binary_search(&found) {
-                lengths.insert(accounts[at], length);
+        query.push_values(accounts.iter().zip(0_i64..), |mut row, (account, at)| {
+            row.push_bind(at).push_bind(*account);
+        });
+        query.push(") WHERE EXISTS (SELECT 1 FROM accounts WHERE account = column2)");
+        let found: Option<String> = query
+            .build_query_scalar()
+            .fetch_one(&mut *connection)
+            .await?;
+        for found in found.iter().flat_map(|found| found.split(',')) {
+            let found = found.split_once(':');
+            let found = found.and_then(|(at, length)| Some((at.parse::<usize>().ok()?, length)));
+            if let Some((at, length)) = found
+                && let Some(account) = accounts.get(at)
+            {
+                lengths.insert(*account, length.parse().unwrap_or(usize::MAX));
             }
         }
     }

@@ -25,6 +25,9 @@ pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 const READERS: u32 = 8;
 const READ_WAIT: Duration = Duration::from_secs(30);
 
+/// Statements that a connection keeps prepared.
+const STATEMENTS: usize = 512;
+
 pub(crate) struct Opened {
     pub(crate) writer: SqliteConnection,
     pub(crate) checkpointer: SqliteConnection,
@@ -58,6 +61,8 @@ pub(crate) async fn open(path: &Path) -> Result<Opened, Error> {
         .pragma("wal_autocheckpoint", "0")
         // Else the log keeps the greatest size it ever had, and looks worth checkpointing for good.
         .pragma("journal_size_limit", (WORTHWHILE_BYTES / 4).to_string())
+        // Each is prepared once; statements of many rows come in some lengths.
+        .statement_cache_capacity(STATEMENTS)
         .disable_statement_logging();
     let mut writer = options.connect().await?;
     if fs::metadata(&path).is_ok_and(|file| (1..=EXAMINED_BYTES).contains(&file.len())) {

@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 
 use crate::integer::{rows, signed, unsigned};
+use crate::pieces::pieces;
 use crate::{Error, Storage, Write};
 
 /// Stanzas that may wait for one domain, so that a dead or hostile one costs bounded disk.
@@ -185,7 +186,7 @@ pub(crate) async fn insert<'a>(
             Enqueued::Full
         });
     }
-    for accepted in accepted.chunks(ROWS_OF_A_STATEMENT) {
+    for accepted in pieces(&accepted) {
         QueryBuilder::<Sqlite>::new("INSERT INTO outbox (destination, stanza, created, expires) ")
             .push_values(accepted, |mut row, stanza| {
                 row.push_bind(&stanza.destination)

@@ -76,7 +76,8 @@ impl Storage {
             "SELECT (SELECT count(*) FROM roster WHERE account = ?1) AS contacts,
                (SELECT count(*) FROM blocklists WHERE account = ?1) AS blocked,
                (SELECT count(*) FROM offline WHERE account = ?1) AS offline,
-               (SELECT count(*) FROM archive WHERE account = ?1) AS archived,
+               (SELECT count(*) FROM archive_entries WHERE account = ?1)
+                 + (SELECT count(*) FROM archive_tail WHERE account = ?1) AS archived,
                (SELECT count(*) FROM devices WHERE account = ?1 AND revoked IS NULL) AS devices,
                (SELECT count(*) FROM devices WHERE account = ?1 AND revoked IS NOT NULL)
                  AS devices_revoked,

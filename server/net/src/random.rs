@@ -18,9 +18,23 @@ pub fn bytes<const N: usize>() -> [u8; N] {
 /// An identifier nobody can guess: 128 bits in hexadecimal.
 #[must_use]
 pub fn id() -> String {
-    bytes::<16>()
+    hexadecimal(&bytes::<16>())
+}
+
+/// An identifier of that moment (milliseconds since 1970): 48 bits of time, then 80 that nobody can
+/// guess. Such identifiers sort by time, as those of RFC 9562 §5.7.
+#[must_use]
+pub fn id_at(moment: u64) -> String {
+    let mut octets = bytes::<16>();
+    octets[..6].copy_from_slice(&moment.to_be_bytes()[2..]);
+    hexadecimal(&octets)
+}
+
+fn hexadecimal(octets: &[u8]) -> String {
+    let digit = |value: u8| char::from(b"0123456789abcdef"[usize::from(value)]);
+    octets
         .iter()
-        .map(|byte| format!("{byte:02x}"))
+        .flat_map(|octet| [digit(octet >> 4), digit(octet & 15)])
         .collect()
 }
 
@@ -40,6 +54,15 @@ mod tests {
     fn identifiers_are_long_and_differ() {
         assert_eq!(id().len(), 32);
         assert_ne!(id(), id());
+        assert_eq!(hexadecimal(&[0, 0x9f, 0xa0]), "009fa0");
+    }
+
+    #[test]
+    fn identifiers_of_moments_sort_by_them() {
+        let (one, other) = (id_at(0x0102_0304_0506), id_at(0x0102_0304_0507));
+        assert!(one.starts_with("010203040506") && one.len() == 32);
+        assert!(one < other);
+        assert_ne!(id_at(1), id_at(1));
     }
 
     #[test]

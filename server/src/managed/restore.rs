@@ -119,13 +119,17 @@ fn stanzas(session: &RestoredSession, jid: &Jid) -> Stanzas {
 }
 
 fn stanza(restored: &RestoredStanza, jid: &Jid) -> Option<Stanza> {
-    let stanza = message::read(&restored.stanza)?;
+    let mut stanza = message::read(&restored.stanza)?;
+    let account = jid.to_bare();
+    if let Some(uid) = &restored.uid {
+        stanza = message::id::named(&stanza, &account, uid);
+    }
     let direction = match restored.form {
         Form::Plain => return Some(stanza),
         Form::Sent => "sent",
         Form::Received => "received",
     };
-    let copy = carbons::copy(&jid.to_bare(), &stanza, direction)?;
+    let copy = carbons::copy(&account, &stanza, direction)?;
     Some(copy.with_to(jid.clone()))
 }
 

@@ -129,19 +129,57 @@ async fn counts_and_presence_are_kept_with_messages() {
         });
         play.home.stanza(&romeo.jid, stanza, count).await
     };
-    assert!(!send("<presence><priority>3</priority></presence>", 1).await);
+    let priority = "<presence><priority>3</priority></presence>";
+    assert_eq!(send(priority, 1).await, None);
     let body = format!("<message to='{JULIET}'><body>x</body></message>");
-    assert!(send(&body, 2).await);
+    assert_eq!(send(&body, 2).await, Some(2));
     let session = restored(&play, "romeo").await;
     assert_eq!(session.handled, 2);
     assert_eq!(session.state.priority, 3);
     assert!(session.state.presence.is_some());
     // One that nobody can be given is handled too.
     let nobody = "<message to='nobody@a.example'><body>x</body></message>";
-    assert!(send(nobody, 3).await);
+    assert_eq!(send(nobody, 3).await, Some(3));
     assert_eq!(restored(&play, "romeo").await.handled, 3);
     let count = Count { key, h: 4 };
     assert!(play.home.keep(&romeo.jid, count).await);
+    assert_eq!(restored(&play, "romeo").await.handled, 4);
+}
+
+/// Messages that followed one another are kept together, with the last of their counts; what is not
+/// kept leaves in its turn.
+#[tokio::test]
+async fn messages_are_kept_together_and_leave_in_order() {
+    let play = Play::of(&[ROMEO, JULIET]).await;
+    let romeo = play.bind("romeo@a.example/orchard").await;
+    manage(&play, &romeo, "romeo").await;
+    let mut juliet = play.login("juliet@a.example/balcony").await;
+    let key: Arc<str> = "romeo".into();
+    let typing = "<composing xmlns='http://jabber.org/protocol/chatstates'/>";
+    let messages: Vec<_> = ["<body>a</body>", "<body>b</body>", typing, "<body>c</body>"]
+        .iter()
+        .zip(1..)
+        .map(|(content, h)| {
+            let text = format!("<message type='chat' to='{JULIET}'>{content}</message>");
+            let mut message = stanza(&text);
+            message.from = Some(romeo.jid.clone());
+            let count = Count {
+                key: Arc::clone(&key),
+                h,
+            };
+            (message, Some(count))
+        })
+        .collect();
+    let said: Vec<_> = messages.iter().map(|(said, _)| said.clone()).collect();
+    assert_eq!(play.home.messages(&romeo.jid, messages).await, Some(4));
+    for said in said {
+        let given = juliet
+            .next(std::time::Duration::from_secs(5))
+            .await
+            .unwrap();
+        let child = |stanza: &comity_xmpp::stanza::Stanza| stanza.element(&stanza.children()[0]);
+        assert_eq!(child(&given), child(&said));
+    }
     assert_eq!(restored(&play, "romeo").await.handled, 4);
 }
 

@@ -14,6 +14,7 @@ use super::archive::rules;
 use super::{Context, Entity, Handles, Later, Module, Request, Target, What};
 use crate::deliver::Deliveries;
 use crate::home::Home;
+use crate::module::message::id;
 
 const CARBONS: &str = ns::CARBONS;
 
@@ -50,16 +51,17 @@ fn handle(context: Context, request: Request) -> Later<Deliveries> {
 /// A copy for each of some sessions.
 pub(crate) type Copies = Vec<(Jid, Arc<Stanza>)>;
 
-/// XEP-0280 §8: copies of what one session sends, for the others of its account.
-pub(crate) fn sent(home: &Home, session: &Jid, stanza: &Stanza) -> Copies {
-    copies(home, &session.to_bare(), stanza, "sent", |other| {
+/// XEP-0280 §8: copies of what one session sends, for the others of its account. `name`: by which
+/// its archive knows it.
+pub(crate) fn sent(home: &Home, session: &Jid, stanza: &Stanza, name: Option<&str>) -> Copies {
+    copies(home, &session.to_bare(), stanza, name, "sent", |other| {
         other != session
     })
 }
 
 /// XEP-0280 §7: copies of what some sessions of an account are given, for its others.
 pub(crate) fn received(home: &Home, account: &BareJid, given: &[Jid], stanza: &Stanza) -> Copies {
-    copies(home, account, stanza, "received", |other| {
+    copies(home, account, stanza, None, "received", |other| {
         !given.contains(other)
     })
 }
@@ -68,6 +70,7 @@ fn copies(
     home: &Home,
     account: &BareJid,
     stanza: &Stanza,
+    name: Option<&str>,
     direction: &str,
     which: impl Fn(&Jid) -> bool,
 ) -> Copies {
@@ -80,7 +83,8 @@ fn copies(
     if others.is_empty() {
         return Copies::new();
     }
-    let Some(copy) = copy(account, stanza, direction) else {
+    let named = name.map(|name| id::named(stanza, account, name));
+    let Some(copy) = copy(account, named.as_ref().unwrap_or(stanza), direction) else {
         return Copies::new();
     };
     let addressed = |session: Jid| {

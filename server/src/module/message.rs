@@ -3,7 +3,7 @@
 
 mod accept;
 mod give;
-mod id;
+pub(crate) mod id;
 pub(crate) mod offline;
 #[cfg(test)]
 mod tests;
@@ -11,7 +11,7 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
-use comity_storage::{AcceptMessage, Archive, StoreOffline};
+use comity_storage::{AcceptMessage, StoreOffline};
 use comity_xmpp::jid::{BareJid, Jid};
 use comity_xmpp::ns;
 use comity_xmpp::stanza::{Kind, MessageType, Stanza};
@@ -20,7 +20,7 @@ use tracing::debug;
 pub(crate) use accept::{Acceptance, Decision, Then};
 pub(crate) use offline::{drain, read, take_over};
 
-use accept::{Sides, Versions, envelope};
+use accept::{Sides, envelope, name_in};
 
 use super::archive::rules;
 use super::{Context, Entity, Module, Target, Tick, carbons, pubsub};
@@ -76,7 +76,13 @@ pub(crate) async fn decide(
         Hop::Session(to) => {
             let bound = home.sessions.with(&to, |_| ()).is_some();
             let account = to.to_bare();
-            let verdict = route::at_full(kind, &to, bound, &ready(home, &account));
+            // The others are of interest only where that one is not there.
+            let others = if bound {
+                Vec::new()
+            } else {
+                ready(home, &account)
+            };
+            let verdict = route::at_full(kind, &to, bound, &others);
             (account, verdict)
         }
         Hop::Remote(domain) if sender.is_some() => {
@@ -132,18 +138,18 @@ async fn to_other_domain(
         sender: sender.map(Jid::to_bare),
         recipient: None,
     };
-    let versions = match sides.versions(home, stanza).await {
-        Ok(versions) => versions,
+    let archive = match sides.archive(home, &stanza).await {
+        Ok(archive) => archive,
         Err(fault) => return deliver::failed(&envelope, &fault).into(),
     };
     let mut accepted = Deliveries::none();
     accepted.wake(domain);
     let mut change = AcceptMessage {
-        archive: versions.archive,
+        archive,
         outgoing: Some(outgoing),
         ..AcceptMessage::default()
     };
-    let copies = give::sent(home, sender, &versions.of_sender, &mut change);
+    let copies = give::sent(home, sender, &stanza, &mut change);
     Decision::Accept(Box::new(Acceptance {
         change,
         then: Then {
@@ -180,17 +186,19 @@ async fn at_account(
         sender: sender.map(Jid::to_bare),
         recipient: Some(account),
     };
-    let versions = match sides.versions(home, stanza).await {
-        Ok(versions) => versions,
+    let archive = match sides.archive(home, &stanza).await {
+        Ok(archive) => archive,
         Err(fault) => return deliver::failed(&envelope, &fault).into(),
     };
-    let Versions {
-        of_sender,
-        of_recipient,
+    let mut change = AcceptMessage {
         archive,
-    } = versions;
-    let mut accepted = accept(home, account, of_recipient, archive, verdict);
-    let copies = give::sent(home, sender, &of_sender, &mut accepted.change);
+        ..AcceptMessage::default()
+    };
+    let copies = give::sent(home, sender, &stanza, &mut change);
+    if let Some(name) = name_in(change.archive.as_ref(), account) {
+        id::give(&mut stanza, account, name);
+    }
+    let accepted = accept(home, account, stanza, change, verdict);
     accepted.with_copies(envelope, copies)
 }
 
@@ -205,13 +213,9 @@ fn accept(
     home: &Home,
     account: &BareJid,
     stanza: Stanza,
-    archive: Vec<Archive>,
+    mut change: AcceptMessage,
     verdict: Verdict,
 ) -> Accepted {
-    let mut change = AcceptMessage {
-        archive,
-        ..AcceptMessage::default()
-    };
     let mut deliveries = Deliveries::none();
     let stanza = Arc::new(stanza);
     let waits = match verdict {
@@ -250,7 +254,7 @@ impl Accepted {
             queued,
             ..
         } = &self.change;
-        if archive.is_empty() && offline.is_none() && queued.is_empty() {
+        if archive.is_none() && offline.is_none() && queued.is_empty() {
             let mut deliveries = self.deliveries;
             deliveries.extend(copies);
             return deliveries.into();
@@ -326,7 +330,7 @@ async fn again(home: &Home, account: &BareJid, stanza: Stanza, others: &[Availab
     let verdict = route::at_bare(kind, &others);
     let envelope = envelope(&stanza);
     // It has been archived long ago.
-    let accepted = accept(home, account, stanza, Vec::new(), verdict);
+    let accepted = accept(home, account, stanza, AcceptMessage::default(), verdict);
     let decision = accepted.with_copies(envelope, Deliveries::none());
     decision.carry_out(home).await
 }

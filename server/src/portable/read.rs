@@ -6,7 +6,7 @@ use bytes::BytesMut;
 use comity_storage::pubsub::{Item, Node, NodeSubscription};
 use comity_storage::{
     Account, Archive, ArchivePolicy, ArchivePreferences, Contact, ImportAccount, KeptScramKeys,
-    OfflineMessage, PortableAccount, PortableNode, PrivateXml, ScramHash, Subscription,
+    OfflineMessage, PortableAccount, PortableNode, PrivateXml, ScramHash, Side, Subscription,
     SubscriptionRequest,
 };
 use comity_xmpp::element::Element;
@@ -377,16 +377,23 @@ impl Reader {
         // What has no sender is the account's own (RFC 6120 §8.1.2.1).
         let (from, to) = (side("from"), side("to"));
         let own = from.as_ref().is_none_or(|from| from.to_bare() == self.jid);
-        let peer = match own {
-            true => to,
-            false => from,
+        let account = || self.jid.clone().into();
+        let side = |jid: Option<Jid>, keeps| {
+            let jid = jid.unwrap_or_else(account);
+            Side {
+                address: jid.to_bare().to_string(),
+                resource: jid.resource().unwrap_or_default().to_owned(),
+                keeps,
+            }
         };
-        let peer = peer.unwrap_or_else(|| self.jid.clone().into());
+        let (sender, recipient) = match own {
+            true => (side(Some(account()), true), side(to, false)),
+            false => (side(from, false), side(Some(account()), true)),
+        };
         Some(Archive {
-            account: self.jid.to_string(),
             uid: result.attr("id")?.to_owned(),
-            peer: peer.to_bare().to_string(),
-            resource: peer.resource().unwrap_or_default().to_owned(),
+            sender,
+            recipient,
             stanza: content(message),
             received: time::parse(stamp)?,
         })

@@ -2,7 +2,7 @@ use comity_storage::pubsub::{NewNode, Publish, Quota, Subscribe};
 use comity_storage::{
     AcceptMessage, Archive, ArchivePolicy, ArchivePreferences, BlockContacts, Created,
     EnableAccount, KeepPrivateXml, PrivateXml, SetArchivePreferences, SetContact, SetScramKeys,
-    Storage, StoreOffline, Subscription,
+    Side, Storage, StoreOffline, Subscription,
 };
 use comity_xmpp::element::Element;
 use comity_xmpp::jid::BareJid;
@@ -140,6 +140,14 @@ async fn nodes(storage: &Storage) {
     storage.write(subscribe).await.unwrap();
 }
 
+fn side(address: &str, resource: &str, keeps: bool) -> Side {
+    Side {
+        address: address.to_owned(),
+        resource: resource.to_owned(),
+        keeps,
+    }
+}
+
 async fn messages(storage: &Storage) {
     let store = StoreOffline {
         account: ALICE.to_owned(),
@@ -150,31 +158,36 @@ async fn messages(storage: &Storage) {
         limit: 9,
     };
     storage.write(store).await.unwrap();
-    let row = |uid: &str, stanza: &str, received| Archive {
-        account: ALICE.to_owned(),
+    let alice = || side(ALICE, "", true);
+    let bob = || side("bob@b.example", "x", false);
+    let row = |uid: &str, (sender, recipient), stanza: &str, received| Archive {
         uid: uid.to_owned(),
-        peer: "bob@b.example".to_owned(),
-        resource: "x".to_owned(),
+        sender,
+        recipient,
         stanza: stanza.into(),
         received,
     };
-    let archive = vec![
+    let archive = [
         row(
             "u1",
+            (bob(), alice()),
             "<message from='bob@b.example/x' to='alice@a.example' type='chat'><body>in</body></message>",
             NOW - 5_000,
         ),
         row(
             "u2",
+            (alice(), bob()),
             "<message from='alice@a.example/1' to='bob@b.example/x' type='chat'><body>out</body></message>",
             NOW - 4_000,
         ),
     ];
-    let accept = AcceptMessage {
-        archive,
-        ..AcceptMessage::default()
-    };
-    storage.write(accept).await.unwrap();
+    for archive in archive {
+        let accept = AcceptMessage {
+            archive: Some(archive),
+            ..AcceptMessage::default()
+        };
+        storage.write(accept).await.unwrap();
+    }
 }
 
 #[tokio::test]
@@ -195,7 +208,14 @@ async fn an_account_goes_out_and_comes_back_as_it_was() {
         .import
         .archive
         .iter()
-        .map(|row| (&*row.peer, &*row.resource))
+        .map(|row| {
+            if row.sender.keeps {
+                &row.recipient
+            } else {
+                &row.sender
+            }
+        })
+        .map(|peer| (&*peer.address, &*peer.resource))
         .collect();
     assert_eq!(peers, [("bob@b.example", "x"), ("bob@b.example", "x")]);
     let other = Storage::open(":memory:".as_ref()).await.unwrap();
@@ -276,7 +296,10 @@ async fn a_file_of_prosody_is_read() {
     assert_eq!(read.import.offline.len(), 1);
     assert_eq!(read.import.archive.len(), 2);
     assert_eq!(read.import.archive[0].received, 1_278_803_305_000);
-    assert_eq!(read.import.archive[1].peer, "romeo@montague.lit");
+    assert_eq!(
+        read.import.archive[1].recipient.address,
+        "romeo@montague.lit"
+    );
     let notes = [
         "the privacy list \"private\" is not the default one",
         "<x/> of \"urn:example:own\" is not known here",

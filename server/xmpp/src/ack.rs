@@ -91,10 +91,18 @@ impl Inbound {
         self.asked == Some(0)
     }
 
-    /// What the oldest stanza not yet handled will be counted as; `None`: it is not counted.
+    /// What the last of the `oldest` stanzas not yet handled will be counted as; `None`: it is not
+    /// counted.
     #[must_use]
-    pub fn next(&self) -> Option<u32> {
-        (self.uncounted == 0).then(|| self.handled.wrapping_add(1))
+    pub fn after(&self, oldest: usize) -> Option<u32> {
+        let unhandled = self
+            .waiting
+            .iter()
+            .zip(1..)
+            .filter(|(handled, _)| !**handled);
+        let (_, place) = unhandled.take(oldest).last()?;
+        let counted = u32::try_from(place - self.uncounted.min(place)).ok()?;
+        (counted > 0).then(|| self.handled.wrapping_add(counted))
     }
 
     /// An `<a/>` for fewer than are handled by now.
@@ -310,6 +318,23 @@ mod tests {
         assert_eq!(h(&inbound.acknowledgement()), Some(0));
         inbound.handled();
         assert_eq!(h(&inbound.acknowledgement()), Some(2));
+    }
+
+    #[test]
+    fn what_the_oldest_will_be_counted_as() {
+        let mut inbound = Inbound::default();
+        assert_eq!(inbound.after(1), None);
+        inbound.received();
+        inbound.begin();
+        inbound.received();
+        inbound.received_and_handled();
+        inbound.received();
+        let counts = [1, 2, 3].map(|oldest| inbound.after(oldest));
+        assert_eq!(counts, [None, Some(1), Some(3)]);
+        for count in [0, 2, 3] {
+            inbound.handled();
+            assert_eq!(inbound.count(), count);
+        }
     }
 
     #[test]

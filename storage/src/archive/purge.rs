@@ -2,6 +2,7 @@
 
 use sqlx::{Row, SqliteConnection};
 
+use super::sort::sort;
 use crate::integer::{rows, signed};
 use crate::{Error, Storage, Write};
 
@@ -9,7 +10,13 @@ impl Storage {
     /// The accounts with more than `most` messages.
     pub async fn archives_beyond(&self, most: usize) -> Result<Vec<String>, Error> {
         let found = sqlx::query(
-            "SELECT account FROM archive GROUP BY account HAVING COUNT(*) > ? ORDER BY account",
+            "SELECT account FROM archive_entries GROUP BY account HAVING COUNT(*) > ?1
+             UNION
+             SELECT account FROM (SELECT account, COUNT(*) AS newer FROM archive_tail
+                                  GROUP BY account) AS tail
+             WHERE newer + (SELECT COUNT(*) FROM archive_entries
+                            WHERE archive_entries.account = tail.account) > ?1
+             ORDER BY account",
         )
         .bind(rows(most))
         .fetch_all(&mut *self.read().await?)
@@ -29,16 +36,28 @@ impl Write for PurgeArchive {
     type Outcome = u64;
 
     async fn run(&self, connection: &mut SqliteConnection) -> Result<u64, sqlx::Error> {
+        let mut gone = 0;
         // Numbers grow with time, so that nothing but the oldest has to be looked at.
-        let gone = sqlx::query(
-            "DELETE FROM archive WHERE received < ?1 AND number IN
-             (SELECT number FROM archive ORDER BY number LIMIT ?2)",
-        )
-        .bind(signed(self.before))
-        .bind(rows(self.limit))
-        .execute(connection)
-        .await?;
-        Ok(gone.rows_affected())
+        for change in [
+            "DELETE FROM archive_entries WHERE (account, number) IN
+             (SELECT sender, number FROM
+              (SELECT sender, number, received FROM archive_messages ORDER BY number LIMIT ?2)
+              WHERE received < ?1)",
+            "DELETE FROM archive_entries WHERE (account, number) IN
+             (SELECT recipient, number FROM
+              (SELECT recipient, number, received FROM archive_messages ORDER BY number LIMIT ?2)
+              WHERE received < ?1)",
+            "DELETE FROM archive_messages WHERE received < ?1 AND number IN
+             (SELECT number FROM archive_messages ORDER BY number LIMIT ?2)",
+        ] {
+            let done = sqlx::query(change)
+                .bind(signed(self.before))
+                .bind(rows(self.limit))
+                .execute(&mut *connection)
+                .await?;
+            gone = done.rows_affected();
+        }
+        Ok(gone)
     }
 }
 
@@ -54,16 +73,34 @@ impl Write for TrimArchive {
     type Outcome = u64;
 
     async fn run(&self, connection: &mut SqliteConnection) -> Result<u64, sqlx::Error> {
-        let gone = sqlx::query(
-            "DELETE FROM archive WHERE number IN
-             (SELECT number FROM archive WHERE account = ?1 ORDER BY number
-              LIMIT MIN(?3, MAX(0, (SELECT COUNT(*) FROM archive WHERE account = ?1) - ?2)))",
+        sort(connection).await?;
+        let last: Option<i64> = sqlx::query_scalar(
+            "SELECT max(number) FROM
+             (SELECT number FROM archive_entries WHERE account = ?1 ORDER BY number
+              LIMIT MIN(?3, MAX(0, (SELECT COUNT(*) FROM archive_entries WHERE account = ?1) - ?2)))",
         )
         .bind(&self.account)
         .bind(rows(self.keep))
         .bind(rows(self.limit))
-        .execute(connection)
+        .fetch_one(&mut *connection)
         .await?;
-        Ok(gone.rows_affected())
+        let mut gone = 0;
+        for change in [
+            // What the other side keeps stays for it.
+            "UPDATE archive_messages
+             SET kept_by = kept_by & ~((sender = ?1) + 2 * (recipient = ?1))
+             WHERE number IN (SELECT number FROM archive_entries WHERE account = ?1 AND number <= ?2)",
+            "DELETE FROM archive_messages WHERE kept_by = 0 AND number IN
+             (SELECT number FROM archive_entries WHERE account = ?1 AND number <= ?2)",
+            "DELETE FROM archive_entries WHERE account = ?1 AND number <= ?2",
+        ] {
+            let done = sqlx::query(change)
+                .bind(&self.account)
+                .bind(last)
+                .execute(&mut *connection)
+                .await?;
+            gone = done.rows_affected();
+        }
+        Ok(gone)
     }
 }

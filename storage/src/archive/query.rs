@@ -98,23 +98,9 @@ impl Storage {
             }
         };
         let backwards = matches!(paging, Paging::Before(_) | Paging::Last);
-        let mut query =
-            QueryBuilder::<Sqlite>::new("SELECT number, uid, stanza, received FROM archive ");
-        resolved.condition(&mut query);
-        if let Some(bound) = bound {
-            query.push(if backwards {
-                " AND number < "
-            } else {
-                " AND number > "
-            });
-            query.push_bind(bound);
-        }
-        query.push(" ORDER BY number");
-        if backwards {
-            query.push(" DESC");
-        }
-        query.push(" LIMIT ").push_bind(rows(limit + 1));
-        let mut found = query.build().fetch_all(&mut *connection).await?;
+        let mut found = resolved
+            .rows(&mut connection, bound, backwards, limit + 1)
+            .await?;
         let complete = found.len() <= limit;
         found.truncate(limit);
         if backwards {
@@ -139,8 +125,12 @@ impl Storage {
         let mut connection = self.read().await?;
         let mut ends = Vec::with_capacity(2);
         for query in [
-            "SELECT uid, received FROM archive WHERE account = ? ORDER BY number LIMIT 1",
-            "SELECT uid, received FROM archive WHERE account = ? ORDER BY number DESC LIMIT 1",
+            "SELECT uid, received FROM archive_messages WHERE number = coalesce(
+                (SELECT min(number) FROM archive_entries WHERE account = ?1),
+                (SELECT min(number) FROM archive_tail WHERE account = ?1))",
+            "SELECT uid, received FROM archive_messages WHERE number = coalesce(
+                (SELECT max(number) FROM archive_tail WHERE account = ?1),
+                (SELECT max(number) FROM archive_entries WHERE account = ?1))",
         ] {
             let found = sqlx::query(query)
                 .bind(account)
@@ -167,11 +157,14 @@ async fn number(
     account: &str,
     uid: &str,
 ) -> Result<Option<i64>, Error> {
-    let found = sqlx::query_scalar("SELECT number FROM archive WHERE account = ? AND uid = ?")
-        .bind(account)
-        .bind(uid)
-        .fetch_optional(&mut **connection)
-        .await?;
+    let found = sqlx::query_scalar(
+        "SELECT number FROM archive_messages WHERE uid = ?2
+         AND ((sender = ?1 AND kept_by & 1) OR (recipient = ?1 AND kept_by & 2))",
+    )
+    .bind(account)
+    .bind(uid)
+    .fetch_optional(&mut **connection)
+    .await?;
     Ok(found)
 }
 
@@ -208,7 +201,46 @@ async fn resolve<'a>(
     }))
 }
 
+/// Where an account's messages are found: those that are sorted, and those behind them.
+const PLACES: [&str; 2] = ["archive_entries", "archive_tail"];
+
 impl Resolved<'_> {
+    /// Rows on this side of a number, at most `limit`, the nearest first.
+    async fn rows(
+        &self,
+        connection: &mut PoolConnection<Sqlite>,
+        bound: Option<i64>,
+        backwards: bool,
+        limit: usize,
+    ) -> Result<Vec<sqlx::sqlite::SqliteRow>, Error> {
+        let order = if backwards {
+            " ORDER BY number DESC LIMIT "
+        } else {
+            " ORDER BY number LIMIT "
+        };
+        let mut query = QueryBuilder::<Sqlite>::new(
+            "SELECT number, uid, stanza, received FROM archive_messages WHERE number IN (",
+        );
+        for (place, joined) in PLACES.iter().zip(["", " UNION ALL "]) {
+            query
+                .push(joined)
+                .push("SELECT number FROM (SELECT number FROM ");
+            query.push(*place).push(" ");
+            self.condition(&mut query);
+            if let Some(bound) = bound {
+                query.push(if backwards {
+                    " AND number < "
+                } else {
+                    " AND number > "
+                });
+                query.push_bind(bound);
+            }
+            query.push(order).push_bind(rows(limit)).push(")");
+        }
+        query.push(")").push(order).push_bind(rows(limit));
+        Ok(query.build().fetch_all(&mut **connection).await?)
+    }
+
     fn condition(&self, query: &mut QueryBuilder<Sqlite>) {
         query.push("WHERE account = ").push_bind(self.account);
         if let Some((peer, resource)) = &self.filter.with {
@@ -245,12 +277,18 @@ impl Resolved<'_> {
         connection: &mut PoolConnection<Sqlite>,
         before: Option<i64>,
     ) -> Result<Option<u64>, Error> {
-        let mut query = QueryBuilder::<Sqlite>::new("SELECT COUNT(*) FROM (SELECT 1 FROM archive ");
-        self.condition(&mut query);
-        if let Some(before) = before {
-            query.push(" AND number < ").push_bind(before);
+        let mut query = QueryBuilder::<Sqlite>::new("SELECT ");
+        for (place, joined) in PLACES.iter().zip(["", " + "]) {
+            query
+                .push(joined)
+                .push("(SELECT COUNT(*) FROM (SELECT 1 FROM ");
+            query.push(*place).push(" ");
+            self.condition(&mut query);
+            if let Some(before) = before {
+                query.push(" AND number < ").push_bind(before);
+            }
+            query.push(" LIMIT ").push_bind(COUNTED + 1).push("))");
         }
-        query.push(" LIMIT ").push_bind(COUNTED + 1).push(")");
         let count: i64 = query
             .build_query_scalar()
             .fetch_one(&mut **connection)

@@ -25,6 +25,8 @@ pub struct RestoredStanza {
     pub said: Option<u32>,
     pub form: Form,
     pub stanza: Vec<u8>,
+    /// By which the account's archive knows it.
+    pub uid: Option<String>,
 }
 
 /// Begins another epoch for every session that is kept; gives them all.
@@ -37,9 +39,10 @@ impl Write for RestoreSessions {
         for change in [
             // What the archive has forgotten cannot be given to anybody.
             "DELETE FROM managed_stanzas WHERE uid IS NOT NULL AND NOT EXISTS
-             (SELECT 1 FROM archive JOIN managed_sessions USING (account)
-              WHERE managed_sessions.key = managed_stanzas.key
-              AND archive.uid = managed_stanzas.uid)",
+             (SELECT 1 FROM managed_sessions s JOIN archive_messages a
+              ON (a.sender = s.account AND a.kept_by & 1)
+              OR (a.recipient = s.account AND a.kept_by & 2)
+              WHERE s.key = managed_stanzas.key AND a.uid = managed_stanzas.uid)",
             "UPDATE managed_stanzas SET said =
              (SELECT (managed_stanzas.place + origin + 1) & 4294967295 FROM managed_sessions
               WHERE managed_sessions.key = managed_stanzas.key)
@@ -84,9 +87,11 @@ async fn stanzas(
     key: &str,
 ) -> Result<Vec<RestoredStanza>, sqlx::Error> {
     let found = sqlx::query(
-        "SELECT said, form, coalesce(q.stanza, a.stanza) AS stanza FROM managed_stanzas q
+        "SELECT said, form, coalesce(q.stanza, a.stanza) AS stanza, q.uid FROM managed_stanzas q
          JOIN managed_sessions s ON s.key = q.key
-         LEFT JOIN archive a ON a.account = s.account AND a.uid = q.uid
+         LEFT JOIN archive_messages a ON a.uid = q.uid
+         AND ((a.sender = s.account AND a.kept_by & 1)
+              OR (a.recipient = s.account AND a.kept_by & 2))
          WHERE q.key = ? ORDER BY q.epoch, q.place",
     )
     .bind(key)
@@ -100,6 +105,7 @@ async fn stanzas(
                 .and_then(|said| u32::try_from(said).ok()),
             form: Form::read(row.get("form")),
             stanza: row.get::<Option<Vec<u8>>, _>("stanza").unwrap_or_default(),
+            uid: row.get("uid"),
         })
         .collect())
 }

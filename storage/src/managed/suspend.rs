@@ -44,7 +44,7 @@ impl Write for SuspendSession {
                 form: Form::Plain,
                 content: Content::Stanza(stanza.clone()),
             };
-            insert(connection, &queued).await?;
+            insert(connection, [&queued]).await?;
         }
         let said = i64::try_from(self.said.len()).unwrap_or(i64::MAX);
         sqlx::query(

@@ -1,7 +1,7 @@
 use comity_storage::{
-    AcceptMessage, AcceptedMessage, Archive, ArchiveFilter, ArchivePolicy, ArchivePreferences,
-    DeleteAccount, Outgoing, Paging, PurgeArchive, Receipt, ReceiveMessages, SetArchivePreferences,
-    Storage, StoreOffline, TrimArchive, UnknownUid,
+    AcceptMessage, AcceptMessages, AcceptedMessage, Archive, ArchiveFilter, ArchivePolicy,
+    ArchivePreferences, DeleteAccount, Outgoing, Paging, PurgeArchive, Receipt, ReceiveMessages,
+    SetArchivePreferences, Side, Storage, StoreOffline, TrimArchive, UnknownUid,
 };
 
 use super::{create, with};
@@ -9,20 +9,38 @@ use super::{create, with};
 const ALICE: &str = "alice@a.example";
 const BOB: &str = "bob@a.example";
 
-fn message(account: &str, number: u64) -> Archive {
-    Archive {
-        account: account.to_owned(),
-        uid: format!("uid-{number}"),
-        peer: "carol@b.example".to_owned(),
+const CAROL: &str = "carol@b.example";
+
+fn side(address: &str, keeps: bool) -> Side {
+    Side {
+        address: address.to_owned(),
         resource: String::new(),
+        keeps,
+    }
+}
+
+fn message_of(sender: Side, recipient: Side, number: u64) -> Archive {
+    Archive {
+        uid: format!("uid-{number}"),
+        sender,
+        recipient,
         stanza: number.to_string().into_bytes(),
         received: number,
     }
 }
 
-fn archived(archive: Vec<Archive>) -> AcceptMessage {
+fn message(account: &str, number: u64) -> Archive {
+    message_of(side(CAROL, false), side(account, true), number)
+}
+
+/// Between Alice and Bob, who both keep it.
+fn both(number: u64) -> Archive {
+    message_of(side(ALICE, true), side(BOB, true), number)
+}
+
+fn archived(archive: Archive) -> AcceptMessage {
     AcceptMessage {
-        archive,
+        archive: Some(archive),
         ..AcceptMessage::default()
     }
 }
@@ -47,7 +65,6 @@ async fn what_is_not_accepted_is_not_archived() {
         })
     };
     // At once, so that they share a transaction.
-    let both = |number| vec![message(ALICE, number), message(BOB, number)];
     let answers: Vec<_> = [
         (both(1), offline(BOB, 1)),
         (both(2), offline(BOB, 1)),
@@ -57,7 +74,7 @@ async fn what_is_not_accepted_is_not_archived() {
     .into_iter()
     .map(|(archive, offline)| {
         storage.submit(AcceptMessage {
-            archive,
+            archive: Some(archive),
             offline,
             ..AcceptMessage::default()
         })
@@ -74,11 +91,17 @@ async fn what_is_not_accepted_is_not_archived() {
     }
     assert_eq!(storage.offline_count(BOB).await.unwrap(), 1);
     // An account that is gone keeps nothing, and is no obstacle.
-    let gone = archived(vec![message("nobody@a.example", 1), message(ALICE, 5)]);
-    assert_eq!(storage.write(gone).await.unwrap(), Accepted);
+    for gone in [
+        message_of(side("nobody@a.example", true), side(ALICE, true), 5),
+        message("nobody@a.example", 7),
+    ] {
+        assert_eq!(storage.write(archived(gone)).await.unwrap(), Accepted);
+    }
+    create(&storage, "nobody@a.example").await;
+    assert!(uids(&storage, "nobody@a.example").await.is_empty());
     assert_eq!(uids(&storage, ALICE).await, [1, 4, 5]);
     let leaving = AcceptMessage {
-        archive: vec![message(ALICE, 6)],
+        archive: Some(message(ALICE, 6)),
         outgoing: Some(Outgoing {
             destination: "b.example".to_owned(),
             stanza: b"x".to_vec(),
@@ -113,7 +136,7 @@ async fn a_peers_messages_come_with_their_place_or_not_at_all() {
             },
             messages: messages
                 .iter()
-                .map(|number| archived(vec![message(ALICE, *number)]))
+                .map(|number| archived(message(ALICE, *number)))
                 .collect(),
         })
     };
@@ -128,13 +151,10 @@ async fn a_peers_messages_come_with_their_place_or_not_at_all() {
 async fn pages_and_what_is_unknown() {
     let storage = with(&[ALICE, BOB]).await;
     for number in 0..10 {
-        let archive = vec![message(ALICE, number)];
+        let archive = message(ALICE, number);
         storage.write(archived(archive)).await.unwrap();
     }
-    storage
-        .write(archived(vec![message(BOB, 100)]))
-        .await
-        .unwrap();
+    storage.write(archived(message(BOB, 100))).await.unwrap();
     let page = async |paging, limit| {
         let filter = ArchiveFilter::default();
         let page = storage.archive_page(ALICE, &filter, &paging, limit).await;
@@ -153,16 +173,71 @@ async fn pages_and_what_is_unknown() {
     assert_eq!(storage.archived("nobody@a.example").await.unwrap(), None);
 }
 
+/// More messages than are looked through by whoever reads: most are found another way.
+#[tokio::test]
+async fn of_many_messages_none_is_missed_wherever_it_lies() {
+    const ALL: u64 = 5000;
+    let storage = with(&[ALICE, BOB]).await;
+    for first in (0..ALL).step_by(500) {
+        let messages = (first..first + 500).map(|number| archived(both(number)));
+        let outcomes = storage.write(AcceptMessages(messages.collect())).await;
+        assert_eq!(outcomes.unwrap().len(), 500);
+    }
+    for account in [ALICE, BOB] {
+        let mut paging = Paging::First;
+        let mut found = Vec::new();
+        loop {
+            let filter = ArchiveFilter {
+                start: Some(10),
+                ..ArchiveFilter::default()
+            };
+            let page = storage.archive_page(account, &filter, &paging, 700).await;
+            let page = page.unwrap().unwrap();
+            assert_eq!(page.count, Some(ALL - 10));
+            assert_eq!(page.index, Some(found.len() as u64));
+            found.extend(page.rows.iter().map(|row| row.received));
+            if page.complete {
+                break;
+            }
+            paging = Paging::After(page.rows.last().unwrap().uid.clone());
+        }
+        assert!(found.into_iter().eq(10..ALL));
+        let filter = ArchiveFilter {
+            with: Some((if account == ALICE { BOB } else { ALICE }.to_owned(), None)),
+            ..ArchiveFilter::default()
+        };
+        let last = storage.archive_page(account, &filter, &Paging::Last, ALL as usize);
+        let last = last.await.unwrap().unwrap();
+        let received = last.rows.iter().map(|row| row.received);
+        assert!(last.complete && received.eq(0..ALL));
+    }
+    let ends = storage.archived(BOB).await.unwrap().unwrap();
+    assert_eq!((ends.first.1, ends.last.1), (0, ALL - 1));
+    assert_eq!(storage.archives_beyond(4999).await.unwrap(), [ALICE, BOB]);
+    let purge = PurgeArchive {
+        before: 4990,
+        limit: ALL as usize,
+    };
+    assert_eq!(storage.write(purge).await.unwrap(), 4990);
+    assert_eq!(uids(&storage, ALICE).await.len(), 10);
+    let gone = DeleteAccount {
+        account: ALICE.to_owned(),
+    };
+    storage.write(gone).await.unwrap();
+    create(&storage, ALICE).await;
+    assert!(uids(&storage, ALICE).await.is_empty());
+    assert_eq!(uids(&storage, BOB).await.len(), 10);
+}
+
 #[tokio::test]
 async fn the_old_and_the_too_many_go() {
     let storage = with(&[ALICE, BOB]).await;
     for number in 0..10 {
-        let both = vec![message(ALICE, number), message(BOB, number)];
-        storage.write(archived(both)).await.unwrap();
+        storage.write(archived(both(number))).await.unwrap();
     }
     let purge = |before, limit| storage.write(PurgeArchive { before, limit });
-    assert_eq!(purge(3, 4).await.unwrap(), 4);
-    assert_eq!(purge(3, 4).await.unwrap(), 2);
+    assert_eq!(purge(3, 2).await.unwrap(), 2);
+    assert_eq!(purge(3, 4).await.unwrap(), 1);
     assert_eq!(purge(3, 4).await.unwrap(), 0);
     assert_eq!(uids(&storage, ALICE).await, [3, 4, 5, 6, 7, 8, 9]);
     assert!(storage.archives_beyond(7).await.unwrap().is_empty());

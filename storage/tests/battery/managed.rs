@@ -1,7 +1,7 @@
 use comity_storage::{
     AFTER_THE_END, AcceptMessage, Archive, Content, ForgetAcknowledged, ForgetSession, Form,
     Handled, KeepHandled, ManageSession, MoveOffline, Queued, RestoreSessions, RestoredSession,
-    ResumeSession, SessionState, Storage, StoreOffline, SuspendSession,
+    ResumeSession, SessionState, Side, Storage, StoreOffline, SuspendSession,
 };
 
 use super::with;
@@ -18,6 +18,14 @@ async fn managed(storage: &Storage, first: i64) {
         state: SessionState::default(),
     };
     assert!(storage.write(change).await.unwrap());
+}
+
+fn side(address: &str, keeps: bool) -> Side {
+    Side {
+        address: address.to_owned(),
+        resource: String::new(),
+        keeps,
+    }
 }
 
 fn queued(epoch: i64, place: i64) -> Queued {
@@ -153,14 +161,13 @@ async fn where_messages_lie() {
     let storage = with(&[ALICE]).await;
     managed(&storage, 0).await;
     let change = AcceptMessage {
-        archive: vec![Archive {
-            account: ALICE.to_owned(),
+        archive: Some(Archive {
             uid: "uid".to_owned(),
-            peer: "bob@b.example".to_owned(),
-            resource: String::new(),
+            sender: side(ALICE, true),
+            recipient: side("bob@b.example", false),
             stanza: b"archived".to_vec(),
             received: 1,
-        }],
+        }),
         queued: ["uid", "forgotten"]
             .iter()
             .zip(0..)
@@ -197,6 +204,7 @@ async fn where_messages_lie() {
     let said = [(Some(1), "archived"), (Some(3), "2")];
     assert_eq!(shown(&session), expected(&said));
     assert_eq!(session.stanzas[0].form, Form::Sent);
+    assert_eq!(session.stanzas[0].uid.as_deref(), Some("uid"));
 }
 
 #[tokio::test]

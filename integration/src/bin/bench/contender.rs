@@ -26,7 +26,7 @@ pub(crate) const PASSWORD: &str = "in vino veritas";
 const ADDRESS: Ipv4Addr = Ipv4Addr::new(127, 9, 9, 9);
 const PATIENCE: Duration = Duration::from_secs(10);
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Kind {
     Relay,
     Prosody,

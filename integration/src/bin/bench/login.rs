@@ -7,6 +7,7 @@ use crate::Extent;
 use crate::client::Client;
 use crate::contender::{ACCOUNTS, Contender};
 
+pub(crate) const NAME: &str = "server CPU of a login";
 const SESSIONS: usize = 2000;
 /// A server's memory settles for so long before it is read.
 const SETTLED: Duration = Duration::from_secs(2);

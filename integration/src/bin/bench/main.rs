@@ -27,10 +27,19 @@ struct Arguments {
     /// Against Debian's Prosody and ejabberd too.
     #[arg(long)]
     peers: bool,
+    /// Only these: relay, prosody, ejabberd, comity.
+    #[arg(long, value_delimiter = ',', value_name = "NAMES")]
+    on: Vec<Kind>,
+    /// Only works whose names contain this.
+    #[arg(long, default_value = "", value_name = "TEXT")]
+    only: String,
     /// (used by the bench itself) Be the relay.
     #[arg(long, hide = true, num_args = 3, value_names = ["ADDRESS", "CHAIN", "KEY"])]
     relay: Option<Vec<String>>,
 }
+
+/// A work that takes longer has stalled.
+const STALLED: Duration = Duration::from_secs(120);
 
 /// How much of everything.
 #[derive(Clone, Copy, Debug)]
@@ -64,22 +73,23 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     process::take_our_core()?;
     let extent = if arguments.short { SHORT } else { LONG };
-    let mut kinds = vec![Kind::Relay];
-    if arguments.peers {
-        kinds.extend([Kind::Prosody, Kind::Ejabberd]);
-    }
-    kinds.push(Kind::Comity);
+    let kinds = arguments.kinds();
     let stage = Stage::set(ACCOUNTS / extent.divisor)?;
     let mut table = Table::new(&kinds);
+    let bench = Bench {
+        extent,
+        only: arguments.only,
+    };
     for kind in kinds {
-        eprintln!("== {}", kind.name());
-        let contender = stage.start(kind, false)?;
-        runtime.block_on(measure(&contender, extent, &mut table))?;
-        drop(contender);
-        if kind != Kind::Relay {
-            eprintln!("== {}, archiving", kind.name());
-            let contender = stage.start(kind, true)?;
-            runtime.block_on(measure_archiving(&contender, extent, &mut table))?;
+        for archive in [false, true] {
+            let works = bench.works(kind, archive);
+            if works.is_empty() {
+                continue;
+            }
+            let archiving = if archive { ", archiving" } else { "" };
+            eprintln!("== {}{archiving}", kind.name());
+            let contender = stage.start(kind, archive)?;
+            runtime.block_on(bench.measure(&contender, &works, &mut table));
         }
     }
     println!("{}", process::machine());
@@ -87,67 +97,98 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Everything that a contender can do.
-async fn measure(
-    contender: &Contender,
-    extent: Extent,
-    table: &mut Table,
-) -> Result<(), Box<dyn Error>> {
-    for load in chat::LOADS {
-        talk(contender, load, load.name, extent, table).await?;
+impl Arguments {
+    fn kinds(&self) -> Vec<Kind> {
+        let all = [Kind::Relay, Kind::Prosody, Kind::Ejabberd, Kind::Comity];
+        let wanted = |kind: &Kind| match self.on.as_slice() {
+            [] => self.peers || matches!(kind, Kind::Relay | Kind::Comity),
+            on => on.contains(kind),
+        };
+        all.into_iter().filter(wanted).collect()
     }
-    if contender.kind == Kind::Relay {
-        return Ok(());
-    }
-    let outcome = login::run(contender, extent).await?;
-    table.set(
-        "server CPU of a login",
-        contender.kind,
-        Figure::Time(outcome.cpu),
-    );
-    table.set(
-        "memory of an idle session",
-        contender.kind,
-        Figure::Memory(outcome.memory),
-    );
-    let stored = offline::run(contender, extent).await?;
-    table.set(
-        "offline messages stored",
-        contender.kind,
-        Figure::Rate(stored),
-    );
-    Ok(())
 }
 
-/// What costs more when every message is kept.
-async fn measure_archiving(
-    contender: &Contender,
-    extent: Extent,
-    table: &mut Table,
-) -> Result<(), Box<dyn Error>> {
-    for load in chat::LOADS {
-        let name = format!("{}, archived", load.name);
-        talk(contender, load, &name, extent, table).await?;
-    }
-    Ok(())
+/// One row of the table, or some that are measured together.
+enum Work {
+    Talk(&'static chat::Load, String),
+    Login,
+    Offline,
 }
 
-async fn talk(
-    contender: &Contender,
-    load: &chat::Load,
-    name: &str,
+impl Work {
+    fn name(&self) -> &str {
+        match self {
+            Self::Talk(_, name) => name,
+            Self::Login => login::NAME,
+            Self::Offline => offline::NAME,
+        }
+    }
+}
+
+struct Bench {
     extent: Extent,
-    table: &mut Table,
-) -> Result<(), Box<dyn Error>> {
-    let outcome = chat::run(contender, load, extent).await?;
-    let kind = contender.kind;
-    table.set(name, kind, Figure::Rate(outcome.per_cpu_second));
-    table.set(&format!("{name}, p50"), kind, Figure::Time(outcome.p50));
-    table.set(&format!("{name}, p99"), kind, Figure::Time(outcome.p99));
-    table.set(
-        &format!("{name}, core used"),
-        kind,
-        Figure::Share(outcome.busy),
-    );
-    Ok(())
+    only: String,
+}
+
+impl Bench {
+    /// What a contender can do; where everything is kept, what costs more then.
+    fn works(&self, kind: Kind, archive: bool) -> Vec<Work> {
+        let mut works: Vec<_> = chat::LOADS
+            .iter()
+            .map(|load| {
+                let kept = if archive { ", archived" } else { "" };
+                Work::Talk(load, format!("{}{kept}", load.name))
+            })
+            .collect();
+        match (kind, archive) {
+            (Kind::Relay, true) => works.clear(),
+            (Kind::Relay, false) | (_, true) => {}
+            (_, false) => works.extend([Work::Login, Work::Offline]),
+        }
+        works.retain(|work| work.name().contains(&self.only));
+        works
+    }
+
+    /// What fails or stalls is told, and is no number in the table.
+    async fn measure(&self, contender: &Contender, works: &[Work], table: &mut Table) {
+        for work in works {
+            let measured = tokio::time::timeout(STALLED, self.work(contender, work, table));
+            let failed = match measured.await {
+                Ok(Ok(())) => continue,
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => format!("not done within {} s", STALLED.as_secs()),
+            };
+            eprintln!("{}: {}: {failed}", contender.kind.name(), work.name());
+        }
+    }
+
+    async fn work(
+        &self,
+        contender: &Contender,
+        work: &Work,
+        table: &mut Table,
+    ) -> Result<(), Box<dyn Error>> {
+        let kind = contender.kind;
+        match work {
+            Work::Talk(load, name) => {
+                let outcome = chat::run(contender, load, self.extent).await?;
+                table.set(name, kind, Figure::Rate(outcome.per_cpu_second));
+                table.set(&format!("{name}, p50"), kind, Figure::Time(outcome.p50));
+                table.set(&format!("{name}, p99"), kind, Figure::Time(outcome.p99));
+                let share = Figure::Share(outcome.busy);
+                table.set(&format!("{name}, core used"), kind, share);
+            }
+            Work::Login => {
+                let outcome = login::run(contender, self.extent).await?;
+                table.set(login::NAME, kind, Figure::Time(outcome.cpu));
+                let memory = Figure::Memory(outcome.memory);
+                table.set("memory of an idle session", kind, memory);
+            }
+            Work::Offline => {
+                let stored = offline::run(contender, self.extent).await?;
+                table.set(offline::NAME, kind, Figure::Rate(stored));
+            }
+        }
+        Ok(())
+    }
 }

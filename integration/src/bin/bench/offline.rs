@@ -6,6 +6,7 @@ use crate::Extent;
 use crate::client::{Client, message};
 use crate::contender::{ACCOUNTS, Contender, DOMAIN};
 
+pub(crate) const NAME: &str = "offline messages stored";
 /// Of the accounts, the last so many are away.
 const AWAY: usize = 40;
 /// For each of them; ejabberd keeps a hundred by default.

@@ -17,7 +17,7 @@ use comity_xmpp::xml;
 use tracing::error;
 
 use super::unread;
-use crate::module::{Context, Request};
+use crate::module::{Context, Request, message};
 use crate::time;
 
 /// Messages of a page where the client names no number, and where it names a larger one.
@@ -123,8 +123,7 @@ fn result(
     query: Option<&str>,
     row: &ArchiveRow,
 ) -> Option<Stanza> {
-    let header = Header::of(ns::CLIENT);
-    let Ok(message) = xml::parse(&row.stanza, &header) else {
+    let Some(message) = message(account, row) else {
         error!(uid = row.uid, "a message in the archive cannot be read");
         return None;
     };
@@ -143,6 +142,13 @@ fn result(
             .with_to(session.clone())
             .with(&result),
     )
+}
+
+/// With its name in this archive (XEP-0359).
+fn message(account: &BareJid, row: &ArchiveRow) -> Option<Element> {
+    let stanza = message::read(&row.stanza)?;
+    let named = message::id::named(&stanza, account, &row.uid);
+    xml::parse(&named.to_bytes(None), &Header::of(ns::CLIENT)).ok()
 }
 
 fn fin(page: &ArchivePage, backwards: bool) -> Element {

@@ -1,11 +1,10 @@
 //! Taking a message over. What is decided on it, and what is kept of it, are put together here;
 //! nothing of it leaves before that is on disk.
 
-use comity_storage::{AcceptMessage, AcceptedMessage, Archive, Error};
+use comity_storage::{AcceptMessage, AcceptMessages, AcceptedMessage, Archive, Error, Side};
 use comity_xmpp::jid::{BareJid, Jid};
 use comity_xmpp::stanza::Stanza;
 
-use super::id;
 use crate::deliver::{self, Deliveries};
 use crate::home::Home;
 use crate::module::archive::{self, rules};
@@ -53,9 +52,12 @@ impl Decision {
         match self {
             Self::Settled(deliveries) => (deliveries, false),
             Self::Accept(acceptance) => {
-                let outcome = home.storage.write(acceptance.change).await;
-                let deliveries = acceptance.then.settle(home, outcome.as_ref());
-                (deliveries, outcome.is_ok())
+                // As many, so that it is written together with those of others.
+                let change = AcceptMessages(vec![acceptance.change]);
+                let outcomes = home.storage.write(change).await;
+                let outcome = outcomes.as_ref().map(|outcomes| &outcomes[0]);
+                let deliveries = acceptance.then.settle(home, outcome);
+                (deliveries, outcomes.is_ok())
             }
         }
     }
@@ -99,62 +101,61 @@ pub(super) struct Sides<'a> {
     pub(super) recipient: Option<&'a BareJid>,
 }
 
-/// A message as each side has it: with the name it bears in its archive.
-pub(super) struct Versions {
-    pub(super) of_sender: Stanza,
-    pub(super) of_recipient: Stanza,
-    pub(super) archive: Vec<Archive>,
-}
-
 impl Sides<'_> {
-    /// Names the message for those who keep it.
-    pub(super) async fn versions(&self, home: &Home, stanza: Stanza) -> Result<Versions, Error> {
-        let mut versions = Versions {
-            of_sender: stanza.clone(),
-            of_recipient: stanza,
-            archive: Vec::new(),
+    /// What their archives keep of the message; nothing, where neither does.
+    pub(super) async fn archive(
+        &self,
+        home: &Home,
+        stanza: &Stanza,
+    ) -> Result<Option<Archive>, Error> {
+        if !rules::belongs(stanza) {
+            return Ok(None);
+        }
+        let from = stanza.from.clone();
+        let Some(from) = from.or_else(|| self.sender.clone().map(Jid::from)) else {
+            return Ok(None);
         };
-        if !rules::belongs(&versions.of_sender) {
-            return Ok(versions);
-        }
+        // RFC 6120 §10.3: without an address it is for its sender's account.
+        let to = stanza.to.clone();
+        let to = to.unwrap_or_else(|| from.to_bare().into());
+        let (mut sender, mut recipient) = (side(&from), side(&to));
         // XEP-0313 §5.1.1: what somebody sends to themselves is kept once.
-        if let Some(sender) = &self.sender
-            && self.recipient != Some(sender)
+        if let Some(account) = &self.sender
+            && self.recipient != Some(account)
         {
-            let other = versions.of_sender.to.clone();
-            let other = other.unwrap_or_else(|| sender.clone().into());
-            let row = keep(home, sender, &other, &mut versions.of_sender).await?;
-            versions.archive.extend(row);
+            sender.keeps = archive::wants(home, account, &to).await?;
         }
-        if let Some(recipient) = self.recipient
-            && let Some(other) = versions.of_recipient.from.clone()
-        {
-            let row = keep(home, recipient, &other, &mut versions.of_recipient).await?;
-            versions.archive.extend(row);
+        if let Some(account) = self.recipient {
+            recipient.keeps = archive::wants(home, account, &from).await?;
         }
-        Ok(versions)
+        if !sender.keeps && !recipient.keeps {
+            return Ok(None);
+        }
+        let received = home.now_ms();
+        Ok(Some(Archive {
+            uid: comity_net::random::id_at(received),
+            sender,
+            recipient,
+            stanza: stanza.to_bytes(None).into(),
+            received,
+        }))
     }
 }
 
-async fn keep(
-    home: &Home,
-    account: &BareJid,
-    other: &Jid,
-    stanza: &mut Stanza,
-) -> Result<Option<Archive>, Error> {
-    if !archive::wants(home, account, other).await? {
-        return Ok(None);
+fn side(address: &Jid) -> Side {
+    Side {
+        address: address.to_bare().as_str().to_owned(),
+        resource: address.resource().unwrap_or_default().to_owned(),
+        keeps: false,
     }
-    let uid = comity_net::random::id();
-    id::give(stanza, account, &uid);
-    Ok(Some(Archive {
-        account: account.as_str().to_owned(),
-        uid,
-        peer: other.to_bare().as_str().to_owned(),
-        resource: other.resource().unwrap_or_default().to_owned(),
-        stanza: stanza.to_bytes(None).to_vec(),
-        received: home.now_ms(),
-    }))
+}
+
+/// By which name an account's archive knows a message.
+pub(super) fn name_in<'a>(archive: Option<&'a Archive>, account: &BareJid) -> Option<&'a str> {
+    let archive = archive?;
+    let mut sides = [&archive.sender, &archive.recipient].into_iter();
+    let keeps = sides.any(|side| side.keeps && side.address == account.as_str());
+    keeps.then_some(&*archive.uid)
 }
 
 /// A message without what it says: to answer it.

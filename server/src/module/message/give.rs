@@ -9,6 +9,7 @@ use comity_xmpp::jid::{BareJid, Jid};
 use comity_xmpp::ns;
 use comity_xmpp::stanza::{Kind, MessageType, Stanza};
 
+use super::accept::name_in;
 use super::{is_of_a_room, worth_keeping};
 use crate::deliver::Deliveries;
 use crate::home::Home;
@@ -25,7 +26,15 @@ pub(super) fn to_sessions(
     change: &mut AcceptMessage,
     deliveries: &mut Deliveries,
 ) -> bool {
-    let content = content(account, stanza, change);
+    // Most sessions end with the server: for them nothing is written.
+    let managed = |jid: &Jid| {
+        let managed = home.sessions.with(jid, |session| session.managed.is_some());
+        managed == Some(true)
+    };
+    let content = match sessions.iter().any(managed) {
+        true => content(account, stanza, change),
+        false => archived(account, change),
+    };
     let waits = |jid: &Jid| {
         let waits = |session: &mut Session| session.is_draining() && session.managed.is_some();
         home.sessions.with(jid, waits) == Some(true)
@@ -63,8 +72,10 @@ pub(super) fn sent(
 ) -> Deliveries {
     let mut deliveries = Deliveries::none();
     if let Some(session) = sender {
-        let archived = archived(&session.to_bare(), change);
-        let copies = carbons::sent(home, session, stanza);
+        let account = session.to_bare();
+        let name = name_in(change.archive.as_ref(), &account);
+        let copies = carbons::sent(home, session, stanza, name);
+        let archived = archived(&account, change);
         to_others(
             home,
             copies,
@@ -144,7 +155,6 @@ fn content(account: &BareJid, stanza: &Stanza, change: &AcceptMessage) -> Option
 }
 
 fn archived(account: &BareJid, change: &AcceptMessage) -> Option<Content> {
-    let mut rows = change.archive.iter();
-    let row = rows.find(|row| row.account == account.as_str())?;
-    Some(Content::Archived(row.uid.clone()))
+    let name = name_in(change.archive.as_ref(), account)?;
+    Some(Content::Archived(name.to_owned()))
 }

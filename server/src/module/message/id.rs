@@ -10,7 +10,7 @@ const STANZA_ID: &str = "stanza-id";
 
 /// Takes away what claims to be given by this account; what others have given stays, and so does
 /// the sender's `<origin-id/>`.
-pub(super) fn take_away(stanza: &mut Stanza, account: &BareJid) {
+pub(crate) fn take_away(stanza: &mut Stanza, account: &BareJid) {
     let claims: Vec<_> = stanza
         .children()
         .iter()
@@ -27,12 +27,20 @@ pub(super) fn take_away(stanza: &mut Stanza, account: &BareJid) {
     }
 }
 
-pub(super) fn give(stanza: &mut Stanza, account: &BareJid, uid: &str) {
+pub(crate) fn give(stanza: &mut Stanza, account: &BareJid, uid: &str) {
     stanza.push(
         &Element::new(ns::SID, STANZA_ID)
             .with_attr("by", account.as_str())
             .with_attr("id", uid),
     );
+}
+
+/// A message as an account's archive knows it.
+pub(crate) fn named(stanza: &Stanza, account: &BareJid, uid: &str) -> Stanza {
+    let mut named = stanza.clone();
+    take_away(&mut named, account);
+    give(&mut named, account, uid);
+    named
 }
 
 #[cfg(test)]

@@ -208,7 +208,13 @@ async fn kept_for_somebody_who_has_just_come() {
         let account = JULIET.parse().unwrap();
         let envelope = super::envelope(&message);
         let store = crate::route::Verdict::Store;
-        let accepted = super::accept(&play.home, &account, message, Vec::new(), store);
+        let accepted = super::accept(
+            &play.home,
+            &account,
+            message,
+            super::AcceptMessage::default(),
+            store,
+        );
         let decision = accepted.with_copies(envelope, deliver::Deliveries::none());
         let deliveries = decision.carry_out(&play.home).await;
         deliver::deliver(&play.home, deliveries).await;

@@ -12,7 +12,8 @@ use tokio_rustls::client::TlsStream;
 
 use crate::Extent;
 use crate::client::{self, Counter};
-use crate::contender::Contender;
+use crate::contender::{ACCOUNTS, Contender};
+use crate::login;
 
 pub(crate) struct Load {
     pub(crate) name: &'static str,
@@ -45,6 +46,18 @@ pub(crate) const LOADS: &[Load] = &[
         pace: Pace::Offered(1000),
     },
 ];
+
+/// The same few talk, first alone and then among thousands.
+pub(crate) const GROWTH: [&str; 2] = [
+    "talk of 50 pairs, 100 people online",
+    "talk of 50 pairs, 10,000 people online",
+];
+const ALONE: Load = Load {
+    name: GROWTH[0],
+    pairs: 50,
+    pace: Pace::InFlight(1),
+};
+const OTHERS: usize = 9_900;
 
 /// Of one load; the medians of all rounds.
 pub(crate) struct Outcome {
@@ -111,6 +124,19 @@ pub(crate) async fn run(
         .into_iter()
         .nth(middle)
         .ok_or_else(|| "no round".into())
+}
+
+/// Delivered for each second of the server's CPU, alone and among thousands.
+pub(crate) async fn growth(
+    contender: &Contender,
+    extent: Extent,
+) -> Result<[f64; 2], Box<dyn Error>> {
+    let alone = run(contender, &ALONE, extent).await?;
+    let accounts = ACCOUNTS / extent.divisor;
+    let others = login::idle(contender, OTHERS / extent.divisor, accounts).await?;
+    let among = run(contender, &ALONE, extent).await?;
+    drop(others);
+    Ok([alone.per_cpu_second, among.per_cpu_second])
 }
 
 async fn round(

@@ -9,6 +9,8 @@ use crate::contender::{ACCOUNTS, Contender};
 
 pub(crate) const NAME: &str = "server CPU of a login";
 const SESSIONS: usize = 2000;
+pub(crate) const MEMORY: &str = "memory of an idle session";
+pub(crate) const LEFT: &str = "the same, when they have left";
 /// A server's memory settles for so long before it is read.
 const SETTLED: Duration = Duration::from_secs(2);
 
@@ -17,6 +19,8 @@ pub(crate) struct Outcome {
     pub(crate) cpu: Duration,
     /// Octets for one session.
     pub(crate) memory: u64,
+    /// What of that is still held when they have been gone for a while.
+    pub(crate) left: u64,
 }
 
 /// TLS 1.3, SCRAM, bind, presence; one after another, and all stay.
@@ -24,17 +28,32 @@ pub(crate) async fn run(contender: &Contender, extent: Extent) -> Result<Outcome
     let sessions = SESSIONS / extent.divisor;
     let accounts = ACCOUNTS / extent.divisor;
     let (cpu, memory) = (contender.cpu()?, contender.memory()?);
+    let there = idle(contender, sessions, accounts).await?;
+    let cpu = contender.cpu()? - cpu;
+    tokio::time::sleep(SETTLED).await;
+    let memory = contender.memory()?.saturating_sub(memory);
+    let each = |memory: u64| memory / sessions as u64;
+    let before = contender.memory()?.saturating_sub(memory);
+    drop(there);
+    tokio::time::sleep(extent.gone).await;
+    let left = contender.memory()?.saturating_sub(before);
+    Ok(Outcome {
+        cpu: cpu / u32::try_from(sessions)?,
+        memory: each(memory),
+        left: each(left),
+    })
+}
+
+/// Sessions that stay and say nothing.
+pub(crate) async fn idle(
+    contender: &Contender,
+    sessions: usize,
+    accounts: usize,
+) -> Result<Vec<Client>, Box<dyn Error>> {
     let mut there = Vec::with_capacity(sessions);
     for n in 0..sessions {
         let resource = format!("idle{}", n / accounts);
         there.push(Client::login(contender, n % accounts, &resource).await?);
     }
-    let cpu = contender.cpu()? - cpu;
-    tokio::time::sleep(SETTLED).await;
-    let memory = contender.memory()?.saturating_sub(memory);
-    drop(there);
-    Ok(Outcome {
-        cpu: cpu / u32::try_from(sessions)?,
-        memory: memory / sessions as u64,
-    })
+    Ok(there)
 }

@@ -48,6 +48,8 @@ struct Extent {
     window: Duration,
     /// How often; the median counts.
     rounds: usize,
+    /// When those who have left are looked for.
+    gone: Duration,
     /// Of the most connections a work asks for, which part.
     divisor: usize,
 }
@@ -55,11 +57,13 @@ struct Extent {
 const LONG: Extent = Extent {
     window: Duration::from_secs(5),
     rounds: 3,
+    gone: Duration::from_secs(30),
     divisor: 1,
 };
 const SHORT: Extent = Extent {
     window: Duration::from_millis(300),
     rounds: 1,
+    gone: Duration::from_millis(300),
     divisor: 20,
 };
 
@@ -113,6 +117,7 @@ enum Work {
     Talk(&'static chat::Load, String),
     Login,
     Offline,
+    Growth,
 }
 
 impl Work {
@@ -121,6 +126,7 @@ impl Work {
             Self::Talk(_, name) => name,
             Self::Login => login::NAME,
             Self::Offline => offline::NAME,
+            Self::Growth => chat::GROWTH[0],
         }
     }
 }
@@ -144,6 +150,9 @@ impl Bench {
             (Kind::Relay, true) => works.clear(),
             (Kind::Relay, false) | (_, true) => {}
             (_, false) => works.extend([Work::Login, Work::Offline]),
+        }
+        if kind == Kind::Comity && !archive {
+            works.push(Work::Growth);
         }
         works.retain(|work| work.name().contains(&self.only));
         works
@@ -181,12 +190,18 @@ impl Bench {
             Work::Login => {
                 let outcome = login::run(contender, self.extent).await?;
                 table.set(login::NAME, kind, Figure::Time(outcome.cpu));
-                let memory = Figure::Memory(outcome.memory);
-                table.set("memory of an idle session", kind, memory);
+                table.set(login::MEMORY, kind, Figure::Memory(outcome.memory));
+                table.set(login::LEFT, kind, Figure::Memory(outcome.left));
             }
             Work::Offline => {
                 let stored = offline::run(contender, self.extent).await?;
                 table.set(offline::NAME, kind, Figure::Rate(stored));
+            }
+            Work::Growth => {
+                let rates = chat::growth(contender, self.extent).await?;
+                for (name, rate) in chat::GROWTH.into_iter().zip(rates) {
+                    table.set(name, kind, Figure::Rate(rate));
+                }
             }
         }
         Ok(())

@@ -9,6 +9,7 @@ mod bot;
 mod ca_backup;
 mod commit_race;
 mod crash;
+mod day;
 mod disk_full;
 mod documents;
 mod federation_chaos;

@@ -21,6 +21,8 @@ pub struct Inbound {
     uncounted: usize,
     /// The peer has asked; this many of `waiting` came before the question.
     asked: Option<usize>,
+    /// And again since; the same of the last question.
+    again: Option<usize>,
 }
 
 impl Inbound {
@@ -28,7 +30,7 @@ impl Inbound {
     pub fn begin(&mut self) {
         self.handled = 0;
         self.uncounted = self.waiting.len();
-        self.asked = None;
+        (self.asked, self.again) = (None, None);
     }
 
     /// A stanza has come in, and will be handled.
@@ -58,7 +60,7 @@ impl Inbound {
             } else {
                 self.handled = self.handled.wrapping_add(1);
             }
-            if let Some(before) = &mut self.asked {
+            for before in [&mut self.asked, &mut self.again].into_iter().flatten() {
                 *before = before.saturating_sub(1);
             }
         }
@@ -71,9 +73,14 @@ impl Inbound {
     }
 
     /// The peer asks with `<r/>`. The answer is held until what came before the question is
-    /// handled: an earlier one would only make it ask again.
+    /// handled: an earlier one would only make it ask again. A question behind another does not put
+    /// that one's answer off: who asks after each stanza, and does not pause, would never have one.
     pub fn asked(&mut self) {
-        self.asked = Some(self.waiting.len());
+        let before = self.waiting.len();
+        match self.asked {
+            None => self.asked = Some(before),
+            Some(_) => self.again = Some(before),
+        }
     }
 
     /// The `<a/>` that is due, if one is.
@@ -81,7 +88,8 @@ impl Inbound {
         if self.asked? > 0 {
             return None;
         }
-        self.asked = None;
+        // Whatever was asked about what is handled now is answered along.
+        self.asked = self.again.take().filter(|before| *before > 0);
         Some(self.acknowledgement())
     }
 
@@ -289,6 +297,30 @@ mod tests {
         assert_eq!(inbound.answer().as_ref().and_then(h), Some(2));
         assert_eq!(inbound.answer(), None);
         assert_eq!(inbound.waiting(), 1);
+    }
+
+    /// One stanza is always under way, and each is asked about.
+    #[test]
+    fn who_asks_without_a_pause_is_answered() {
+        let mut inbound = Inbound::default();
+        inbound.received();
+        inbound.asked();
+        for n in 1..=3 {
+            inbound.received();
+            inbound.asked();
+            inbound.handled();
+            assert_eq!(inbound.answer().as_ref().and_then(h), Some(n));
+            assert_eq!(inbound.answer(), None);
+        }
+        inbound.handled();
+        assert_eq!(inbound.answer().as_ref().and_then(h), Some(4));
+        // Two questions at one place have one answer.
+        inbound.received();
+        inbound.asked();
+        inbound.asked();
+        inbound.handled();
+        assert_eq!(inbound.answer().as_ref().and_then(h), Some(5));
+        assert!(!inbound.due());
     }
 
     #[test]

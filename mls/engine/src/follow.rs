@@ -21,8 +21,10 @@ use crate::mls::{Group, follow, unknown_issuer};
 use crate::newcomers::check_commit;
 use crate::room::{Body, InFlight, Record, Stage};
 
-/// The largest payload that is looked at.
+/// The largest payload that is looked at: a commit of a large room.
 const MAX_PAYLOAD: usize = comity_mls_wire::limits::OBJECT_BYTES;
+/// The largest message that is looked at; no room makes what is said larger.
+const MAX_MESSAGE: usize = 192 * 1024;
 
 /// What an entry led to.
 pub(crate) enum Step {
@@ -325,6 +327,10 @@ pub(crate) fn parse(payload: &[u8], record: &Record) -> Result<MlsMessage, &'sta
         return Err("it is too large");
     }
     let message = MlsMessage::from_bytes(payload).map_err(|_| "it is no MLS message")?;
+    // Handshakes are PublicMessages.
+    if payload.len() > MAX_MESSAGE && message.wire_format() == WireFormat::PrivateMessage {
+        return Err("it is too large");
+    }
     if message.group_id() != Some(&record.group_id) {
         return Err("it belongs to another group");
     }

@@ -108,6 +108,7 @@ pub const XEPS: &[Xep] = &[
     xep(220, "Server Dialback", "1.1.1", &[], "a_peer_without_a_certificate_proves_itself_by_dialback"),
     xep(222, "Persistent Storage of Public Data via PubSub", "1.0", &[], "a_publisher_states_what_it_expects"),
     xep(223, "Persistent Storage of Private Data via PubSub", "1.1.1", &[], "what_was_read_is_known_to_all_ones_clients"),
+    noted(xep(227, "Portable Import/Export Format for XMPP-IM Servers", "1.1", &[], "an_account_goes_out_and_comes_back_as_it_was"), "by `comity export` and `import`"),
     xep(280, "Message Carbons", "1.0.1", &["urn:xmpp:carbons:2"], "what_one_client_says_and_hears_the_others_know"),
     xep(288, "Bidirectional Server-to-Server Connections", "1.0.1", &[], "answers_go_on_the_stream_that_is_there_and_on_another_when_it_is_over"),
     xep(292, "vCard4 Over XMPP", "0.12.0", &[], "old_and_new_vcards_are_one"),

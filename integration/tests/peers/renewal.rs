@@ -66,7 +66,7 @@ fn a_certificate_is_renewed_while_federation_goes_on() {
         let new_pin = new.pin().unwrap();
         assert_ne!(new_pin, old_pin);
         home.hang_up().unwrap();
-        logged(&home, &["SIGHUP", "read again"]).await;
+        logged(&home, &["certificates were read again"]).await;
         let all: Vec<usize> = (0..COUNT).collect();
         let quiet = Duration::from_secs(20);
         let hers = romeo.numbers("juliet@capulet.example", COUNT - 1, quiet);

@@ -196,7 +196,8 @@ async fn any_target(shared: &Shared, settings: &Settings) -> Result<Reached, Fai
                     Fault::Unreachable(Unreachable::NoAddress { .. } | Unreachable::Private { .. })
                 );
                 failure = Failure {
-                    not_found: nobody,
+                    // One of several that has no address says nothing of a domain whose others have.
+                    not_found: failure.not_found && nobody,
                     text: format!("{host}:{port}: {fault}"),
                 };
             }

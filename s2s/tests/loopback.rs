@@ -340,6 +340,64 @@ async fn what_waits_for_an_absent_domain_arrives_when_it_is_back() {
     a.outbox_is_empty().await;
 }
 
+/// A domain with two hosts: nobody listens at one, and the other has no address. There is no other.
+struct Halves;
+
+impl Lookup for Halves {
+    fn srv<'a>(&'a self, name: &'a str) -> comity_net::dns::Later<'a, Result<Vec<Srv>, DnsError>> {
+        let host = |priority, target: &str| Srv {
+            priority,
+            weight: 0,
+            port: 1,
+            target: target.to_owned(),
+        };
+        let found = match name {
+            "_xmpp-server._tcp.half.example" => {
+                vec![host(1, "down.half.example"), host(2, "gone.half.example")]
+            }
+            _ => Vec::new(),
+        };
+        Box::pin(async { Ok(found) })
+    }
+
+    fn addresses<'a>(
+        &'a self,
+        host: &'a str,
+    ) -> comity_net::dns::Later<'a, Result<Vec<std::net::IpAddr>, DnsError>> {
+        let found = match host {
+            "down.half.example" => vec![std::net::Ipv4Addr::LOCALHOST.into()],
+            _ => Vec::new(),
+        };
+        Box::pin(async { Ok(found) })
+    }
+}
+
+#[tokio::test]
+async fn a_domain_is_unknown_only_where_no_host_of_it_has_an_address() {
+    let a = Domain::new("a.example", Start::StartTls).await;
+    let (_stopper, stop) = stop::channel();
+    let mut options = Options::new(a.memory.domains.clone());
+    options.private_addresses = true;
+    let roots = Roots::load(false, std::slice::from_ref(&a.authority)).unwrap();
+    let server = Arc::clone(&a.memory) as Arc<dyn Server>;
+    let lookup = Arc::new(Halves);
+    let federation = Federation::new(options, &a.certificates, roots, lookup, server, &stop);
+    let peers = federation.unwrap().peers();
+    for (row, domain, unknown) in [(1, "half.example", false), (2, "none.example", true)] {
+        let bytes = message(a.name, domain, "x").to_bytes(None);
+        a.memory.outbox.lock().unwrap().insert(row, bytes);
+        peers.wake(domain);
+        let failure = || {
+            let list = peers.list().into_iter();
+            list.filter(|one| one.domain == domain)
+                .find_map(|one| one.last_failure)
+        };
+        until(|| failure().is_some()).await;
+        let failure = failure().unwrap();
+        assert_eq!(failure.not_found, unknown, "{}", failure.text);
+    }
+}
+
 #[tokio::test]
 async fn a_domain_that_is_not_believed_gets_nothing_and_gives_nothing() {
     let a = Domain::new("a.example", Start::StartTls).await;

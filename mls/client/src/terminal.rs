@@ -194,6 +194,14 @@ impl Desk {
                 let room = self.room(&room).await?;
                 self.update(room).await
             }
+            Command::Strengthen { room, from } => {
+                let room = self.room(&room).await?;
+                let from = match from {
+                    Some(from) => Some(self.room(&from).await?),
+                    None => None,
+                };
+                self.strengthen(room, from).await
+            }
             Command::Leave { room } => {
                 let room = self.room(&room).await?;
                 self.leave(room).await
@@ -434,6 +442,29 @@ impl Desk {
         self.until(move |event| match event {
             Event::Item { room, item } if *room == wanted => match &item.what {
                 What::Updated(device) if device.account == own => Some(Ok(())),
+                _ => None,
+            },
+            Event::Refused {
+                room: Some(room),
+                why,
+                ..
+            } if *room == wanted => Some(Err(Failed::new(why))),
+            _ => None,
+        })
+        .await
+    }
+
+    /// Waits until everybody has said to hold the secret and the commit is in the log.
+    async fn strengthen(&mut self, room: BareJid, from: Option<BareJid>) -> Outcome {
+        let (wanted, own) = (room.clone(), self.chat.account().to_string());
+        self.ask(move |engine, now| match &from {
+            None => engine.bring_psk(&room, now),
+            Some(from) => engine.heal(&room, from, now),
+        })
+        .await?;
+        self.until(move |event| match event {
+            Event::Item { room, item } if *room == wanted => match &item.what {
+                What::Strengthened(device) if device.account == own => Some(Ok(())),
                 _ => None,
             },
             Event::Refused {

@@ -42,5 +42,7 @@ pub const BAN: &str = "comity ban v1";
 /// Under the rejoin secret of an epoch, by HMAC-SHA-256: who comes back held that epoch. Parts: the new
 /// leaf's signature key, group_id, epoch (u64).
 pub const REJOIN: &str = "comity rejoin v1";
+/// Under a pre-shared key, by HMAC-SHA-256: who has the key has the same. Parts: room, nonce (16 bytes).
+pub const PSK: &str = "comity psk v1";
 /// By an issuing CA: the head of the domain's transparency log. Parts: the head as it is encoded.
 pub const LOG_HEAD: &str = "comity log head v1";

@@ -105,7 +105,7 @@ impl Engine {
         self.rows.write(Space::Counter, &key, &counted)
     }
 
-    fn own(&self) -> Result<Device, Error> {
+    pub(crate) fn own(&self) -> Result<Device, Error> {
         Ok(Device {
             account: self.account.as_str().to_owned(),
             device: self.device()?.unwrap_or(Uuid::nil()).into_bytes(),

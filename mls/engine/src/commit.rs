@@ -7,6 +7,7 @@ use comity_xmpp::jid::BareJid;
 use mls_rs::group::proposal::Proposal;
 use mls_rs::group::{CachedProposal, CommitBuilder, CommitOutput, CommitSecrets, Sender};
 use mls_rs::time::MlsTime;
+use mls_rs_core::psk::ExternalPskId;
 use uuid::Uuid;
 
 use crate::engine::{Engine, seconds};
@@ -43,6 +44,7 @@ impl Engine {
         let number = plan.as_ref().map(|(number, _)| *number);
         let mut joining = Vec::new();
         let mut leaving = Vec::new();
+        let mut psk = None;
         match plan {
             None | Some((_, Plan::Update)) => {}
             Some((number, Plan::Add(add))) => {
@@ -62,6 +64,7 @@ impl Engine {
                     return Ok(Built::Nothing);
                 }
             }
+            Some((_, Plan::Psk(plan))) => psk = Some(crate::psk::id(room, &plan)),
             Some((_, Plan::Leave)) => {
                 let others = RemovePlan {
                     account: self.account.as_str().to_owned(),
@@ -74,7 +77,7 @@ impl Engine {
             }
         }
         let rotates = self.reserve_leaf(record, now)?;
-        let built = self.try_build(record, group, joining, &leaving, rotates, now);
+        let built = self.try_build(record, group, (joining, &leaving, psk), rotates, now);
         match built {
             Ok(mut body) => {
                 body.plan = number;
@@ -104,8 +107,7 @@ impl Engine {
         &self,
         record: &Record,
         group: &mut Group,
-        joining: Vec<Joining>,
-        leaving: &[u32],
+        (joining, leaving, psk): (Vec<Joining>, &[u32], Option<ExternalPskId>),
         rotates: bool,
         now: u64,
     ) -> Result<CommitBody, Failure> {
@@ -120,6 +122,9 @@ impl Engine {
         }
         for index in leaving {
             builder = builder.remove_member(*index)?;
+        }
+        if let Some(psk) = psk {
+            builder = builder.add_external_psk(psk)?;
         }
         if let (true, Some(next)) = (rotates, &record.next_leaf) {
             let identity = self.mls.identity(next).map_err(Failure::Engine)?;

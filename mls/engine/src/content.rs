@@ -20,6 +20,13 @@ pub const ROOM_STATE: &str = "room-state";
 /// stands beside every content.
 pub const ACKNOWLEDGEMENT: &str = "acknowledgement";
 
+/// Content type of the engine's own message that hands out a pre-shared key.
+pub const PSK: &str = "psk";
+/// Content type of the engine's own message that says that its sender holds one.
+pub const PSK_HELD: &str = "psk-held";
+/// Nothing of these is shown.
+pub(crate) const ENGINES_OWN: [&str; 4] = [ROOM_STATE, ACKNOWLEDGEMENT, PSK, PSK_HELD];
+
 /// Chosen by the sender, kept when the message must be encrypted anew for a later epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct MessageId(pub Uuid);

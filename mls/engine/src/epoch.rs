@@ -87,19 +87,7 @@ impl Engine {
                     // It counts its messages anew.
                     self.forget_counter(room, by);
                 }
-                if by
-                    .as_ref()
-                    .is_some_and(|by| by.account != entry.sender.as_str())
-                {
-                    self.warn(
-                        Some(room),
-                        Warning::WrongSender {
-                            account: by.map(|by| by.account).unwrap_or_default(),
-                            claimed: entry.sender.as_str().to_owned(),
-                            seq: entry.seq,
-                        },
-                    );
-                }
+                self.check_sender(entry, by.as_ref());
                 record.epoch = group.current_epoch();
                 self.marks_after_commit(room, description, &group, &whats, now)?;
                 self.see_changes(room, &whats, now)?;
@@ -107,6 +95,9 @@ impl Engine {
                 self.mls.save(&mut group, true)?;
                 self.remember_rejoin(room, &group)?;
                 self.keep_group(room, group);
+                self.write_record(room, record)?;
+                let back = by.as_ref().filter(|_| description.is_external);
+                self.psks_at_epoch(room, new, back)?;
                 self.note(room, entry.seq, entry.time, whats)
             }
             CommitEffect::Removed { new_epoch, remover } => {
@@ -145,6 +136,19 @@ impl Engine {
         }
     }
 
+    /// Has who made a commit sent it?
+    fn check_sender(&mut self, entry: &Entry, by: Option<&Device>) {
+        let Some(by) = by.filter(|by| by.account != entry.sender.as_str()) else {
+            return;
+        };
+        let warning = Warning::WrongSender {
+            account: by.account.clone(),
+            claimed: entry.sender.as_str().to_owned(),
+            seq: entry.seq,
+        };
+        self.warn(Some(&entry.room), warning);
+    }
+
     /// This device is out: its secrets go, the history stays.
     pub(crate) fn close_room(
         &mut self,
@@ -157,6 +161,7 @@ impl Engine {
         self.mls.forget(&record.group_id);
         self.forget_noted(room)?;
         self.forget_resync(room)?;
+        self.forget_psks(room)?;
         self.flags.remove(room);
         for leaf in [record.leaf.take(), record.next_leaf.take()] {
             // A last resort's key may be in other rooms.
@@ -231,6 +236,14 @@ pub(crate) fn changes(
                 let gone = sender(new, info.sender);
                 change(gone.clone(), gone).map(What::Removed)
             }
+            Proposal::Psk(_)
+                if whats
+                    .iter()
+                    .any(|what| matches!(what, What::Strengthened(_))) =>
+            {
+                None
+            }
+            Proposal::Psk(_) => by.clone().map(What::Strengthened),
             _ => None,
         };
         whats.extend(what);

@@ -50,6 +50,16 @@ pub enum Error {
     RoomName,
     #[error("{0} is no account one can talk to")]
     NoAccount(BareJid),
+    #[error("the room's policy forbids it: {0}")]
+    Forbidden(String),
+    #[error(
+        "the device {device} of {account} is not in {room}: nothing of it can be used where it is"
+    )]
+    NotShared {
+        room: BareJid,
+        account: BareJid,
+        device: Uuid,
+    },
     /// OpenSSL or mls-rs refused what the engine made itself.
     #[error("the MLS library failed: {0}")]
     Mls(String),

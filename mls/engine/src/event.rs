@@ -165,6 +165,8 @@ pub enum Refused {
     Proposals,
     Message(MessageId),
     Lookup,
+    /// To use a pre-shared key.
+    Psk,
     /// To come back to a room, for now.
     Resync,
 }
@@ -199,6 +201,8 @@ pub enum What {
     Rejoined(Rejoined) = 9,
     /// The hub takes no more commits of a device: members could not apply one.
     Barred(Barred) = 10,
+    /// A member has committed a pre-shared key into the room's keys; names whom.
+    Strengthened(Device) = 11,
 }
 
 impl What {
@@ -206,7 +210,7 @@ impl What {
     pub(crate) fn committed_by(&self) -> Option<&Device> {
         match self {
             Self::Added(change) | Self::Removed(change) => change.by.as_ref(),
-            Self::Updated(who) => Some(who),
+            Self::Updated(who) | Self::Strengthened(who) => Some(who),
             Self::Rejoined(rejoined) => Some(&rejoined.who),
             _ => None,
         }

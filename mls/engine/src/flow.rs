@@ -10,6 +10,7 @@ use crate::engine::{Engine, Timer};
 use crate::error::Error;
 use crate::mls::Group;
 use crate::outgoing::{Destination, Request};
+use crate::psk::Readiness;
 use crate::requests::Purpose;
 use crate::revoked::is_own;
 use crate::room::{Plan, Record, Stage};
@@ -99,6 +100,16 @@ impl Engine {
             {
                 inviting = true;
                 continue;
+            }
+            if let Plan::Psk(psk) = &plan {
+                let plan = (rows::number(&key), psk);
+                match self.psk_is_held(room, &mut record, &group, plan, now)? {
+                    Readiness::Held => {}
+                    Readiness::Waits | Readiness::GivenUp => {
+                        self.write_record(room, &record)?;
+                        continue;
+                    }
+                }
             }
             let number = rows::number(&key);
             let built = self.build(room, &mut record, &mut group, Some((number, plan)), now)?;

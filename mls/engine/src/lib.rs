@@ -9,7 +9,7 @@
 //! - *Verbs* say what a person wants: [`Engine::enrol`], [`Engine::create_room`],
 //!   [`Engine::open_direct`], [`Engine::invite`], [`Engine::send`],
 //!   [`Engine::remove`],
-//!   [`Engine::update`], [`Engine::leave`].
+//!   [`Engine::update`], [`Engine::heal`], [`Engine::leave`].
 //! - *Inputs* say what happened: [`Engine::session_started`], [`Engine::session_ended`],
 //!   [`Engine::answer`], [`Engine::notice`], [`Engine::timeout`].
 //! - *Outputs* are polled after each of these until they are empty: [`Engine::poll_request`] gives
@@ -91,6 +91,7 @@ mod own_devices;
 mod people;
 mod plan;
 mod proof;
+mod psk;
 mod public;
 mod publish;
 mod random;
@@ -112,7 +113,9 @@ mod upkeep;
 mod verification;
 
 pub use code::{CODE_DIGITS, VerificationCode};
-pub use content::{ACKNOWLEDGEMENT, MAX_CONTENT, MAX_CONTENT_TYPE, MessageId, ROOM_STATE};
+pub use content::{
+    ACKNOWLEDGEMENT, MAX_CONTENT, MAX_CONTENT_TYPE, MessageId, PSK, PSK_HELD, ROOM_STATE,
+};
 pub use create::MAX_ROOM_NAME;
 pub use crypto::SUITES;
 pub use engine::{Engine, Options};
@@ -128,6 +131,7 @@ pub use memory::MAX_ROOMS;
 pub use outgoing::{Answer, Answered, Destination, Notice, Outgoing, Request, RequestId};
 pub use own_devices::{DeviceState, OwnDevice};
 pub use plan::MAX_INVITED;
+pub use psk::{MAX_PSK_HOLDERS, PSK_WITHIN_MS};
 pub use send::MAX_OUTBOX;
 pub use verification::{MemberTrust, Trust};
 

@@ -8,7 +8,7 @@ use mls_rs_core::identity::SigningIdentity;
 use uuid::Uuid;
 
 use crate::acknowledge::Counted;
-use crate::content::{ACKNOWLEDGEMENT, Framed, MessageId, ROOM_STATE};
+use crate::content::{ACKNOWLEDGEMENT, ENGINES_OWN, Framed, MessageId, PSK, PSK_HELD, ROOM_STATE};
 use crate::create::is_room_name;
 use crate::engine::Engine;
 use crate::error::Error;
@@ -43,7 +43,7 @@ impl Engine {
             account: self.account.as_str().to_owned(),
             device: self.own_device()?.into_bytes(),
         };
-        if [ROOM_STATE, ACKNOWLEDGEMENT].contains(&waiting.content_type.as_str()) {
+        if ENGINES_OWN.contains(&waiting.content_type.as_str()) {
             return Ok(());
         }
         self.tell(Event::Sent {
@@ -105,11 +105,12 @@ impl Engine {
         if !self.count(entry, &framed, &sender)? || !self.is_new(entry, &framed, &sender)? {
             return Ok(Ok(()));
         }
-        if framed.content_type == ACKNOWLEDGEMENT {
-            return Ok(Ok(()));
-        }
-        if framed.content_type == ROOM_STATE {
-            return self.take_name(record, entry, &framed, sender);
+        match framed.content_type.as_str() {
+            ACKNOWLEDGEMENT => return Ok(Ok(())),
+            ROOM_STATE => return self.take_name(record, entry, &framed, sender),
+            PSK => return self.take_psk(record, entry, &framed, sender),
+            PSK_HELD => return self.take_psk_held(entry, &framed, sender).map(Ok),
+            _ => {}
         }
         let message = Message {
             sender,

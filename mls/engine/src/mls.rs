@@ -8,7 +8,7 @@ use comity_mls_credential::leaf::CredentialError;
 use comity_mls_credential::provider::Provider;
 use mls_rs::client_builder::{
     BaseConfig, WithCryptoProvider, WithGroupStateStorage, WithIdentityProvider,
-    WithKeyPackageRepo, WithMlsRules,
+    WithKeyPackageRepo, WithMlsRules, WithPskStore,
 };
 use mls_rs::error::MlsError;
 use mls_rs::external_client::builder::{self as external, ExternalBaseConfig as Base};
@@ -26,6 +26,7 @@ use zeroize::Zeroizing;
 use crate::crypto::{Crypto, Suite};
 use crate::error::Error;
 use crate::keys::{KeyHandle, SignatureKeys};
+use crate::psk::Psks;
 use crate::rows::Rows;
 use crate::rules::Rules;
 use crate::store::Space;
@@ -36,7 +37,10 @@ pub(crate) type Config = WithMlsRules<
         Crypto,
         WithIdentityProvider<
             Provider,
-            WithKeyPackageRepo<KeyPackages, WithGroupStateStorage<Groups, BaseConfig>>,
+            WithKeyPackageRepo<
+                KeyPackages,
+                WithPskStore<Psks, WithGroupStateStorage<Groups, BaseConfig>>,
+            >,
         >,
     >,
 >;
@@ -103,6 +107,7 @@ impl Mls {
     fn builder(&self, attempt: Attempt) -> mls_rs::client_builder::ClientBuilder<Config> {
         Client::builder()
             .group_state_storage(Groups(self.rows.clone(), attempt))
+            .psk_store(Psks(self.rows.clone()))
             .key_package_repo(KeyPackages(self.rows.clone()))
             .identity_provider(self.provider.clone())
             .crypto_provider(self.crypto.clone())

@@ -113,7 +113,11 @@ impl Engine {
         let key = rows::numbered(room.as_str(), number);
         let plan: Option<Plan> = self.rows.read(Space::Plan, &key)?;
         self.rows.delete(Space::Plan, &key);
+        if let Some(Plan::Psk(psk)) = &plan {
+            self.forget_psk(room, &psk.nonce);
+        }
         Ok(match plan {
+            Some(Plan::Psk(_)) => Refused::Psk,
             Some(Plan::Add(_)) => Refused::Invitation,
             Some(Plan::Remove(_)) => Refused::Removal,
             Some(Plan::Leave) => Refused::Departure,

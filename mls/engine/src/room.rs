@@ -276,6 +276,18 @@ pub(crate) enum Plan {
     Update = 3,
     /// By a proposal of its own; others commit it.
     Leave = 4,
+    Psk(PskPlan) = 5,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, MlsSize, MlsEncode, MlsDecode)]
+pub(crate) struct PskPlan {
+    pub(crate) nonce: [u8; 16],
+    /// The room it is exported from.
+    pub(crate) from: Option<String>,
+    /// Milliseconds since 1970.
+    pub(crate) since: u64,
+    /// How often it was handed out.
+    pub(crate) offers: u8,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, MlsSize, MlsEncode, MlsDecode)]

@@ -126,7 +126,9 @@ fn judge(
         }
         Proposal::SelfRemove(_) => Deed::Plain(Proposed::SelfRemove),
         Proposal::Update(_) => Deed::Plain(Proposed::Update),
-        Proposal::Psk(_) => Deed::Plain(Proposed::Psk),
+        Proposal::Psk(psk) => Deed::Plain(Proposed::Psk {
+            external: psk.external_psk_id().is_some(),
+        }),
         Proposal::ReInit(reinit) => Deed::Plain(Proposed::ReInit {
             suite: reinit.new_cipher_suite().into(),
         }),
@@ -166,6 +168,7 @@ impl MlsRules for Rules {
         let judged = proposals
             .clone()
             .into_proposals()
+            .filter(|info| !is_of_a_successor(context, &info.proposal))
             .map(|info| judge(&info, roster, &committer))
             .collect::<Result<Vec<_>, _>>()?;
         let items: Vec<_> = judged.iter().map(Judged::item).collect();
@@ -206,6 +209,12 @@ impl MlsRules for Rules {
         // The content is padded to the policy's steps before it is encrypted.
         Ok(EncryptionOptions::new(encrypt, PaddingMode::None))
     }
+}
+
+/// RFC 9420 §11.2: the first commit of a successor group carries the PSK of the group before, beside
+/// all whom it adds. Nobody follows that commit; they join by its Welcome.
+fn is_of_a_successor(context: &GroupContext, proposal: &Proposal) -> bool {
+    context.epoch == 0 && matches!(proposal, Proposal::Psk(psk) if psk.external_psk_id().is_none())
 }
 
 fn committer(source: &CommitSource, roster: &Roster<'_>) -> Result<(Who, bool), RuleError> {

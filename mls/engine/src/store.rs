@@ -36,6 +36,8 @@ pub enum Space {
     Resync,
     /// Room, epoch → the secret by which one proves later that one was there.
     Rejoin,
+    /// Room, nonce → a pre-shared key that waits to be used.
+    Psk,
     /// Room, seq → the head of the log there, for comparison with what other members saw.
     Head,
     /// Room, account, device → the last message counter seen.
@@ -76,6 +78,7 @@ impl Space {
             Self::Outbox => "outbox",
             Self::Resync => "resync",
             Self::Rejoin => "rejoin",
+            Self::Psk => "psk",
             Self::Head => "head",
             Self::Counter => "counter",
             Self::Said => "said",

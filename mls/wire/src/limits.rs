@@ -61,6 +61,8 @@ pub const SUITES: usize = 32;
 pub const EXTENSIONS: usize = 64;
 /// Devices one commit may add.
 pub const JOINERS: usize = 250;
+/// Pre-shared keys one commit may use.
+pub const PSKS: usize = 8;
 /// Members listed by a room.
 pub const MEMBERS: usize = 10_000;
 /// Entries of one answer.

@@ -148,6 +148,14 @@ pub enum Command {
     Remove { room: String, account: BareJid },
     /// Renew one's own keys in a room
     Update { room: String },
+    /// Put a new secret into a room's keys, which all its devices have first said to hold
+    Strengthen {
+        room: String,
+        /// The secret comes from the keys of this room, which all devices must share: who reads the
+        /// one and not the other reads no further
+        #[arg(long)]
+        from: Option<String>,
+    },
     /// Leave a room
     Leave { room: String },
     /// Who is in a room, by device, and who is verified

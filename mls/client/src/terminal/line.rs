@@ -30,6 +30,8 @@ pub(super) const HELP: &str = "\
 /react EMOJI…        react to what was said last; without emoji, not any more
 /retract             take your last message back
 /update              renew your keys
+/strengthen          put a new secret into the room's keys
+/strengthen ROOM     one that comes from the keys of another room you all share
 /leave               leave the room
 /plain JID TEXT      an ordinary message, not encrypted end to end
 /quit                end";
@@ -114,10 +116,7 @@ pub(super) async fn obey(
         "/verify" => verify(desk, &here()?, rest).await?,
         "/devices" => devices(desk, rest).await?,
         "/reply" | "/correct" | "/react" | "/retract" => mend(desk, &here()?, word, rest).await?,
-        "/update" => {
-            let room = here()?;
-            desk.ask(move |e, now| e.update(&room, now)).await?;
-        }
+        "/update" | "/strengthen" => renew(desk, &here()?, word, rest).await?,
         "/leave" => {
             let room = here()?;
             desk.ask(move |engine, now| engine.leave(&room, now))
@@ -140,6 +139,21 @@ pub(super) async fn obey(
         }
     }
     Ok(true)
+}
+
+/// Commands about a room's keys.
+async fn renew(desk: &Desk, room: &BareJid, word: &str, rest: &str) -> Outcome {
+    let from = match (word, rest) {
+        ("/update", _) | (_, "") => None,
+        (_, from) => Some(desk.room(from).await?),
+    };
+    let (room, update) = (room.clone(), word == "/update");
+    desk.ask(move |engine, now| match &from {
+        _ if update => engine.update(&room, now),
+        None => engine.bring_psk(&room, now),
+        Some(from) => engine.heal(&room, from, now),
+    })
+    .await
 }
 
 /// Commands about what was said.

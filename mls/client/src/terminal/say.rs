@@ -101,6 +101,7 @@ fn refused(what: &Refused) -> String {
         Refused::Departure => "your leave was".to_owned(),
         Refused::Proposals => "the pending proposals were".to_owned(),
         Refused::Message(id) => format!("your message {} was", id.0),
+        Refused::Psk => "the use of a pre-shared key was".to_owned(),
         Refused::Lookup => "the lookup was".to_owned(),
         Refused::Resync => "coming back was".to_owned(),
         other => format!("{other:?} was"),
@@ -131,6 +132,9 @@ pub fn item(room: &BareJid, item: &Item) -> String {
             name(&rejoined.who),
             proven(rejoined.proven)
         ),
+        What::Strengthened(device) => {
+            format!("* {} put a new secret into the room's keys", name(device))
+        }
         What::Updated(device) => format!("* {} renewed its keys", name(device)),
         What::Named(named) => format!("* {} calls the room “{}”", name(&named.by), named.name),
         What::Unreadable(unreadable) => {
@@ -240,6 +244,9 @@ pub fn item_json(room: &BareJid, item: &Item) -> Value {
             "who": device_json(&rejoined.who),
             "proven": rejoined.proven,
         }),
+        What::Strengthened(device) => {
+            json!({"type": "strengthened", "who": device_json(device)})
+        }
         What::Updated(device) => json!({"type": "updated", "who": device_json(device)}),
         What::Named(named) => {
             json!({"type": "named", "name": named.name, "by": device_json(&named.by)})

@@ -99,6 +99,22 @@ fn said(stage: &mut Stage, lie: impl FnOnce(&mut Said)) {
     stage.mallory_says(b"as you know");
 }
 
+/// Nonce, check, source, secret (PROTOCOL.md §12.5).
+fn offer(source: u8, octets: usize) -> Vec<u8> {
+    let mut offer = vec![7; 48];
+    offer.push(source);
+    offer.extend(vec![9; octets]);
+    offer
+}
+
+/// Says that, in the engine's own words.
+fn psk(stage: &mut Stage, content_type: &[u8], content: &[u8]) {
+    second(stage, |said| {
+        said.content_type = Bytes(content_type.to_vec());
+        said.content = content.to_vec();
+    });
+}
+
 macro_rules! rows {
     ($($lie:literal, $told:expr, $ends:ident, $play:expr;)*) => {
         &[$(Row { lie: $lie, play: $play, told: &$told, ends: Ends::$ends },)*]
@@ -109,6 +125,28 @@ pub(crate) use rows;
 pub(crate) const TABLE: &[Row] = rows![
     "says what she may", [], GoesOn, |stage| {
         said(stage, |_| {});
+    };
+    "hands out a key, which is never used", [], GoesOn, |stage| {
+        psk(stage, b"psk", &offer(1, 32));
+    };
+    "hands out one after the other", [], GoesOn, |stage| {
+        psk(stage, b"psk", &offer(1, 32));
+        let mut said = honest(stage, 3, "");
+        said.content_type = Bytes(b"psk".to_vec());
+        said.content = offer(1, 32);
+        say(stage, &said);
+    };
+    "hands out what is no key", ["Unreadable"], GoesOn, |stage| {
+        psk(stage, b"psk", &offer(1, 31));
+    };
+    "hands out a key from a source that does not exist", ["Unreadable"], GoesOn, |stage| {
+        psk(stage, b"psk", &offer(3, 32));
+    };
+    "says to hold a key that nobody handed out", [], GoesOn, |stage| {
+        psk(stage, b"psk-held", &[7; 16]);
+    };
+    "says to hold what names no key", [], GoesOn, |stage| {
+        psk(stage, b"psk-held", &[7; 15]);
     };
     "sends Alice's message again as hers", ["Unreadable"], GoesOn, |stage| {
         let alice = stage.alice;

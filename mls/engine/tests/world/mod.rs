@@ -100,6 +100,7 @@ impl FaultyStore {
             Space::Outbox,
             Space::Resync,
             Space::Rejoin,
+            Space::Psk,
             Space::Head,
             Space::Counter,
             Space::Said,

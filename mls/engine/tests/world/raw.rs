@@ -18,6 +18,7 @@ use mls_rs::group::{CommitBuilder, ExportedTree, Node, ReceivedMessage};
 use mls_rs::identity::x509::CertificateChain;
 use mls_rs::identity::{Credential, SigningIdentity};
 use mls_rs::mls_rules::{CommitOptions, DefaultMlsRules, EncryptionOptions};
+use mls_rs::psk::{ExternalPskId, PreSharedKey};
 use mls_rs::time::MlsTime;
 use mls_rs::{
     CipherSuiteProvider as _, Client, CryptoProvider as _, ExtensionList, Group, MlsMessage,
@@ -184,6 +185,12 @@ fn rand() -> [u8; 16] {
 impl Raw {
     pub fn group(&mut self) -> &mut Group<Config> {
         self.group.as_mut().unwrap()
+    }
+
+    /// It has a pre-shared key that it was not given in any room.
+    pub fn knows(&self, id: &ExternalPskId, secret: &[u8]) {
+        let mut store = self.client.secret_store();
+        store.insert(id.clone(), PreSharedKey::new(secret.to_vec()));
     }
 
     /// From now on its commits are garbage to these members, and as they should be to others.

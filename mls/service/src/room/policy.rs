@@ -27,7 +27,9 @@ pub enum Deed {
     SelfRemove,
     Update,
     Context(Option<Box<Policy>>),
-    Psk,
+    Psk {
+        external: bool,
+    },
     ReInit(u16),
     ExternalInit,
     Other(u16),
@@ -55,7 +57,9 @@ impl Deed {
                     account: member.account.clone(),
                 }
             }
-            Proposal::Psk(_) => Self::Psk,
+            Proposal::Psk(psk) => Self::Psk {
+                external: psk.external_psk_id().is_some(),
+            },
             Proposal::ReInit(reinit) => Self::ReInit(*reinit.new_cipher_suite()),
             Proposal::ExternalInit(_) => Self::ExternalInit,
             Proposal::GroupContextExtensions(next) => {
@@ -79,7 +83,9 @@ impl Deed {
             Self::Context(next) => Proposed::Context {
                 next: next.as_deref(),
             },
-            Self::Psk => Proposed::Psk,
+            Self::Psk { external } => Proposed::Psk {
+                external: *external,
+            },
             Self::ReInit(suite) => Proposed::ReInit { suite: *suite },
             Self::ExternalInit => Proposed::ExternalInit,
             Self::Other(number) => Proposed::Other(*number),

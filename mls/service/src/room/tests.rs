@@ -9,6 +9,7 @@ mod external;
 mod members;
 mod newcomers;
 mod order;
+mod psk;
 mod removal;
 mod report;
 mod world;

@@ -33,7 +33,10 @@ pub enum Proposed<'a> {
     Context {
         next: Option<&'a Policy>,
     },
-    Psk,
+    /// A pre-shared key: external, or of an earlier epoch (RFC 9420 §8.4, resumption).
+    Psk {
+        external: bool,
+    },
     ReInit {
         suite: u16,
     },
@@ -105,6 +108,15 @@ pub enum Broken {
     Fixed(&'static str),
     #[error("every commit in this room carries an update path")]
     PathRequired,
+    #[error("members keep no keys of epochs that have ended, so no PSK of one is used")]
+    ResumptionPsk,
+    #[error(
+        "who is added by a commit has none of the PSKs it uses, and could not open the Welcome: \
+         commit them one after the other"
+    )]
+    PskWithAdd,
+    #[error("the commit uses {found} PSKs, at most {max} are allowed in one")]
+    Psks { found: usize, max: usize },
     #[error("the room would have {found} leaves, at most {max} are allowed")]
     Leaves { found: usize, max: u32 },
     #[error("the commit adds {found} devices, at most {max} are allowed in one")]
@@ -120,6 +132,11 @@ impl From<Broken> for Refusal {
 }
 
 impl Policy {
+    /// May this account bring a pre-shared key?
+    pub fn check_psk(&self, author: &BareJid) -> Result<(), Broken> {
+        self.check_role(author, self.rights.psk, "injecting a PSK")
+    }
+
     /// May this proposal be sent by reference, to be committed by others?
     pub fn check_proposal(&self, by: Sender<'_>, proposal: &Proposed<'_>) -> Result<(), Broken> {
         let author = match by {
@@ -135,7 +152,7 @@ impl Policy {
             Proposed::SelfRemove => Ok(()),
             Proposed::Update => Err(Broken::Update("Update")),
             Proposed::Context { .. } => Err(Broken::ByValueOnly("GroupContextExtensions")),
-            Proposed::Psk => Err(Broken::ByValueOnly("PreSharedKey")),
+            Proposed::Psk { .. } => Err(Broken::ByValueOnly("PreSharedKey")),
             Proposed::ReInit { .. } => Err(Broken::ByValueOnly("ReInit")),
             Proposed::ExternalInit => Err(Broken::ExternalInit),
             Proposed::Other(number) => self.check_other(number),
@@ -156,11 +173,15 @@ impl Policy {
                 }
             }
         }
-        let adds = commit
-            .proposals
-            .iter()
-            .filter(|item| matches!(item.proposal, Proposed::Add { .. }))
-            .count();
+        let count = |is: fn(&Proposed<'_>) -> bool| {
+            let proposals = commit.proposals.iter();
+            proposals.filter(|item| is(&item.proposal)).count()
+        };
+        let adds = count(|proposed| matches!(proposed, Proposed::Add { .. }));
+        check_psks(
+            count(|proposed| matches!(proposed, Proposed::Psk { .. })),
+            adds,
+        )?;
         if adds > limits::JOINERS {
             return Err(Broken::Adds {
                 found: adds,
@@ -230,7 +251,8 @@ impl Policy {
                 self.check_role(author, self.rights.change_policy, "changing the context")?;
                 self.check_successor(next.ok_or(Broken::PolicyMissing)?)
             }
-            Proposed::Psk => self.check_role(author, self.rights.psk, "injecting a PSK"),
+            Proposed::Psk { external: false } => Err(Broken::ResumptionPsk),
+            Proposed::Psk { external: true } => self.check_psk(author),
             Proposed::ReInit { suite } => {
                 self.check_role(author, self.rights.reinit, "ReInit")?;
                 if self.suites.contains(&suite) {
@@ -344,6 +366,19 @@ impl Policy {
     }
 }
 
+/// RFC 9420 §12.4.3.1: a Welcome names the PSKs of its commit, and who lacks one cannot join.
+fn check_psks(psks: usize, adds: usize) -> Result<(), Broken> {
+    match psks {
+        0 => Ok(()),
+        1..=limits::PSKS if adds == 0 => Ok(()),
+        1..=limits::PSKS => Err(Broken::PskWithAdd),
+        found => Err(Broken::Psks {
+            found,
+            max: limits::PSKS,
+        }),
+    }
+}
+
 impl Proposed<'_> {
     fn name(&self) -> &'static str {
         match self {
@@ -352,7 +387,7 @@ impl Proposed<'_> {
             Self::SelfRemove => "SelfRemove",
             Self::Update => "Update",
             Self::Context { .. } => "GroupContextExtensions",
-            Self::Psk => "PreSharedKey",
+            Self::Psk { .. } => "PreSharedKey",
             Self::ReInit { .. } => "ReInit",
             Self::ExternalInit => "ExternalInit",
             Self::Other(_) => "another type",

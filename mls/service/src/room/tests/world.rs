@@ -31,6 +31,7 @@ use mls_rs::group::{CommitOutput, ExportedTree};
 use mls_rs::identity::x509::CertificateChain;
 use mls_rs::identity::{Credential, SigningIdentity};
 use mls_rs::mls_rules::{CommitOptions, DefaultMlsRules, EncryptionOptions};
+use mls_rs::psk::ExternalPskId;
 use mls_rs::{CipherSuite, Client, CryptoProvider, ExtensionList, Group};
 use mls_rs_core::crypto::SignaturePublicKey;
 use mls_rs_core::group::ProposalType;
@@ -508,6 +509,31 @@ impl Device {
         bundle(epoch, &output, &packages)
     }
 
+    /// A commit with these PSKs, or with one of the epoch that is.
+    pub(super) fn psk_bundle(
+        &mut self,
+        psks: &[ExternalPskId],
+        add: &[&Self],
+        resumption: bool,
+    ) -> Bundle {
+        let packages: Vec<(Member, MlsMessage)> = add
+            .iter()
+            .map(|device| (device.member.clone(), device.package()))
+            .collect();
+        let epoch = self.group().current_epoch();
+        let mut builder = self.group().commit_builder();
+        for psk in psks {
+            builder = builder.add_external_psk(psk.clone()).unwrap();
+        }
+        for (_, package) in &packages {
+            builder = builder.add_member(package.clone()).unwrap();
+        }
+        if resumption {
+            builder = builder.add_resumption_psk(epoch).unwrap();
+        }
+        bundle(epoch, &builder.build().unwrap(), &packages)
+    }
+
     /// GroupInfo, tree and pending departures, as the hub gives them to this device.
     pub(super) async fn outside(&self, world: &World) -> Outside {
         match world.ask(self, Request::GroupInfo).await.unwrap().answer {
@@ -554,6 +580,33 @@ impl Device {
         let (group, commit) = builder.build(info).unwrap();
         let group_info = group.group_info_message_allowing_ext_commit(false).unwrap();
         self.group = Some(group);
+        Bundle {
+            key: key(),
+            epoch: outside.epoch,
+            commit: commit.to_bytes().unwrap().into(),
+            welcome: None,
+            joiners: Vec::new(),
+            group_info: group_info.to_bytes().unwrap().into(),
+        }
+    }
+
+    /// An external commit with PSKs, in place of an old leaf.
+    pub(super) fn external_with(
+        &mut self,
+        outside: &Outside,
+        old: u32,
+        psks: &[ExternalPskId],
+    ) -> Bundle {
+        let tree = ExportedTree::from_bytes(&outside.tree).unwrap();
+        let builder = self.client.external_commit_builder().unwrap();
+        let builder = builder.with_tree_data(tree.into_owned());
+        let mut builder = builder.with_removal(old);
+        for psk in psks {
+            builder = builder.with_external_psk(psk.clone());
+        }
+        let info = MlsMessage::from_bytes(&outside.group_info).unwrap();
+        let (group, commit) = builder.build(info).unwrap();
+        let group_info = group.group_info_message_allowing_ext_commit(false).unwrap();
         Bundle {
             key: key(),
             epoch: outside.epoch,

@@ -64,7 +64,11 @@ fn proposals_by_reference() {
         (Sender::Member(&p.mia), Proposed::SelfRemove, true),
         (Sender::Member(&p.olga), Proposed::Update, false),
         (Sender::Member(&p.olga), context, false),
-        (Sender::Member(&p.olga), Proposed::Psk, false),
+        (
+            Sender::Member(&p.olga),
+            Proposed::Psk { external: true },
+            false,
+        ),
         (
             Sender::Member(&p.olga),
             Proposed::ReInit { suite: 2 },
@@ -104,7 +108,8 @@ fn what_a_committer_brings_by_value() {
         (&p.olga, context(Some(&private)), false),
         (&p.olga, context(None), false),
         (&p.adam, context(Some(&policy)), false),
-        (&p.mia, Proposed::Psk, true),
+        (&p.mia, Proposed::Psk { external: true }, true),
+        (&p.olga, Proposed::Psk { external: false }, false),
         (&p.olga, Proposed::ReInit { suite: 1 }, true),
         (&p.olga, Proposed::ReInit { suite: 7 }, false),
         (&p.adam, Proposed::ReInit { suite: 1 }, false),
@@ -182,7 +187,7 @@ fn external_commits() {
     let old_leaf = item(Proposed::Remove { account: &p.mia }, false);
     let other_leaf = item(Proposed::Remove { account: &p.max }, false);
     let leaver = item(Proposed::SelfRemove, true);
-    let psk = item(Proposed::Psk, false);
+    let psk = item(Proposed::Psk { external: true }, false);
     let add = item(Proposed::Add { account: &p.max }, true);
     let cases: &[(&[Item<'_>], bool)] = &[
         (&[init], true),
@@ -212,6 +217,51 @@ fn external_commits() {
         assert_eq!(policy.check_commit(&stranger).is_ok(), stranger_may);
         assert_eq!(policy.check_commit(&commit(by, &items)).is_ok(), member_may);
     }
+}
+
+#[test]
+fn a_psk_is_brought_by_who_may_and_never_with_who_lacks_it() {
+    let p = people();
+    let mut policy = policy(&p);
+    let item = |by, by_reference, proposal| Item {
+        by,
+        by_reference,
+        proposal,
+    };
+    let by = Sender::Member(&p.mia);
+    let psk = item(by, false, Proposed::Psk { external: true });
+    let old = item(by, false, Proposed::Psk { external: false });
+    let added = item(by, false, Proposed::Add { account: &p.max });
+    let proposed = item(
+        Sender::Member(&p.adam),
+        true,
+        Proposed::Add { account: &p.max },
+    );
+    let leaver = item(Sender::Member(&p.ada), true, Proposed::SelfRemove);
+    let many = vec![psk; limits::PSKS + 1];
+    let cases: &[(&[Item<'_>], Result<(), Broken>)] = &[
+        (&[psk], Ok(())),
+        (&[psk, leaver], Ok(())),
+        (&many[1..], Ok(())),
+        (&[psk, added], Err(Broken::PskWithAdd)),
+        (&[proposed, psk], Err(Broken::PskWithAdd)),
+        (&[old], Err(Broken::ResumptionPsk)),
+        (
+            &many,
+            Err(Broken::Psks {
+                found: limits::PSKS + 1,
+                max: limits::PSKS,
+            }),
+        ),
+    ];
+    for (number, (items, expected)) in cases.iter().enumerate() {
+        let verdict = policy.check_commit(&commit(by, items));
+        assert_eq!(verdict, *expected, "case {number}");
+    }
+    policy.rights.psk = Role::Admin;
+    assert!(policy.check_commit(&commit(by, &[psk])).is_err());
+    assert!(policy.check_psk(&p.mia).is_err());
+    assert_eq!(policy.check_psk(&p.adam), Ok(()));
 }
 
 #[test]

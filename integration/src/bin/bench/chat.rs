@@ -86,9 +86,13 @@ pub(crate) async fn run(
 ) -> Result<Outcome, Box<dyn Error>> {
     let pairs = (load.pairs / extent.divisor).max(1);
     let tally = Arc::new(Tally::default());
-    let mut tasks = tokio::task::JoinSet::new();
+    // All log in before any talks: the slow would have the others wait.
+    let mut ends = Vec::with_capacity(pairs);
     for n in 0..pairs {
-        let [one, other] = client::pair(contender, n).await?;
+        ends.push(client::pair(contender, n).await?);
+    }
+    let mut tasks = tokio::task::JoinSet::new();
+    for [one, other] in ends {
         let (there, back) = (Sent::default(), Sent::default());
         for ((client, message), sent, awaited) in [(one, &there, &back), (other, &back, &there)] {
             let (read, write) = tokio::io::split(client.into_stream());

@@ -44,7 +44,7 @@ const STALLED: Duration = Duration::from_secs(120);
 /// How much of everything.
 #[derive(Clone, Copy, Debug)]
 struct Extent {
-    /// How long each is measured, after as long again of warming up.
+    /// How long each is measured, after half as long of warming up.
     window: Duration,
     /// How often; the median counts.
     rounds: usize,
@@ -55,7 +55,7 @@ struct Extent {
 }
 
 const LONG: Extent = Extent {
-    window: Duration::from_secs(5),
+    window: Duration::from_secs(3),
     rounds: 3,
     gone: Duration::from_secs(30),
     divisor: 1,

@@ -205,14 +205,17 @@ pub(crate) async fn deliver_for(home: &Home, origin: &Origin, deliveries: Delive
                     home.counters.to_clients.add(1);
                     Deliveries::none()
                 }
-                Err(Undeliverable(stanza)) => gone(home, &session, stanza, Otherwise::Return).await,
+                Err(Undeliverable(stanza)) => {
+                    Box::pin(gone(home, &session, stanza, Otherwise::Return)).await
+                }
             },
             Leaving::Routed(stanza) if blocking::withholds(home, &stanza) => {
                 debug!("a stanza to a blocked address is dropped");
                 Deliveries::none()
             }
             Leaving::Routed(stanza) | Leaving::LastWord(stanza) => {
-                by_address(home, stanza, &mut wake).await
+                // Boxed, like all that few stanzas need: each has room made for all of this.
+                Box::pin(by_address(home, stanza, &mut wake)).await
             }
         };
         for leaving in more.leaving.into_iter().rev() {
@@ -225,7 +228,7 @@ pub(crate) async fn deliver_for(home: &Home, origin: &Origin, deliveries: Delive
         home.remote.wake(&domain);
     }
     for later in afterwards {
-        start(home, origin, later).await;
+        Box::pin(start(home, origin, later)).await;
     }
 }
 
@@ -239,7 +242,7 @@ async fn to_session(
         home.counters.to_clients.add(1);
         return Deliveries::none();
     };
-    gone(home, session, stanza, otherwise).await
+    Box::pin(gone(home, session, stanza, otherwise)).await
 }
 
 async fn gone(home: &Home, session: &Jid, stanza: Arc<Stanza>, otherwise: Otherwise) -> Deliveries {

@@ -95,10 +95,11 @@ pub(crate) async fn decide_at(
         device,
         receipt,
     };
+    // Boxed: what the others need is not made room for with every message.
     match stanza.kind {
-        Kind::Iq(_) => iq(context, from, stanza, hop).await.into(),
+        Kind::Iq(_) => Box::pin(iq(context, from, stanza, hop)).await.into(),
         Kind::Message(kind) => message::decide(context, from, stanza, kind, hop).await,
-        Kind::Presence(kind) => presence::take(context, from, stanza, kind, hop)
+        Kind::Presence(kind) => Box::pin(presence::take(context, from, stanza, kind, hop))
             .await
             .into(),
     }

@@ -7,6 +7,7 @@
 //! nothing left to read.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant, SystemTime};
@@ -214,6 +215,8 @@ where
     }
 
     fn poll_step(&mut self, cx: &mut Context<'_>) -> Poll<Result<Step<M::Event>, Ended>> {
+        // One moment for all that one call takes in: the clocks cost as much as a small frame.
+        let mut moment = None;
         loop {
             if let Some(event) = self.machine.poll_event() {
                 return Poll::Ready(Ok(Step::Event(event)));
@@ -222,7 +225,8 @@ where
             if self.reading()
                 && let Some(frame) = self.framing.next_frame()
             {
-                self.machine.receive(frame, now());
+                let moment = *moment.get_or_insert_with(now);
+                self.machine.receive(frame, moment);
                 continue;
             }
             if let Poll::Ready(written) = self.poll_write(cx) {
@@ -299,8 +303,8 @@ where
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Result<Poll<()>, Ended> {
-        let mut bytes = [0; READ_BYTES];
-        let mut read = ReadBuf::new(&mut bytes);
+        let mut bytes = [MaybeUninit::uninit(); READ_BYTES];
+        let mut read = ReadBuf::uninit(&mut bytes);
         match Pin::new(&mut self.stream).poll_read(cx, &mut read) {
             Poll::Pending => {
                 let buffer = self.framing.buffer();

@@ -66,7 +66,7 @@ pub(crate) async fn decide(
     let (account, verdict) = match hop {
         Hop::Account(account) => {
             if account == from.to_bare()
-                && let Some(settled) = pubsub::answered(home, &account, &stanza).await
+                && let Some(settled) = Box::pin(pubsub::answered(home, &account, &stanza)).await
             {
                 return settled.into();
             }
@@ -90,7 +90,9 @@ pub(crate) async fn decide(
         }
         other => {
             let copies = sent(home, sender, &stanza);
-            let mut deliveries = elsewhere(&context, &from, stanza, kind, other).await;
+            // Boxed: larger than what most messages need.
+            let elsewhere = Box::pin(elsewhere(&context, &from, stanza, kind, other));
+            let mut deliveries = elsewhere.await;
             deliveries.extend(copies);
             return deliveries.into();
         }
@@ -180,7 +182,7 @@ async fn at_account(
         return deliveries.into();
     }
     if let Verdict::Deliver(sessions) = &verdict {
-        home.sessions.drained(sessions).await;
+        Box::pin(home.sessions.drained(sessions)).await;
     }
     let sides = Sides {
         sender: sender.map(Jid::to_bare),

@@ -2,7 +2,10 @@
 //! parsed, so that equal addresses are equal strings.
 
 use std::borrow::Cow;
+use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::num::NonZeroU16;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -19,13 +22,15 @@ pub enum JidError {
 }
 
 /// Any address, with or without a resource. Cheap to clone.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone)]
 pub struct Jid {
     text: Arc<str>,
-    /// Where the `@` stands, if there is one.
-    at: Option<u16>,
-    /// Where the `/` stands, if there is one.
-    slash: Option<u16>,
+    /// Where the `@` stands, if there is one: never at the start.
+    at: Option<NonZeroU16>,
+    /// Where the `/` stands, if there is one: never at the start.
+    slash: Option<NonZeroU16>,
+    /// It ends before the `/`, and shares the text with the address that goes on.
+    cut: bool,
 }
 
 /// An address without a resource: an account, a room or a domain.
@@ -56,11 +61,11 @@ impl Jid {
             ));
         }
         // Most addresses are canonical already, and each part is within its limit.
-        let mark = |at: usize| u16::try_from(at).ok();
         Ok(Self {
             text: text.into(),
             at: local.and_then(|local| mark(local.len())),
             slash: resource.and_then(|_| mark(bare.len())),
+            cut: false,
         })
     }
 
@@ -83,17 +88,16 @@ impl Jid {
     /// Joins parts that are canonical already.
     fn assemble(local: Option<&str>, domain: &str, resource: Option<&str>) -> Self {
         let mut text = String::with_capacity(length(local) + domain.len() + length(resource));
-        let mark = |text: &String| u16::try_from(text.len()).ok();
         let mut at = None;
         if let Some(local) = local {
             text.push_str(local);
-            at = mark(&text);
+            at = mark(text.len());
             text.push('@');
         }
         text.push_str(domain);
         let mut slash = None;
         if let Some(resource) = resource {
-            slash = mark(&text);
+            slash = mark(text.len());
             text.push('/');
             text.push_str(resource);
         }
@@ -101,48 +105,89 @@ impl Jid {
             text: text.into(),
             at,
             slash,
+            cut: false,
         }
     }
 
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.text
+        if self.cut {
+            &self.text[..self.bare_end()]
+        } else {
+            &self.text
+        }
     }
 
     #[must_use]
     pub fn local(&self) -> Option<&str> {
-        self.at.map(|at| &self.text[..usize::from(at)])
+        self.at.map(|at| &self.text[..place(at)])
     }
 
     #[must_use]
     pub fn domain(&self) -> &str {
-        let start = self.at.map_or(0, |at| usize::from(at) + 1);
-        let end = self.slash.map_or(self.text.len(), usize::from);
-        &self.text[start..end]
+        let start = self.at.map_or(0, |at| place(at) + 1);
+        &self.text[start..self.bare_end()]
     }
 
     #[must_use]
     pub fn resource(&self) -> Option<&str> {
-        self.slash.map(|slash| &self.text[usize::from(slash) + 1..])
+        let slash = self.slash.filter(|_| !self.cut)?;
+        Some(&self.text[place(slash) + 1..])
     }
 
     #[must_use]
     pub fn is_bare(&self) -> bool {
-        self.slash.is_none()
+        self.cut || self.slash.is_none()
     }
 
+    /// Shares the text: it is asked of every stanza, many times.
     #[must_use]
     pub fn to_bare(&self) -> BareJid {
-        let text = match self.slash {
-            None => Arc::clone(&self.text),
-            Some(slash) => Arc::from(&self.text[..usize::from(slash)]),
-        };
         BareJid(Self {
-            text,
-            at: self.at,
-            slash: None,
+            cut: self.slash.is_some(),
+            ..self.clone()
         })
     }
+
+    fn bare_end(&self) -> usize {
+        self.slash.map_or(self.text.len(), place)
+    }
+}
+
+/// The marks follow from the text.
+impl PartialEq for Jid {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_str() == other.as_str()
+    }
+}
+
+impl Eq for Jid {}
+
+impl PartialOrd for Jid {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Jid {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.as_str().cmp(other.as_str())
+    }
+}
+
+impl Hash for Jid {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_str().hash(state);
+    }
+}
+
+/// Where a part ends that is as long; none has no length, and all are within their limits.
+fn mark(length: usize) -> Option<NonZeroU16> {
+    u16::try_from(length).ok().and_then(NonZeroU16::new)
+}
+
+fn place(mark: NonZeroU16) -> usize {
+    usize::from(mark.get())
 }
 
 /// Bytes of a part with the mark that sets it apart.
@@ -212,13 +257,13 @@ impl FromStr for BareJid {
 
 impl fmt::Display for Jid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
+        f.write_str(self.as_str())
     }
 }
 
 impl fmt::Debug for Jid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
+        f.write_str(self.as_str())
     }
 }
 

@@ -59,7 +59,7 @@ pub(crate) async fn wants(home: &Home, account: &BareJid, other: &Jid) -> Result
         ArchivePolicy::Roster => {
             let contact = other.to_bare();
             let storage = &home.storage;
-            let found = storage.contact(account.as_str(), contact.as_str()).await?;
+            let found = Box::pin(storage.contact(account.as_str(), contact.as_str())).await?;
             *account == contact || found.is_some()
         }
     })
@@ -78,7 +78,8 @@ async fn said(home: &Home, account: &BareJid) -> Result<Option<Arc<ArchivePrefer
     if let Some(known) = home.archive.known().get(account) {
         return Ok(known.clone());
     }
-    let read = home.storage.archive_preferences(account.as_str()).await?;
+    // Boxed: it is seldom read, and every message makes room for it.
+    let read = Box::pin(home.storage.archive_preferences(account.as_str())).await?;
     let mut known = home.archive.known();
     if known.len() >= REMEMBERED {
         known.clear();

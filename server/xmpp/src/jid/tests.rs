@@ -1,3 +1,5 @@
+use std::collections::HashSet;
+
 use super::*;
 
 #[track_caller]
@@ -135,5 +137,20 @@ fn parts_are_found_again() -> Result<(), JidError> {
     assert_eq!(jid.to_bare().with_resource("r@/s")?, jid);
     assert!(BareJid::parse("a@b/c").is_err());
     assert_eq!(BareJid::parse("b")?.local(), None);
+    Ok(())
+}
+
+#[test]
+fn a_bare_address_taken_from_another_is_like_any_bare_one() -> Result<(), JidError> {
+    let taken = Jid::parse("a@b.example/c")?.to_bare();
+    let own = BareJid::parse("a@b.example")?;
+    assert_eq!((&taken, taken.to_string()), (&own, own.to_string()));
+    assert!(HashSet::from([own]).contains(&taken));
+    let taken = Jid::from(taken);
+    assert!(taken.is_bare());
+    assert_eq!(taken.resource(), None);
+    assert_eq!(taken.domain(), "b.example");
+    assert_eq!(taken.to_bare(), BareJid::parse("a@b.example")?);
+    assert!(taken < Jid::parse("a@b.example/c")?);
     Ok(())
 }

@@ -29,7 +29,7 @@ fn start(stage: &Stage) -> Bot {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_bot_of_some_seventy_lines_joins_and_answers() {
+async fn a_bot_joins_and_answers() {
     let stage = Stage::set("bot", &["montague.example", "capulet.example"]);
     let mut juliet = stage.person(1, "juliet").await.unwrap();
     stage.homes[0].add_user("bot", PASSWORD).unwrap();

@@ -27,6 +27,7 @@ use crate::connection::{ConnectError, Connection, Inbound, Options};
 use crate::content::{CONTENT_TYPE, Content};
 use crate::speech;
 use crate::store::{OpenError, SqliteStore};
+use crate::stream::Login;
 use crate::token;
 
 /// Inputs waiting for the engine: the session's task waits beyond that.
@@ -51,6 +52,30 @@ pub struct Opening {
     pub device_name: String,
     /// Where the device's signature keys are, if they are not in its store.
     pub token: Option<token::Place>,
+}
+
+impl Opening {
+    /// A device that finds its server by the DNS, believes the machine's CAs, and seals its store
+    /// under the account's password.
+    #[must_use]
+    pub fn new(account: BareJid, password: &str, folder: PathBuf, device_name: &str) -> Self {
+        Self {
+            connection: Options {
+                login: Login {
+                    account,
+                    password: password.to_owned(),
+                    resource: None,
+                },
+                endpoint: None,
+                extra_roots: Vec::new(),
+                proxy: None,
+            },
+            folder,
+            passphrase: password.to_owned(),
+            device_name: device_name.to_owned(),
+            token: None,
+        }
+    }
 }
 
 /// Why a [`Chat`] does not open.
@@ -166,18 +191,11 @@ impl Chat {
         &self,
         verb: impl FnOnce(&mut Engine, u64) -> T + Send + 'static,
     ) -> Result<T, ChatError> {
-        let (answer, answered) = oneshot::channel();
-        let verb: Verb = Box::new(move |engine, now| {
-            // Who asked may have gone; the verb is done all the same.
-            let _ = answer.send(verb(engine, now));
-        });
-        let inputs = self.inputs.clone();
-        // A full queue blocks: that must not happen to a thread of the runtime. An engine that has
-        // ended drops the verb, and with it the way of the answer.
-        drop(tokio::task::spawn_blocking(move || {
-            drop(inputs.send(Input::Verb(verb)))
-        }));
-        answered.await.map_err(|_| ChatError::Ended)
+        self.verbs().with(verb).await
+    }
+
+    pub(crate) fn verbs(&self) -> Verbs {
+        Verbs(self.inputs.clone())
     }
 
     /// Queues a text for a room, encrypted; it is kept until it has its place in the room's log,
@@ -197,13 +215,17 @@ impl Chat {
         act: &Act,
         author: Option<&BareJid>,
     ) -> Result<MessageId, ChatError> {
-        let (from, to) = (self.account.clone(), room.clone());
-        let content = Content::of(from, to, SystemTime::now(), act.elements(author));
-        let padding: [u8; 32] = comity_net::random::bytes();
-        let bytes = content.seal(&padding[..usize::from(padding[0] % 32)]);
+        let bytes = self.sealed(room, act.elements(author));
         let room = room.clone();
         let sent = self.with(move |engine, now| engine.send(&room, CONTENT_TYPE, &bytes, now));
         Ok(sent.await??)
+    }
+
+    fn sealed(&self, room: &BareJid, elements: Vec<Element>) -> Vec<u8> {
+        let (from, to) = (self.account.clone(), room.clone());
+        let content = Content::of(from, to, SystemTime::now(), elements);
+        let padding: [u8; 32] = comity_net::random::bytes();
+        content.seal(&padding[..usize::from(padding[0] % 32)])
     }
 
     /// What the rooms' histories hold beyond what [`Engine::mark_read`] was told: what came while
@@ -232,6 +254,31 @@ impl Chat {
             .with_id(comity_net::random::id())
             .with(&Element::new(ns::CLIENT, "body").with_text(body));
         self.plain.send(message).await.map_err(|_| ChatError::Ended)
+    }
+}
+
+/// The way of verbs to the engine's thread.
+#[derive(Clone)]
+pub(crate) struct Verbs(std::sync::mpsc::SyncSender<Input>);
+
+impl Verbs {
+    /// Runs a verb there and gives what it returned.
+    pub(crate) async fn with<T: Send + 'static>(
+        &self,
+        verb: impl FnOnce(&mut Engine, u64) -> T + Send + 'static,
+    ) -> Result<T, ChatError> {
+        let (answer, answered) = oneshot::channel();
+        let verb: Verb = Box::new(move |engine, now| {
+            // Who asked may have gone; the verb is done all the same.
+            let _ = answer.send(verb(engine, now));
+        });
+        let inputs = self.0.clone();
+        // A full queue blocks: that must not happen to a thread of the runtime. An engine that has
+        // ended drops the verb, and with it the way of the answer.
+        drop(tokio::task::spawn_blocking(move || {
+            drop(inputs.send(Input::Verb(verb)))
+        }));
+        answered.await.map_err(|_| ChatError::Ended)
     }
 }
 

@@ -30,6 +30,7 @@ pub struct Content {
 
 /// Why an envelope cannot be shown.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ContentError {
     #[error("the content is no XEP-0420 envelope: {0}")]
     Malformed(String),

@@ -5,19 +5,22 @@
 //! There are two floors to stand on.
 //!
 //! **[`agent::Chat`]** is an engine with a store, a session with the server, and a thread and a task
-//! that drive them. It needs tokio. `examples/bot.rs` is a whole program on it: some seventy lines.
+//! that drive them. It needs tokio. `examples/bot.rs` is a whole program on it: some fifty lines.
 //!
-//! 1. Fill [`agent::Opening`]: the account and its password, a folder for the device's store and the
-//!    passphrase that seals it, a name for the device. Where the DNS does not lead to the server,
-//!    name an endpoint; where its certificate is of a CA of your own, name that; where nobody shall
-//!    learn where you are, a [`proxy::Proxy`].
+//! 1. [`agent::Opening::new`] asks for the account and its password, a folder for the device's store
+//!    and a name for the device. Where the DNS does not lead to the server, name an endpoint; where
+//!    its certificate is of a CA of your own, name that; where nobody shall learn where you are, a
+//!    [`proxy::Proxy`]; and a passphrase of its own for the store, if it is not to be the password.
 //! 2. [`agent::Chat::open`] gives the chat and a receiver of [`agent::Update`]s. It enrols the device
 //!    if it is new, logs in, and logs in again, with back-off, for as long as it lives.
 //! 3. Ask the engine with [`agent::Chat::with`]: `chat.with(|engine, now| engine.invite(..))`. Every
 //!    verb returns at once; what became of it is an event. [`agent::Chat::say`] sends a text.
-//! 4. Show the events. [`comity_mls_engine::Event::Item`] is a line of a room, and is in the store as
-//!    well: after a start, take [`agent::Chat::unread`] first, and say with
-//!    [`comity_mls_engine::Engine::mark_read`] how far you are.
+//! 4. Take what comes from an [`inbox::Inbox`]: messages are opened there, what came while the program
+//!    was not running comes first, and nothing comes twice or is lost. A program that shows several
+//!    rooms by the page instead takes the [`agent::Update`]s as they are:
+//!    [`comity_mls_engine::Event::Item`] is a line of a room, and is in the store as well; after a
+//!    start [`agent::Chat::unread`] has what is new, and
+//!    [`comity_mls_engine::Engine::mark_read`] is told how far it was shown.
 //!
 //! **[`comity_mls_engine::Engine`]** alone does no IO and knows no runtime: you carry its requests
 //! over a stream of your own ([`speech`] writes them as IQs and reads the answers), tell it the time,
@@ -49,14 +52,14 @@
 //!
 //! [`stream`] is the client's side of an XMPP stream as a machine, [`connection`] puts it on a
 //! socket, [`proxy`] leads it there by a detour, [`store`] keeps what the engine must not forget,
-//! [`content`] is what a message carries.
+//! [`content`] is what a message carries, [`act`] what it does.
 
 pub mod act;
 pub mod agent;
 mod blobs;
 pub mod connection;
 pub mod content;
-
+pub mod inbox;
 pub mod proxy;
 pub mod speech;
 pub mod store;

@@ -28,6 +28,7 @@ const SCHEMA: &[&str] = &[
 
 /// Why a store does not open.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum OpenError {
     #[error("the store cannot be opened: {0}")]
     Database(#[from] sqlx::Error),

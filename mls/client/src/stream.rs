@@ -55,6 +55,7 @@ pub enum Event {
 
 /// Why a stream ended.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum Fault {
     #[error("the server ended the stream: {0}")]
     Server(StreamError),

@@ -15,6 +15,7 @@ const SCRYPT_MAX_MEMORY: u64 = 64 << 20;
 
 /// Why a vault does not open.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum VaultError {
     #[error("the passphrase does not open this store")]
     WrongPassphrase,

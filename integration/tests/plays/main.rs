@@ -12,6 +12,7 @@ mod crash;
 mod day;
 mod disk_full;
 mod documents;
+mod ephemeral;
 mod federation_chaos;
 mod federation_wire;
 mod first_message;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use comity_client::act::Act;
 use comity_client::agent::Update;
 use comity_client::content;
+use comity_client::typing::ChatState;
 use comity_mls_engine::{Device, Event, What};
 use comity_xmpp::jid::BareJid;
 use integration::person::Person;
@@ -111,6 +112,7 @@ async fn a_conversation_on_the_whole_screen() {
     terminal.types("Call me but love");
     juliet.hears(&room, "Call me but love").await.unwrap();
     words_are_read_and_mended(&terminal, &mut juliet, &room).await;
+    they_type(&terminal, &mut juliet, &room).await;
 
     // Clearing the screen and a title of her own: shown as text, and the screen stays.
     let hostile = "\u{1b}[2J\u{1b}]0;owned\u{7}Boo";
@@ -170,4 +172,23 @@ async fn words_are_read_and_mended(terminal: &Terminal, juliet: &mut Person, roo
     };
     juliet.chat().send(room, &likes, None).await.unwrap();
     terminal.shows("(corrected) [🌹] ✓").await;
+}
+
+/// Each sees that the other types, before anything is said.
+async fn they_type(terminal: &Terminal, juliet: &mut Person, room: &BareJid) {
+    let typing = ChatState::Composing;
+    assert!(juliet.chat().typing(room, typing).await.unwrap());
+    terminal.shows("juliet@capulet.example is typing").await;
+    terminal.tmux(&["send-keys", "-l", "Wherefore"]);
+    let typing = juliet.until("that Romeo types", |update| match update {
+        Update::Engine(Event::Ephemeral {
+            room,
+            by,
+            content_type,
+            content,
+        }) => ChatState::read(room, by, content_type, content),
+        _ => None,
+    });
+    assert_eq!(typing.await.unwrap(), ChatState::Composing);
+    terminal.tmux(&["send-keys", "C-u"]);
 }

@@ -29,6 +29,7 @@ use crate::speech;
 use crate::store::{OpenError, SqliteStore};
 use crate::stream::Login;
 use crate::token;
+use crate::typing::ChatState;
 
 /// Inputs waiting for the engine: the session's task waits beyond that.
 const INPUTS: usize = 256;
@@ -219,6 +220,16 @@ impl Chat {
         let room = room.clone();
         let sent = self.with(move |engine, now| engine.send(&room, CONTENT_TYPE, &bytes, now));
         Ok(sent.await??)
+    }
+
+    /// Tells those who are in the room now what its person does, such as that they type. Nothing comes
+    /// of it where that cannot be said at this moment (`false`).
+    pub async fn typing(&self, room: &BareJid, state: ChatState) -> Result<bool, ChatError> {
+        let bytes = self.sealed(room, vec![state.element()]);
+        let room = room.clone();
+        let said =
+            self.with(move |engine, now| engine.send_ephemeral(&room, CONTENT_TYPE, &bytes, now));
+        Ok(said.await??)
     }
 
     fn sealed(&self, room: &BareJid, elements: Vec<Element>) -> Vec<u8> {

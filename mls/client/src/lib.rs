@@ -37,6 +37,7 @@
 //! | `Inviting` | before somebody reads along: with how many devices, and which are new |
 //! | `VerificationLost`, `UnverifiedDevice` | where the room is shown: the mark is gone until codes are compared (`verification_code`, `mark_verified`, `member_trust`) |
 //! | `Item` | `What::Message` as what was said, everything else as a line between: who came, who went, by whom |
+//! | `Ephemeral` | who is typing ([`typing::ChatState::read`]), for half a minute at most |
 //! | `NotInvited`, `Refused` | what was asked for and will not happen, with the reason |
 //!
 //! Words of others go through [`terminal::clean::clean`] before they reach a terminal.
@@ -67,3 +68,4 @@ pub mod stream;
 pub mod terminal;
 pub mod timeline;
 pub mod token;
+pub mod typing;

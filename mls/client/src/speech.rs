@@ -103,6 +103,7 @@ pub fn notice(account: &BareJid, stanza: &Stanza) -> Option<Notice> {
             let room = match &notice {
                 sync::Notice::Entry(entry) => &entry.room,
                 sync::Notice::Welcome(welcome) => &welcome.room,
+                sync::Notice::Ephemeral(ephemeral) => &ephemeral.room,
             };
             let from_room = stanza
                 .from

@@ -23,6 +23,10 @@ impl Engine {
             Ok(answer) => return self.on_granted(pending, answer, now),
             Err(refusal) => refusal,
         };
+        if let Purpose::Ephemeral(room, _) = &pending.purpose {
+            self.on_ephemeral_refused(room, &refusal, now);
+            return Ok(());
+        }
         if let Some(pause) = transient(&refusal) {
             self.requests.pause(pending, pause, now);
             return Ok(());
@@ -107,6 +111,7 @@ impl Engine {
             (Purpose::Report(room), Answer::Room(room::Answer::Reported)) => {
                 self.on_reported(&room)
             }
+            (Purpose::Ephemeral(..), Answer::Room(room::Answer::Relayed)) => Ok(()),
             (Purpose::InFlight(room, key), Answer::Room(room::Answer::Accepted(accepted))) => {
                 self.on_accepted(&room, key, &accepted, now)
             }
@@ -185,6 +190,7 @@ impl Engine {
             Purpose::Devices | Purpose::LogEntries | Purpose::LogInclusion(_) => {}
             // The server keeps what it holds for us; the next acknowledgement is cumulative.
             Purpose::Acknowledge(_) | Purpose::AcknowledgeWelcome(_) => {}
+            Purpose::Ephemeral(room, _) => self.on_ephemeral_refused(&room, refusal, now),
         }
         Ok(())
     }

@@ -82,7 +82,6 @@ pub(crate) enum ContentError {
 impl Framed {
     /// Padded to a multiple of `step` octets, the policy's `padding`.
     pub(crate) fn new(position: Position, content_type: &str, content: &[u8], step: u16) -> Self {
-        let step = usize::from(step).clamp(1, LONGEST_STEP);
         let mut framed = Self {
             version: VERSION,
             id: position.id.0.into_bytes(),
@@ -95,15 +94,7 @@ impl Framed {
             content: content.to_vec(),
             padding: Vec::new(),
         };
-        let length = framed.mls_encoded_len();
-        let missing = length.next_multiple_of(step) - length;
-        framed.padding = vec![0; missing];
-        // The length of the padding takes more octets itself once it exceeds 63.
-        let excess = framed.mls_encoded_len() % step;
-        if excess != 0 {
-            let fits = missing.saturating_sub(excess);
-            framed.padding.truncate(fits);
-        }
+        framed.padding = padding(framed.mls_encoded_len(), step);
         framed
     }
 
@@ -122,6 +113,55 @@ impl Framed {
     fn is_plausible(&self) -> bool {
         is_content_type(&self.content_type) && self.content.len() <= MAX_CONTENT
     }
+}
+
+/// What is said outside the log. It has no id, no counter and no place: nothing refers to it.
+#[derive(Clone, Debug, PartialEq, Eq, MlsSize, MlsEncode, MlsDecode)]
+pub(crate) struct Passing {
+    version: u8,
+    pub(crate) content_type: String,
+    #[mls_codec(with = "mls_rs_codec::byte_vec")]
+    pub(crate) content: Vec<u8>,
+    #[mls_codec(with = "mls_rs_codec::byte_vec")]
+    padding: Vec<u8>,
+}
+
+impl Passing {
+    pub(crate) fn new(content_type: &str, content: &[u8], step: u16) -> Self {
+        let mut passing = Self {
+            version: VERSION,
+            content_type: content_type.to_owned(),
+            content: content.to_vec(),
+            padding: Vec::new(),
+        };
+        passing.padding = padding(passing.mls_encoded_len(), step);
+        passing
+    }
+
+    pub(crate) fn read(mut bytes: &[u8]) -> Result<Self, ContentError> {
+        match bytes.first() {
+            Some(&VERSION) => {}
+            Some(&other) => return Err(ContentError::Version(other)),
+            None => return Err(ContentError::Unreadable),
+        }
+        match Self::mls_decode(&mut bytes) {
+            Ok(read) if bytes.is_empty() && is_content_type(&read.content_type) => Ok(read),
+            _ => Err(ContentError::Unreadable),
+        }
+    }
+}
+
+/// As many zeros as bring what is so long without them to a multiple of `step` octets.
+fn padding(length: usize, step: u16) -> Vec<u8> {
+    let step = usize::from(step).clamp(1, LONGEST_STEP);
+    let missing = length.next_multiple_of(step) - length;
+    // RFC 9420 §2.1.2: the length of the padding takes more octets itself once it exceeds 63.
+    let longer = match missing {
+        0..64 => 0,
+        64..16_384 => 1,
+        _ => 3,
+    };
+    vec![0; missing.saturating_sub(longer % step)]
 }
 
 /// A content type is shown where it is not known: it is no place for spaces, colours and cursors.

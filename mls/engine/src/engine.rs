@@ -100,6 +100,8 @@ pub struct Engine {
     pub(crate) withheld: HashMap<BareJid, (u64, u32)>,
     /// Rooms for which nothing new is made before that time.
     pub(crate) paused: HashMap<BareJid, u64>,
+    /// Hubs of which rooms take nothing outside the log before that time.
+    pub(crate) hushed: HashMap<BareJid, u64>,
     /// Rooms of which the server sent an entry that does not fit.
     pub(crate) broken: HashSet<BareJid>,
     /// What the directory holds of this device; none until it was asked.
@@ -161,6 +163,7 @@ impl Engine {
             known_seq: HashMap::new(),
             withheld: HashMap::new(),
             paused: HashMap::new(),
+            hushed: HashMap::new(),
             broken: HashSet::new(),
             stock: None,
             logs: Logs::default(),
@@ -291,6 +294,7 @@ impl Engine {
         match notice {
             Notice::Sync(sync::Notice::Entry(entry)) => self.on_entry(entry, now),
             Notice::Sync(sync::Notice::Welcome(welcome)) => self.on_welcome(welcome, now),
+            Notice::Sync(sync::Notice::Ephemeral(ephemeral)) => self.on_ephemeral(&ephemeral),
             Notice::Keys(keys::Notice::LowStock(count)) => self.on_low_stock(count, now),
             Notice::Keys(keys::Notice::LastResortUsed { device, suite }) => {
                 self.on_last_resort_used(device, suite, now)

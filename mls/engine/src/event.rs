@@ -90,6 +90,14 @@ pub enum Event {
         by: Device,
         seq: u64,
     },
+    /// A member's device said something to those who are there now, such as that somebody types. It is
+    /// not in the log, and stands in no history.
+    Ephemeral {
+        room: BareJid,
+        by: Device,
+        content_type: String,
+        content: Vec<u8>,
+    },
     /// Another commit came first: the change or message is prepared anew for the new epoch.
     Retrying {
         room: BareJid,
@@ -288,6 +296,7 @@ pub struct HubRemoval {
 /// Why the hub removes a device, as this device has found it to be.
 #[derive(Clone, Debug, PartialEq, Eq, MlsSize, MlsEncode, MlsDecode)]
 #[repr(u8)]
+#[non_exhaustive]
 pub enum Because {
     /// Its domain has taken its certificate back.
     Revoked = 1,
@@ -431,6 +440,8 @@ pub enum Warning {
     EndedByOperator { device: Uuid },
     #[error("what your domain logged of your account is not believed: {why}")]
     OwnLog { why: String },
+    #[error("what {account} is said to say at this moment is not believed: {why}")]
+    Ephemeral { account: String, why: String },
     #[error("an invitation cannot be used: {why}")]
     BadWelcome { why: String },
     #[error("the server sent what was not asked for or cannot be: {what}")]

@@ -15,6 +15,7 @@ use mls_rs_core::identity::SigningIdentity;
 use uuid::Uuid;
 
 use crate::engine::Engine;
+use crate::ephemeral::is_marked;
 use crate::error::Error;
 use crate::event::{Device, Event, Unreadable, Warning, What};
 use crate::mls::{Group, follow, unknown_issuer};
@@ -112,6 +113,11 @@ impl Engine {
         };
         let mut group = self.take_group(&entry.room, record)?;
         match group.process_incoming_message(message) {
+            Ok(ReceivedMessage::ApplicationMessage(message))
+                if is_marked(&message.authenticated_data) =>
+            {
+                fail("it was said to those who were there, and has no place in the log")
+            }
             Ok(ReceivedMessage::ApplicationMessage(message)) => {
                 match group.member_at_index(message.sender_index) {
                     Some(member) => Ok(Ok((

@@ -16,6 +16,7 @@ pub struct KeyHandle(pub Vec<u8>);
 
 /// Why a key could not be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum KeyFault {
     #[error("there is no signature key of that handle here")]
     Missing,

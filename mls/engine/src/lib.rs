@@ -7,7 +7,7 @@
 //! milliseconds since 1970:
 //!
 //! - *Verbs* say what a person wants: [`Engine::enrol`], [`Engine::create_room`],
-//!   [`Engine::open_direct`], [`Engine::invite`], [`Engine::send`],
+//!   [`Engine::open_direct`], [`Engine::invite`], [`Engine::send`], [`Engine::send_ephemeral`],
 //!   [`Engine::remove`],
 //!   [`Engine::update`], [`Engine::heal`], [`Engine::leave`].
 //! - *Inputs* say what happened: [`Engine::session_started`], [`Engine::session_ended`],
@@ -56,7 +56,7 @@
 //! for rows hold secrets. It checks that notices come from its own server or from the room they
 //! name, before it hands them over.
 //!
-//! Not here yet: room reset and successors of a group, private handshakes, messages outside the log.
+//! Not here yet: room reset and successors of a group, private handshakes.
 
 mod acknowledge;
 mod anchoring;
@@ -68,6 +68,7 @@ mod content;
 mod create;
 mod crypto;
 mod engine;
+mod ephemeral;
 mod epoch;
 mod error;
 mod event;
@@ -119,6 +120,7 @@ pub use content::{
 pub use create::MAX_ROOM_NAME;
 pub use crypto::SUITES;
 pub use engine::{Engine, Options};
+pub use ephemeral::MAX_EPHEMERAL;
 pub use error::Error;
 pub use event::{
     Barred, Because, Change, Device, Event, HubRemoval, InvitedDevice, Item, Message, Name,

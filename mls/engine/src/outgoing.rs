@@ -7,7 +7,8 @@ use comity_xmpp::jid::BareJid;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RequestId(pub u64);
 
-/// Whom an IQ goes to.
+/// Whom an IQ goes to. With [`Request`] the one enum that is matched to the end: who carries requests
+/// carries all of them, and a kind more is a new major version.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Destination {
     /// One's own domain.
@@ -33,6 +34,7 @@ pub enum Request {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Answer {
     Authority(authority::Answer),
     Keys(keys::Answer),
@@ -43,6 +45,7 @@ pub enum Answer {
 /// What servers send unasked. Whoever receives it checks first that it comes from one's own server
 /// or, for entries and Welcomes, from the room it names.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Notice {
     Authority(authority::Notice),
     Keys(keys::Notice),

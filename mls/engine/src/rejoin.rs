@@ -267,6 +267,7 @@ impl Engine {
             endorsements: vec![Endorsement::new(device, hash, not_after, device, signature)],
             ground: None,
             rejoin: self.prove_rejoin(room, lost.epoch, &record.group_id, &key)?,
+            ephemeral: false,
         };
         data.to_bytes()
             .map_err(|error| Unjoinable::Engine(Error::Mls(error.to_string())))

@@ -39,6 +39,8 @@ pub(crate) enum Purpose {
     },
     /// What is in flight to a room, by its idempotency key.
     InFlight(BareJid, [u8; 16]),
+    /// A message outside the log, by its number in the epoch.
+    Ephemeral(BareJid, u32),
     Revoke,
     Devices,
     LogEntries,
@@ -124,8 +126,16 @@ impl Requests {
         self.paused.push(pending);
     }
 
+    /// Those under way that are for such a purpose.
+    pub(crate) fn count(&self, of: impl Fn(&Purpose) -> bool) -> usize {
+        self.sent.values().filter(|p| of(&p.purpose)).count()
+    }
+
     /// What is due now: pauses that are over, and answers that never came.
     pub(crate) fn due(&mut self, now: u64) -> Vec<(Outgoing, u32)> {
+        // What is said to who is there now is not said again later.
+        self.sent
+            .retain(|_, p| p.at > now || !matches!(p.purpose, Purpose::Ephemeral(..)));
         let overdue: Vec<RequestId> = self
             .sent
             .iter()

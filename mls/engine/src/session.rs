@@ -82,6 +82,7 @@ impl Engine {
         self.withheld.clear();
         self.broken.clear();
         self.paused.clear();
+        self.hushed.clear();
         self.flags.clear();
         self.stock = None;
         self.logs.clear();

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What a row is about. The names are stable: a store may use them as table or column values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum Space {
     /// The account and device this store belongs to; one row.
     Identity,
@@ -44,6 +45,8 @@ pub enum Space {
     Counter,
     /// Room, message id → who said it, and where in the log.
     Said,
+    /// Room → how many messages outside the log this device has sent in the epoch.
+    Ephemeral,
     /// Room, seq → what the person may read: messages and changes of membership.
     History,
     /// Room, account, device → what the person found the same when comparing codes.
@@ -82,6 +85,7 @@ impl Space {
             Self::Head => "head",
             Self::Counter => "counter",
             Self::Said => "said",
+            Self::Ephemeral => "ephemeral",
             Self::History => "history",
             Self::Verified => "verified",
             Self::OwnDevice => "own_device",

@@ -43,9 +43,11 @@ fn authenticated(
     comes_back: bool,
 ) -> Result<AuthenticatedData, AuthenticatedDataError> {
     let read = AuthenticatedData::from_bytes(data)?;
-    if read.ground.is_some() || (read.rejoin.is_some() && !comes_back) {
+    if read.ephemeral || read.ground.is_some() || (read.rejoin.is_some() && !comes_back) {
         return Err(AuthenticatedDataError::Malformed(
-            "it holds the ground of a removal or the proof of a rejoin, out of place".to_owned(),
+            "it holds the ground of a removal, the proof of a rejoin or the mark of a message \
+             outside the log, out of place"
+                .to_owned(),
         ));
     }
     Ok(read)

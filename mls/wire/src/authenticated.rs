@@ -1,4 +1,4 @@
-//! What travels in `authenticated_data` of a handshake (RFC 9420 §6): read by the hub and by every
+//! What travels in `authenticated_data` of an MLS message (RFC 9420 §6): read by the hub and by every
 //! member, covered by the sender's signature, no secret. `uint16 version`, then items in ascending
 //! order of their type, each type once, and nothing after them. No octets at all: no items.
 
@@ -11,7 +11,7 @@ use crate::limits;
 /// The one version this library knows.
 pub const VERSION: u16 = 1;
 
-/// All that a handshake may say beside its content.
+/// All that a message may say beside its content.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AuthenticatedData {
     /// For devices that come to a room where their account is already; of an Add, or of a commit
@@ -21,6 +21,9 @@ pub struct AuthenticatedData {
     pub ground: Option<Ground>,
     /// Of an external commit: that the one who comes back held an earlier epoch.
     pub rejoin: Option<Rejoin>,
+    /// Of an application message: it has no place in the log. So no server can pass the one off as
+    /// the other, and spend the key of a message that is still to come.
+    pub ephemeral: bool,
 }
 
 /// A leaf of an account vouches for another device of the same account. What the signature covers
@@ -164,6 +167,7 @@ enum Item {
     Endorsements(Vec<Endorsement>) = 1,
     Ground(Ground) = 2,
     Rejoin(Rejoin) = 3,
+    Ephemeral = 6,
 }
 
 impl AuthenticatedData {
@@ -185,6 +189,15 @@ impl AuthenticatedData {
         }
     }
 
+    /// Of a message outside the log.
+    #[must_use]
+    pub fn ephemeral() -> Self {
+        Self {
+            ephemeral: true,
+            ..Self::default()
+        }
+    }
+
     #[must_use]
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
@@ -201,6 +214,7 @@ impl AuthenticatedData {
         }
         items.extend(self.ground.clone().map(Item::Ground));
         items.extend(self.rejoin.map(Item::Rejoin));
+        items.extend(self.ephemeral.then_some(Item::Ephemeral));
         let mut out = VERSION.to_be_bytes().to_vec();
         items.mls_encode(&mut out).map_err(malformed)?;
         Ok(out)
@@ -228,6 +242,7 @@ impl AuthenticatedData {
                 Item::Endorsements(endorsements) => read.endorsements = endorsements,
                 Item::Ground(ground) => read.ground = Some(ground),
                 Item::Rejoin(rejoin) => read.rejoin = Some(rejoin),
+                Item::Ephemeral => read.ephemeral = true,
             }
         }
         // There is one encoding: so items out of order or twice, an empty list of them, and octets

@@ -7,6 +7,8 @@
 pub const OBJECT_BYTES: usize = 16 * 1024 * 1024;
 /// Objects that one stanza names: a page of a log's entries has as many.
 pub const BLOBS: usize = 512;
+/// A message outside the log: it is small, or it is none.
+pub const EPHEMERAL_BYTES: usize = 8 * 1024;
 /// A PKCS#10 request.
 pub const CSR_BYTES: usize = 8 * 1024;
 /// A certificate (DER).

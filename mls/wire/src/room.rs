@@ -4,6 +4,7 @@
 mod address;
 mod answer;
 mod entry;
+mod ephemeral;
 mod log;
 mod notice;
 mod request;
@@ -49,6 +50,9 @@ pub enum Request {
         epoch: u64,
         message: Bytes,
     },
+    /// IQ set: a message (PrivateMessage) of the current epoch for those who are there now. It gets
+    /// no place in the log, and who is away never sees it.
+    Ephemeral { epoch: u64, message: Bytes },
     /// IQ get: what became of an earlier request of this device.
     Status { key: IdempotencyKey },
     /// IQ get: GroupInfo and tree of the current epoch, for those who may join from outside.
@@ -127,6 +131,8 @@ pub enum Answer {
     Reported,
     Entries(Vec<Entry>),
     Acknowledged,
+    /// Whoever is there gets it; whether anybody was, is not told.
+    Relayed,
 }
 
 /// The hub as an external sender.
@@ -235,6 +241,17 @@ pub struct Fanout {
     pub entry: Entry,
     /// Beside the commit that it belongs to, for the joiners of this domain.
     pub welcome: Option<Welcome>,
+}
+
+/// A message outside the log on its way: hub → domain → device. Nobody keeps it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ephemeral {
+    pub room: BareJid,
+    pub epoch: u64,
+    /// The device that sent it, as its domain says.
+    pub sender: BareJid,
+    pub device: Uuid,
+    pub message: Bytes,
 }
 
 #[cfg(test)]

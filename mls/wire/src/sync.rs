@@ -6,7 +6,7 @@ mod xml;
 use comity_xmpp::jid::BareJid;
 use uuid::Uuid;
 
-use crate::room::{Entry, Welcome};
+use crate::room::{Entry, Ephemeral, Welcome};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
@@ -33,6 +33,8 @@ pub enum Answer {
 pub enum Notice {
     Entry(Entry),
     Welcome(Welcome),
+    /// Outside the log, to a device that has caught up; never kept for later.
+    Ephemeral(Ephemeral),
 }
 
 #[cfg(test)]

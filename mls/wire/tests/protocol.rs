@@ -119,6 +119,9 @@ fn again(stanza: &Element, payload: &Element) -> Result<Element, Malformed> {
         (_, ns::MLS_AS) => authority::Request::from_iq(iq, payload)?.to_element(),
         (_, ns::MLS_KEYS) => keys::Request::from_iq(iq, payload)?.to_element(),
         (_, ns::MLS_ROOM) if to_room => Stamped::from_iq(iq, payload)?.to_element(),
+        (_, ns::MLS_ROOM) if payload.name == "ephemeral" => {
+            room::Ephemeral::from_element(payload)?.to_element()
+        }
         (_, ns::MLS_ROOM) => sync::Request::from_iq(iq, payload)?.to_element(),
         _ => return discovery(payload),
     })

@@ -31,9 +31,6 @@ use crate::managed;
 use crate::route::{self, Hop, Verdict, unavailable};
 use crate::sessions::Available;
 
-/// XEP-0085.
-const CHAT_STATES: &str = "http://jabber.org/protocol/chatstates";
-
 pub const MODULE: Module = Module {
     name: "message",
     // XEP-0160 §4.
@@ -386,7 +383,7 @@ fn worth_keeping(stanza: &Stanza) -> bool {
         .iter()
         .filter(|child| &*child.name != "thread" && &*child.ns != ns::HINTS)
         .peekable();
-    let only_state = content.peek().is_some() && content.all(|child| &*child.ns == CHAT_STATES);
+    let only_state = content.peek().is_some() && content.all(|child| &*child.ns == ns::CHAT_STATES);
     !only_state || rules::hint(stanza, "store")
 }
 
@@ -408,9 +405,9 @@ mod worth {
     #[test]
     fn what_is_kept_for_later() {
         check(&[(ns::CLIENT, "body")], true);
-        check(&[(ns::CLIENT, "body"), (CHAT_STATES, "active")], true);
-        check(&[(CHAT_STATES, "composing")], false);
-        check(&[(CHAT_STATES, "gone"), (ns::CLIENT, "thread")], false);
+        check(&[(ns::CLIENT, "body"), (ns::CHAT_STATES, "active")], true);
+        check(&[(ns::CHAT_STATES, "composing")], false);
+        check(&[(ns::CHAT_STATES, "gone"), (ns::CLIENT, "thread")], false);
         check(&[(ns::CLIENT, "body"), (ns::HINTS, "no-store")], false);
         check(&[(ns::CLIENT, "body"), (ns::HINTS, "store")], true);
         check(&[("urn:example", "anything")], true);

@@ -3,6 +3,7 @@
 //! domains send us.
 
 mod copy;
+mod ephemeral;
 pub(super) mod sweep;
 
 use std::time::Duration;
@@ -29,6 +30,12 @@ pub const MODULE: Module = Module {
     handles: &[
         asked(IqType::Get),
         asked(IqType::Set),
+        Handles {
+            what: What::Iq(IqType::Set),
+            ns: ns::MLS_ROOM,
+            name: "ephemeral",
+            target: Target::Domain,
+        },
         Handles {
             what: What::Message,
             ns: ns::MLS_ROOM,
@@ -70,6 +77,7 @@ const fn asked(kind: IqType) -> Handles {
 fn handle(context: Context, request: Request) -> Later<Deliveries> {
     Box::pin(async move {
         match request.stanza.kind {
+            Kind::Iq(_) if request.target == Target::Domain => ephemeral::take(&context, &request),
             Kind::Iq(kind) => ask(context, request, kind).await,
             _ => copy::take(&context, &request).await,
         }
@@ -206,6 +214,9 @@ impl Asked {
         }
         if let Some(entry) = &reply.entry {
             tell(&self.home, entry);
+        }
+        if let Some((ephemeral, domains)) = reply.ephemeral {
+            ephemeral::spread(&self.home, &ephemeral, domains, &mut deliveries);
         }
         if reply.sweep {
             let (home, room) = (self.home.clone(), self.room.as_str().to_owned());

@@ -60,6 +60,7 @@ fn lengthens(request: &Request) -> bool {
         Request::Commit(_)
         | Request::Propose { .. }
         | Request::Send { .. }
+        | Request::Ephemeral { .. }
         | Request::Report { .. } => true,
         // A room that is closed is there: nobody makes it anew.
         Request::Create(_)

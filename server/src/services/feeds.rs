@@ -3,9 +3,12 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use comity_mls_wire::room::Member;
+use comity_mls_wire::room::{Ephemeral, Member};
 use comity_xmpp::jid::{BareJid, Jid};
 use tokio::sync::Notify;
+
+/// Messages outside the log that wait for one feed: what comes beyond is nothing to it.
+const EPHEMERAL: usize = 32;
 
 /// Who is syncing: at most one session of each device, the latest.
 #[derive(Default)]
@@ -42,6 +45,8 @@ pub(crate) struct News {
     /// By room: the device holds everything up to there.
     pub(crate) acknowledged: HashMap<String, u64>,
     pub(crate) acknowledged_welcomes: Vec<[u8; 16]>,
+    /// Messages outside the log, for a device that has caught up.
+    pub(crate) ephemeral: Vec<Arc<Ephemeral>>,
     /// Another session has taken over, or this one is gone.
     pub(crate) over: bool,
 }
@@ -124,6 +129,21 @@ impl Feeds {
         }
     }
 
+    /// There is a message outside a room's log, for all who watch the room but its sender.
+    pub(crate) fn pass(&self, ephemeral: &Arc<Ephemeral>, sender: &Member) {
+        let table = self.lock();
+        let watching = table.rooms.get(ephemeral.room.as_str());
+        for device in watching.into_iter().flatten().filter(|d| *d != sender) {
+            if let Some(fed) = table.devices.get(device) {
+                fed.signals.tell(|news| {
+                    if news.ephemeral.len() < EPHEMERAL {
+                        news.ephemeral.push(Arc::clone(ephemeral));
+                    }
+                });
+            }
+        }
+    }
+
     /// A device has come into a room, or is about to go; there may be a Welcome for it.
     pub(crate) fn moved(&self, device: &Member, room: &str) {
         self.tell(device, |news| {
@@ -187,6 +207,29 @@ mod tests {
         feeds.grown("r");
         assert_eq!(of_alice.take(), News::default());
         assert!(feeds.lock().rooms.is_empty());
+    }
+
+    #[test]
+    fn what_is_outside_the_log_reaches_the_others_and_is_bounded() {
+        let feeds = Feeds::default();
+        let (alice, bob) = (device("alice@a.example"), device("bob@a.example"));
+        let of_alice = feeds.begin(&alice, session("alice@a.example/1"));
+        let of_bob = feeds.begin(&bob, session("bob@a.example/1"));
+        let room = BareJid::parse("~aaaaaaaaaaaaaaaaaaaaaaaaaa@a.example").unwrap();
+        feeds.watch(&alice, room.as_str());
+        feeds.watch(&bob, room.as_str());
+        let ephemeral = Arc::new(Ephemeral {
+            room,
+            epoch: 1,
+            sender: alice.account.clone(),
+            device: alice.device,
+            message: bytes::Bytes::new(),
+        });
+        for _ in 0..EPHEMERAL + 5 {
+            feeds.pass(&ephemeral, &alice);
+        }
+        assert_eq!(of_alice.take(), News::default());
+        assert_eq!(of_bob.take().ephemeral.len(), EPHEMERAL);
     }
 
     #[test]

@@ -52,6 +52,7 @@ impl Rooms {
             ..Limits::default()
         };
         limits.rates.messages = section.entries_per_minute;
+        limits.rates.ephemerals = section.entries_per_minute;
         limits.rates.creations_per_day = section.created_per_day;
         let hub = Hub::new(
             storage.clone(),

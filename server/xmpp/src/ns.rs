@@ -48,6 +48,7 @@ pub const BIDI: &str = "urn:xmpp:bidi"; // XEP-0288
 pub const BIDI_FEATURE: &str = "urn:xmpp:features:bidi"; // XEP-0288 §2.1
 pub const FORWARD: &str = "urn:xmpp:forward:0"; // XEP-0297
 pub const SCE: &str = "urn:xmpp:sce:1"; // XEP-0420
+pub const CHAT_STATES: &str = "http://jabber.org/protocol/chatstates"; // XEP-0085
 pub const CORRECT: &str = "urn:xmpp:message-correct:0"; // XEP-0308
 pub const RETRACT: &str = "urn:xmpp:message-retract:1"; // XEP-0424
 pub const REACTIONS: &str = "urn:xmpp:reactions:0"; // XEP-0444

@@ -18,7 +18,7 @@ pub struct Cli {
     /// Without a command: line by line even on a terminal, rather than on the whole screen
     #[arg(long)]
     pub lines: bool,
-    /// On the whole screen: tell nobody what was read
+    /// On the whole screen: tell nobody what was read, nor that you type
     #[arg(long, env = "COMITY_NO_RECEIPTS")]
     pub no_receipts: bool,
     #[command(subcommand)]

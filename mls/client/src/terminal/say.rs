@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::act::Act;
 use crate::content::{self, open_message};
+use crate::typing::ChatState;
 
 /// One line for an event; `None` for what nobody needs to be told.
 #[must_use]
@@ -29,7 +30,7 @@ pub fn event(event: &Event) -> Option<String> {
             "{room}: the certificate of {} was revoked: nothing is sent before it is out",
             name(device)
         ),
-        Event::Sent { .. } | Event::Acknowledged { .. } => return None,
+        Event::Sent { .. } | Event::Acknowledged { .. } | Event::Ephemeral { .. } => return None,
         Event::Retrying { room, epoch } => {
             format!("{room}: somebody else was first, trying again in epoch {epoch}")
         }
@@ -85,6 +86,21 @@ pub fn event(event: &Event) -> Option<String> {
 pub fn event_json(event: &Event) -> Option<Value> {
     match event {
         Event::Item { room, item } => Some(item_json(room, item)),
+        Event::Ephemeral {
+            room,
+            by,
+            content_type,
+            content,
+        } => {
+            let state = ChatState::read(room, by, content_type, content)?;
+            Some(json!({
+                "type": "typing",
+                "room": room.as_str(),
+                "from": by.account,
+                "device": by.id().to_string(),
+                "state": state.name(),
+            }))
+        }
         other => super::identity_words::event_json(other),
     }
 }
@@ -278,6 +294,7 @@ fn because(because: &Because) -> String {
         Because::Banned(by) => format!("because {by} asked for it"),
         Because::Idle => "because it was idle for too long".to_owned(),
         Because::Unproven => "without proof".to_owned(),
+        other => format!("for a reason this version does not know ({other:?})"),
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod draw;
 mod model;
+mod typing;
 
 use std::time::Duration;
 
@@ -79,6 +80,7 @@ async fn converse(desk: &mut Desk, terminal: &mut ratatui::DefaultTerminal) -> O
     let mut screen = Screen {
         model: Model::new(desk.chat.account()),
         receipts: desk.receipts,
+        typing: typing::Typing::default(),
     };
     screen.load(desk).await?;
     let mut keys = keys();
@@ -95,7 +97,10 @@ async fn converse(desk: &mut Desk, terminal: &mut ratatui::DefaultTerminal) -> O
                 },
                 None => return Err(Failed::new("the terminal is gone")),
             },
-            _ = glance.tick() => screen.acknowledge(desk).await?,
+            _ = glance.tick() => {
+                screen.acknowledge(desk).await?;
+                screen.show_typing();
+            }
             update = desk.updates.recv() => {
                 let Some(update) = update else { return Err(Failed::new("the chat has ended")) };
                 screen.update(desk, update).await?;
@@ -112,6 +117,7 @@ struct Screen {
     model: Model,
     /// Whether others may learn what was read.
     receipts: bool,
+    typing: typing::Typing,
 }
 
 /// The line of a message; none if it changes one that stands there.
@@ -251,15 +257,20 @@ impl Screen {
         view.held(by, seq, &others);
     }
 
+    /// Others may know what the person here does, and they are few.
+    fn may_tell(&self, room: &Room) -> bool {
+        let accounts: std::collections::BTreeSet<_> =
+            room.members.iter().map(|member| &member.account).collect();
+        let few = (2..=MAX_ACKNOWLEDGED).contains(&accounts.len());
+        self.receipts && room.standing.is_empty() && few
+    }
+
     /// The members of the room on the screen may know that it was read, if they are few.
     async fn acknowledge(&self, desk: &Desk) -> Outcome {
         let Some(room) = self.model.current() else {
             return Ok(());
         };
-        let accounts: std::collections::BTreeSet<_> =
-            room.members.iter().map(|member| &member.account).collect();
-        let usable = room.standing.is_empty() && room.back == 0;
-        if !self.receipts || !usable || accounts.len() > MAX_ACKNOWLEDGED || accounts.len() < 2 {
+        if room.back > 0 || !self.may_tell(room) {
             return Ok(());
         }
         let at = room.address.clone();
@@ -286,10 +297,17 @@ impl Screen {
             Update::Engine(Event::Acknowledged { room, by, seq }) => {
                 self.acknowledged(&room, &by.account, seq);
             }
+            Update::Engine(Event::Ephemeral {
+                room,
+                by,
+                content_type,
+                content,
+            }) => self.hint(&room, &by, &content_type, &content),
             Update::Engine(Event::Item { room, item }) => {
                 self.item(&room, &item);
-                if !matches!(item.what, What::Message(_)) {
-                    self.refresh_members(desk, &room).await?;
+                match &item.what {
+                    What::Message(message) => self.heard(&room, &message.sender),
+                    _ => self.refresh_members(desk, &room).await?,
                 }
                 if self.model.is_current(&room) {
                     self.seen(desk).await?;
@@ -341,7 +359,15 @@ impl Screen {
     async fn event(&mut self, desk: &mut Desk, event: event::Event) -> Outcome<bool> {
         match event {
             event::Event::Key(key) if key.kind != KeyEventKind::Release => {
-                self.key(desk, key).await
+                let goes_on = self.key(desk, key).await?;
+                match key.code {
+                    KeyCode::Enter => self.typed_out(),
+                    KeyCode::Char(_) | KeyCode::Backspace | KeyCode::Delete => {
+                        self.typed(desk).await;
+                    }
+                    _ => {}
+                }
+                Ok(goes_on)
             }
             event::Event::Paste(text) => {
                 text.chars().for_each(|c| self.model.type_char(c));

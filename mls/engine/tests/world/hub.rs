@@ -51,6 +51,8 @@ pub struct Room {
     pub reports: Vec<(Member, u64)>,
     /// Whose commits are not taken any more, and which one it was.
     pub barred: Vec<(Member, u64)>,
+    /// Said outside the log; a test hands it on, or does not.
+    pub ephemeral: Vec<room::Ephemeral>,
     /// What single devices are shown in place of the log.
     pub(super) shown: HashMap<Member, Vec<Entry>>,
 }
@@ -91,6 +93,7 @@ pub fn create(
         group_info: create.group_info.clone(),
         reports: Vec::new(),
         barred: Vec::new(),
+        ephemeral: Vec::new(),
         shown: HashMap::new(),
     };
     room.readers.insert(creator.clone(), (0, None));
@@ -174,6 +177,9 @@ impl Room {
         use room::Request;
         if request == Request::GroupInfo {
             return self.group_info(from);
+        }
+        if let Request::Ephemeral { epoch, message } = request {
+            return self.relay(from, epoch, message);
         }
         if let Request::Report { seq, hash, .. } = request {
             return self.report(from, seq, hash, now);
@@ -281,6 +287,20 @@ impl Room {
         }
         let accepted = self.append(EntryKind::Application, epoch, by(from), message, now);
         Ok(Answer::Accepted(accepted))
+    }
+
+    fn relay(&mut self, from: &Member, epoch: u64, message: Bytes) -> Result<Answer, Refusal> {
+        if epoch != self.epoch() {
+            return Err(self.stale());
+        }
+        self.ephemeral.push(room::Ephemeral {
+            room: self.address.clone(),
+            epoch,
+            sender: from.account.clone(),
+            device: from.device,
+            message,
+        });
+        Ok(Answer::Relayed)
     }
 
     fn propose(&mut self, from: &Member, proposal: &Bytes, now: u64) -> Result<Answer, Refusal> {

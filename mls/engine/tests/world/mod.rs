@@ -104,6 +104,7 @@ impl FaultyStore {
             Space::Head,
             Space::Counter,
             Space::Said,
+            Space::Ephemeral,
             Space::History,
             Space::Verified,
             Space::OwnDevice,
@@ -707,7 +708,7 @@ impl World {
     }
 
     /// Hands every syncing device what it has not been handed yet.
-    fn push(&mut self) {
+    pub fn push(&mut self) {
         for client in 0..self.clients.len() {
             let Some(member) = self.member(client) else {
                 continue;

@@ -7,10 +7,12 @@
 mod answers;
 mod cache;
 mod domains;
+mod ephemeral;
 mod outside;
 mod report;
 mod sweep;
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -19,7 +21,7 @@ use comity_mls_credential::leaf::CLOCK_TOLERANCE_S;
 use comity_mls_credential::provider::Provider;
 use comity_mls_wire::refusal::Refusal;
 use comity_mls_wire::room::{
-    Accepted, Answer, Entry, Fanout, IdempotencyKey, Info, Member, Request, Stamped,
+    Accepted, Answer, Entry, Ephemeral, Fanout, IdempotencyKey, Info, Member, Request, Stamped,
 };
 use comity_storage::Storage;
 use comity_storage::rooms::{self as rows_of, Append, Appended, At, PendingChange};
@@ -36,6 +38,7 @@ use super::{commit, create, external, propose, removal, rows, send};
 use crate::authority::Authority;
 use crate::error::{Refused, internal};
 use cache::Cache;
+use ephemeral::Passed;
 
 pub use answers::digest;
 
@@ -169,6 +172,8 @@ pub struct Reply {
     pub wake: Vec<String>,
     /// What the hub had proposed may be void: [`Hub::sweep`] proposes it anew.
     pub sweep: bool,
+    /// A message outside the log, and the domains to whose devices it goes.
+    pub ephemeral: Option<(Ephemeral, BTreeSet<String>)>,
 }
 
 /// The rooms ordered here.
@@ -176,6 +181,8 @@ pub struct Hub<P: Pool> {
     shared: Arc<Shared>,
     pool: P,
     rates: Mutex<Rates>,
+    /// Messages outside the log, by device and epoch.
+    passed: Mutex<Passed>,
     cache: Cache,
 }
 
@@ -207,6 +214,7 @@ impl<P: Pool> Hub<P> {
             }),
             pool,
             rates: Mutex::default(),
+            passed: Mutex::default(),
         }
     }
 
@@ -246,6 +254,9 @@ impl<P: Pool> Hub<P> {
             Request::Info => Ok(told(self.info(room, &sender?).await?)),
             Request::GroupInfo => Ok(told(self.group_info(room, &sender?, now).await?)),
             Request::Status { key } => Ok(told(self.status(room, &sender?, key).await?)),
+            Request::Ephemeral { epoch, message } => {
+                self.ephemeral(room, sender?, epoch, message).await
+            }
             Request::Report { seq, hash, why } => {
                 self.report(asked, &sender?, seq, hash, why).await
             }
@@ -263,6 +274,7 @@ impl<P: Pool> Hub<P> {
             Request::Commit(_) => Kind::Commit,
             Request::Propose { .. } | Request::Report { .. } => Kind::Proposal,
             Request::Send { .. } => Kind::Message,
+            Request::Ephemeral { .. } => Kind::Ephemeral,
             Request::Hub
             | Request::Info
             | Request::Status { .. }
@@ -300,6 +312,7 @@ impl<P: Pool> Hub<P> {
                         entry: Some(decided.entry),
                         wake: destinations(&decided.append),
                         sweep: comes_by_itself(&request),
+                        ephemeral: None,
                     });
                 }
                 // Another process has lengthened the log: what was read has passed.
@@ -442,6 +455,7 @@ fn told(answer: Answer) -> Reply {
         entry: None,
         wake: Vec::new(),
         sweep: false,
+        ephemeral: None,
     }
 }
 

@@ -37,6 +37,8 @@ pub struct RateLimits {
     pub proposals: u32,
     /// Default 1,200.
     pub messages: u32,
+    /// Messages outside the log. Default 120: a chat state every half a second.
+    pub ephemerals: u32,
     /// Default 1,200. For a domain that fetches and acknowledges, a hundred times as many.
     pub questions: u32,
 }
@@ -64,6 +66,7 @@ impl Default for RateLimits {
             commits: 240,
             proposals: 60,
             messages: 1_200,
+            ephemerals: 120,
             questions: 1_200,
         }
     }

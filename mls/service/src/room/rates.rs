@@ -20,6 +20,7 @@ pub enum Kind {
     Commit,
     Proposal,
     Message,
+    Ephemeral,
     Question,
 }
 
@@ -103,6 +104,7 @@ impl Rate {
             Kind::Commit => (limits.commits, MINUTE_MS, 1),
             Kind::Proposal => (limits.proposals, MINUTE_MS, 1),
             Kind::Message => (limits.messages, MINUTE_MS, 1),
+            Kind::Ephemeral => (limits.ephemerals, MINUTE_MS, 1),
             Kind::Question => (limits.questions, MINUTE_MS, 1),
         };
         let factor = if who.local().is_some() {

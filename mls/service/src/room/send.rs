@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use comity_mls_wire::authenticated::AuthenticatedData;
 use comity_mls_wire::refusal::Refusal;
 use comity_mls_wire::room::{EntryKind, IdempotencyKey, Member};
 use comity_storage::rooms::At;
@@ -68,18 +69,28 @@ fn check(
     epoch: u64,
     message: &Bytes,
 ) -> Result<(), Refusal> {
-    let invalid = |why: String| Refusal::InvalidMessage { why };
     let most = deciding.limits.message_bytes;
     if message.len() > most {
         return Err(Refusal::LimitReached {
             limit: format!("{most} octets in a message"),
         });
     }
+    check_framing(state, epoch, message, false)
+}
+
+/// An application message of this group and epoch, which says of itself whether it is for the log.
+pub(super) fn check_framing(
+    state: &State,
+    epoch: u64,
+    message: &[u8],
+    ephemeral: bool,
+) -> Result<(), Refusal> {
+    let invalid = |why: String| Refusal::InvalidMessage { why };
     let Framing::Private {
         group_id,
         epoch: written,
         content: Content::Application,
-        ..
+        authenticated_data,
     } = Framing::read(message).map_err(|error| invalid(error.to_string()))?
     else {
         return Err(invalid(
@@ -93,6 +104,14 @@ fn check(
         return Err(invalid(format!(
             "it was made in epoch {written}, and the request says {epoch}"
         )));
+    }
+    // What this hub does not know of is between the members.
+    let said = AuthenticatedData::from_bytes(authenticated_data).unwrap_or_default();
+    if said.ephemeral != ephemeral {
+        return Err(invalid(match ephemeral {
+            true => "it does not say that it is ephemeral: send it".to_owned(),
+            false => "it says that it is ephemeral, and has no place in the log".to_owned(),
+        }));
     }
     Ok(())
 }

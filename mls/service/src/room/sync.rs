@@ -94,6 +94,14 @@ impl Feed {
         self.welcomes_wait = true;
     }
 
+    /// Is the device in the room, and has been sent all there is of its log?
+    #[must_use]
+    pub fn is_there(&self, room: &str) -> bool {
+        let waits = self.turns.iter().any(|turn| turn == room);
+        let place = self.rooms.get(room);
+        !waits && place.is_some_and(|place| place.spans.iter().any(|(_, until)| until.is_none()))
+    }
+
     #[must_use]
     pub fn has(&self, room: &str) -> bool {
         self.rooms.contains_key(room)

@@ -5,6 +5,7 @@ mod bad_input;
 mod certificates;
 mod create;
 mod domains;
+mod ephemeral;
 mod external;
 mod members;
 mod newcomers;

@@ -42,6 +42,7 @@ fn samples() -> Vec<AuthenticatedData> {
         AuthenticatedData::grounded(Ground::Departure(request())),
         AuthenticatedData::grounded(Ground::Ban(request())),
         AuthenticatedData::grounded(Ground::Idle(idle)),
+        AuthenticatedData::ephemeral(),
         AuthenticatedData {
             endorsements: vec![endorsement()],
             rejoin: Some(Rejoin {
@@ -49,6 +50,7 @@ fn samples() -> Vec<AuthenticatedData> {
                 mac: [8; 32],
             }),
             ground: None,
+            ephemeral: false,
         },
     ]
 }

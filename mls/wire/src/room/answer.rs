@@ -38,6 +38,7 @@ impl Answer {
             }
             Self::Reported => new("reported"),
             Self::Acknowledged => new("acknowledged"),
+            Self::Relayed => new("relayed"),
         }
     }
 
@@ -68,12 +69,13 @@ impl Answer {
             )?),
             Some("reported") => Self::Reported,
             Some("acknowledged") => Self::Acknowledged,
+            Some("relayed") => Self::Relayed,
             _ => {
                 return Err(unknown(
                     element,
                     NS,
                     "hub, accepted, info, status, group-info, reported, entries, \
-                     acknowledged",
+                     acknowledged, relayed",
                 ));
             }
         })

@@ -58,6 +58,7 @@ impl Request {
             | Self::Commit(_)
             | Self::Propose { .. }
             | Self::Send { .. }
+            | Self::Ephemeral { .. }
             | Self::Report { .. }
             | Self::Acknowledge { .. } => IqType::Set,
         }
@@ -80,6 +81,9 @@ impl Request {
                 message,
             } => new("send")
                 .put("key", key)
+                .put("epoch", epoch)
+                .with_child(blob(NS, "message", message)),
+            Self::Ephemeral { epoch, message } => new("ephemeral")
                 .put("epoch", epoch)
                 .with_child(blob(NS, "message", message)),
             Self::Status { key } => new("status").put("key", key),
@@ -111,6 +115,10 @@ impl Request {
                 epoch: attr(element, "epoch")?,
                 message: message()?,
             },
+            Some("ephemeral") => Self::Ephemeral {
+                epoch: attr(element, "epoch")?,
+                message: child_bytes(element, "message", limits::EPHEMERAL_BYTES)?,
+            },
             Some("status") => Self::Status {
                 key: attr(element, "key")?,
             },
@@ -132,8 +140,8 @@ impl Request {
                 return Err(unknown(
                     element,
                     NS,
-                    "hub, create, info, commit, propose, send, status, group-info, report, \
-                     fetch, acknowledge",
+                    "hub, create, info, commit, propose, send, ephemeral, status, group-info, \
+                     report, fetch, acknowledge",
                 ));
             }
         })

@@ -109,6 +109,10 @@ fn requests() -> Vec<Request> {
             key: key(),
             proposal: some(1),
         },
+        Request::Ephemeral {
+            epoch: 7,
+            message: some(1),
+        },
         Request::Send {
             key: key(),
             epoch: u64::MAX,

@@ -39,6 +39,21 @@ fn everything_round_trips() {
 }
 
 #[test]
+fn what_is_outside_the_log_is_small() {
+    let ephemeral = |octets| crate::room::Ephemeral {
+        room: room(),
+        epoch: 7,
+        sender: BareJid::parse("alice@a.example").unwrap(),
+        device: Uuid::from_u128(1),
+        message: vec![1; octets].into(),
+    };
+    let most = crate::limits::EPHEMERAL_BYTES;
+    let notice = Notice::Ephemeral(ephemeral(most));
+    assert_eq!(Notice::from_element(&notice.to_element()), Ok(notice));
+    assert!(Notice::from_element(&ephemeral(most + 1).to_element()).is_err());
+}
+
+#[test]
 fn a_room_request_is_no_sync_request() {
     let acknowledge = crate::room::Request::Acknowledge {
         seq: 1,

@@ -8,7 +8,7 @@ use comity_xmpp::stanza::IqType;
 use super::{Answer, Notice, Request};
 use crate::limits;
 use crate::read::{Attributes as _, Malformed, attr, children, expect_iq, name_in, unknown};
-use crate::room::{Entry, Welcome};
+use crate::room::{Entry, Ephemeral, Welcome};
 
 impl Request {
     #[must_use]
@@ -91,6 +91,7 @@ impl Notice {
         match self {
             Self::Entry(entry) => entry.to_element(),
             Self::Welcome(welcome) => welcome.to_element(),
+            Self::Ephemeral(ephemeral) => ephemeral.to_element(),
         }
     }
 
@@ -98,7 +99,8 @@ impl Notice {
         Ok(match name_in(element, NS) {
             Some("entry") => Self::Entry(Entry::from_element(element)?),
             Some("welcome") => Self::Welcome(Welcome::from_element(element)?),
-            _ => return Err(unknown(element, NS, "entry, welcome")),
+            Some("ephemeral") => Self::Ephemeral(Ephemeral::from_element(element)?),
+            _ => return Err(unknown(element, NS, "entry, welcome, ephemeral")),
         })
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use comity_mls_service::room::rows;
 use comity_mls_service::room::sync::{Feed, Want};
-use comity_mls_wire::room::{Entry, Member, Welcome};
+use comity_mls_wire::room::{Entry, Ephemeral, Member, Welcome};
 use comity_mls_wire::sync::Notice;
 use comity_storage::Error;
 use comity_storage::rooms::DeviceView;
@@ -79,10 +79,11 @@ impl Start {
 
     /// Takes in what has happened and sends what is wanted, until nothing is.
     async fn round(&mut self) -> Result<(), Fault> {
+        let mut ephemeral = Vec::new();
         loop {
-            self.look().await?;
+            ephemeral.extend(self.look().await?);
             let Some(want) = self.feed.want() else {
-                return Ok(());
+                return self.pass(ephemeral).await;
             };
             match want {
                 Want::Welcomes { sent, limit } => self.welcomes(&sent, limit).await?,
@@ -96,7 +97,20 @@ impl Start {
         }
     }
 
-    async fn look(&mut self) -> Result<(), Fault> {
+    /// What it gets outside the log comes last, and only if it can take it now.
+    async fn pass(&self, ephemeral: Vec<Arc<Ephemeral>>) -> Result<(), Fault> {
+        for one in ephemeral {
+            if self.feed.is_there(one.room.as_str()) {
+                let room = one.room.clone();
+                let notice = Notice::Ephemeral(Arc::unwrap_or_clone(one));
+                self.push(MessageType::Headline, &room, &notice).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes in what has happened; gives what there is outside the log.
+    async fn look(&mut self) -> Result<Vec<Arc<Ephemeral>>, Fault> {
         let news = self.signals.take();
         let alive = self.home.sessions.device(&self.signals.session) == Some(self.member.device);
         if news.over || !alive {
@@ -117,7 +131,7 @@ impl Start {
         for room in &news.grown {
             self.feed.grown(room);
         }
-        Ok(())
+        Ok(news.ephemeral)
     }
 
     async fn moved(&mut self, room: &str) -> Result<(), Fault> {
@@ -154,7 +168,8 @@ impl Start {
         for row in found {
             let welcome: Welcome = rows::welcome(row)?;
             let room = welcome.room.clone();
-            self.push(&room, &Notice::Welcome(welcome)).await?;
+            let notice = Notice::Welcome(welcome);
+            self.push(MessageType::Normal, &room, &notice).await?;
         }
         self.feed.sent_welcomes(&ids);
         Ok(())
@@ -181,19 +196,20 @@ impl Start {
         for row in found {
             seqs.push(row.seq);
             let entry: Entry = rows::entry(&address, row)?;
-            self.push(&address, &Notice::Entry(entry)).await?;
+            let notice = Notice::Entry(entry);
+            self.push(MessageType::Normal, &address, &notice).await?;
         }
         self.feed.sent_entries(room, &seqs);
         Ok(())
     }
 
     /// Into the session's queue, which the window keeps from running over.
-    async fn push(&self, room: &BareJid, notice: &Notice) -> Result<(), Fault> {
+    async fn push(&self, kind: MessageType, room: &BareJid, notice: &Notice) -> Result<(), Fault> {
         let session = &self.signals.session;
         let mut payload = notice.to_element();
         let put = mls_blob::put_out(&self.home, &mut payload).await;
         put.map_err(|refusal| Fault::Storage(refusal.to_string()))?;
-        let stanza = Stanza::new(Kind::Message(MessageType::Normal))
+        let stanza = Stanza::new(Kind::Message(kind))
             .with_from(room.clone())
             .with_to(session.clone())
             .with(&payload);

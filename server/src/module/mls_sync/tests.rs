@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use comity_mls_wire::room::{
-    Change, Entry, EntryKind, Fanout, GENESIS, Joiner, Member, Payload, Welcome,
+    Change, Entry, EntryKind, Ephemeral, Fanout, GENESIS, Joiner, Member, Payload, Welcome,
 };
 use comity_mls_wire::sync::{Notice, Request as Asked};
 use comity_xmpp::element::Element;
@@ -121,6 +121,7 @@ async fn next(person: &mut Person, patience: Duration) -> Option<String> {
     Some(match Notice::from_element(&payload).unwrap() {
         Notice::Entry(entry) => format!("entry {}", entry.seq),
         Notice::Welcome(welcome) => format!("welcome {}", welcome.seq),
+        Notice::Ephemeral(ephemeral) => format!("ephemeral {}", ephemeral.epoch),
     })
 }
 
@@ -321,6 +322,67 @@ async fn nobody_but_the_room_speaks_for_it() {
     own.send(&xml(stanza)).await;
     let copy = play.home.storage.room_copy(ROOM, "a.example").await;
     assert_eq!(copy.unwrap(), None);
+}
+
+/// Bob types, as the room's hub says.
+fn typing(room: &str, epoch: u64) -> String {
+    let ephemeral = Ephemeral {
+        room: jid(room),
+        epoch,
+        sender: jid("bob@b.example"),
+        device: Uuid::from_u128(2),
+        message: Bytes::from_static(b"sealed"),
+    };
+    let stanza = Stanza::new(Kind::Iq(IqType::Set))
+        .with_from(jid(ROOM))
+        .with_to(jid("a.example"))
+        .with_id("e1")
+        .with(&ephemeral.to_element());
+    xml(stanza)
+}
+
+#[tokio::test]
+async fn what_is_outside_the_log_goes_to_who_is_there_and_waits_for_nobody() {
+    let play = Play::of(&["alice@a.example"]).await;
+    for fanout in &log(3) {
+        arrive(&play, fanout).await;
+    }
+    // Alice is away.
+    play.arrives(&typing(ROOM, 1)).await;
+    let mut alice = session(&play, "1").await;
+    ask(&alice, "1", &sync(&[])).await;
+    expect(&mut alice, &["Result 1 syncing", "welcome 2", "entry 3"]).await;
+    quiet(&mut alice).await;
+    play.arrives(&typing(ROOM, 2)).await;
+    expect(&mut alice, &["ephemeral 2"]).await;
+    // It is of another room than it came from.
+    play.arrives(&typing("~bbbbbbbbbbbbbbbbbbbbbbbbbb@b.example", 3))
+        .await;
+    quiet(&mut alice).await;
+    // No session but the room's own domain says so.
+    let forged = typing(ROOM, 4).replace(&format!("from='{ROOM}'"), "");
+    alice.send(&forged).await;
+    let answer = next(&mut alice, PATIENCE).await.unwrap();
+    assert!(answer.starts_with("Error e1"), "{answer}");
+    quiet(&mut alice).await;
+}
+
+#[tokio::test]
+async fn a_device_that_cannot_take_more_gets_nothing_outside_the_log() {
+    let play = Play::of(&["alice@a.example"]).await;
+    for fanout in &log(102) {
+        arrive(&play, fanout).await;
+    }
+    let mut alice = session(&play, "1").await;
+    ask(&alice, "1", &sync(&[])).await;
+    expect(&mut alice, &["Result 1 syncing", "welcome 2"]).await;
+    expect_entries(&mut alice, 3, 66).await;
+    play.arrives(&typing(ROOM, 1)).await;
+    quiet(&mut alice).await;
+    ask(&alice, "2", &stored(66)).await;
+    expect(&mut alice, &["Result 2 acknowledged"]).await;
+    expect_entries(&mut alice, 67, 102).await;
+    quiet(&mut alice).await;
 }
 
 /// Waits until the server has asked another domain something; the id of what it asked.

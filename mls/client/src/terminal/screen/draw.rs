@@ -104,6 +104,10 @@ fn draw_talk(frame: &mut Frame, area: Rect, room: Option<&Room>) {
         ),
     };
     let block = Block::new().borders(Borders::ALL).title(title);
+    let block = match room {
+        Some(room) if !room.typing.is_empty() => block.title_bottom(format!(" {} ", room.typing)),
+        _ => block,
+    };
     frame.render_widget(Paragraph::new(rows).block(block), area);
 }
 
@@ -273,6 +277,7 @@ mod tests {
         let mut model = model();
         model.alert("WARNING: the server lies");
         "typed".chars().for_each(|c| model.type_char(c));
+        model.rooms[0].typing = "bob@b.example is typing".to_owned();
         let screen = drawn(&model, 120, 20);
         for part in [
             "Tea",
@@ -283,6 +288,7 @@ mod tests {
             "1 alerts: F4",
             "the server lies",
             "> typed",
+            "bob@b.example is typing",
         ] {
             assert!(screen.contains(part), "{part} is not in\n{screen}");
         }

@@ -87,6 +87,8 @@ pub(super) struct Room {
     held: BTreeMap<String, u64>,
     /// Lines between the end and the lowest that is shown.
     pub(super) back: usize,
+    /// Who types there now, in words.
+    pub(super) typing: String,
 }
 
 impl Room {
@@ -102,6 +104,7 @@ impl Room {
             timeline: Timeline::new(),
             held: BTreeMap::new(),
             back: 0,
+            typing: String::new(),
         }
     }
 

@@ -18,6 +18,7 @@ pub(super) fn key(request: &Request) -> Option<IdempotencyKey> {
         Request::Propose { key, .. } | Request::Send { key, .. } => Some(*key),
         Request::Hub
         | Request::Info
+        | Request::Ephemeral { .. }
         | Request::Status { .. }
         | Request::GroupInfo
         | Request::Report { .. }
@@ -52,6 +53,7 @@ pub fn digest(request: &Request) -> [u8; 32] {
         }
         Request::Hub
         | Request::Info
+        | Request::Ephemeral { .. }
         | Request::Status { .. }
         | Request::GroupInfo
         | Request::Report { .. }

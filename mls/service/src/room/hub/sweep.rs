@@ -47,6 +47,7 @@ impl<P: Pool> Hub<P> {
                         entry: Some(decided.entry),
                         wake: destinations(&decided.append),
                         sweep: false,
+                        ephemeral: None,
                     });
                 }
                 // Another process has lengthened the log: it is read anew.

@@ -54,6 +54,7 @@ fn said(endorsements: Vec<Endorsement>, rejoin: Option<Rejoin>) -> Vec<u8> {
         endorsements,
         ground: None,
         rejoin,
+        ephemeral: false,
     };
     data.to_bytes().unwrap()
 }

@@ -25,6 +25,7 @@ use crate::act::Act;
 use crate::blobs::{self, Blobs};
 use crate::connection::{ConnectError, Connection, Inbound, Options};
 use crate::content::{CONTENT_TYPE, Content};
+use crate::progress::Progress;
 use crate::speech;
 use crate::store::{OpenError, SqliteStore};
 use crate::stream::Login;
@@ -101,6 +102,8 @@ pub enum Update {
     Offline { why: String, last: bool },
     /// Of rooms and devices.
     Engine(Event),
+    /// Something large is on its way.
+    Progress(Progress),
     /// An ordinary message, not encrypted end to end.
     Plain { from: Jid, body: String },
 }
@@ -554,6 +557,9 @@ impl Session {
 
     /// What is to be done with stanzas, now that what they name is where it has to be.
     async fn go_on(&mut self, connection: &Connection, next: Vec<blobs::Next>) -> Result<(), ()> {
+        for progress in self.blobs.moved() {
+            self.tell(Update::Progress(progress));
+        }
         for next in next {
             match next {
                 blobs::Next::Send(stanza) => {

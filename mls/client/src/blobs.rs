@@ -11,6 +11,8 @@ use comity_xmpp::jid::{BareJid, Jid};
 use comity_xmpp::ns;
 use comity_xmpp::stanza::{Kind, Stanza};
 
+use crate::progress::{LARGE, Progress, Task};
+
 /// Stanzas that wait for a large one before them; a server sends no more ahead of what is
 /// acknowledged.
 const WAITING: usize = 1024;
@@ -23,12 +25,16 @@ pub(crate) struct Blobs {
     /// Messages in the order in which they came, the first of them still without what it names.
     messages: VecDeque<Stanza>,
     next_id: u64,
+    /// What has moved since it was last looked at.
+    moved: Vec<Progress>,
 }
 
 /// A request, and what has to be at the server before it.
 struct Up {
     request: Stanza,
     objects: VecDeque<(Named, Bytes)>,
+    /// Octets of all of them.
+    total: u64,
 }
 
 /// A stanza, and what it names.
@@ -64,6 +70,7 @@ impl Blobs {
         };
         let up = Up {
             request: with_payload(&request, &payload),
+            total: objects.iter().map(|(named, _)| named.size).sum(),
             objects,
         };
         self.ask_held(own, up)
@@ -98,6 +105,22 @@ impl Blobs {
         self.up.clear();
         self.down.clear();
         self.messages.clear();
+    }
+
+    /// How far what is large has come since this was last asked.
+    pub(crate) fn moved(&mut self) -> Vec<Progress> {
+        std::mem::take(&mut self.moved)
+    }
+
+    fn note(&mut self, task: Task, room: Option<BareJid>, done: u64, total: u64) {
+        if total >= LARGE {
+            self.moved.push(Progress {
+                task,
+                room,
+                done: done.min(total),
+                total,
+            });
+        }
     }
 
     fn begin(&mut self, account: &BareJid, stanza: Stanza) -> Vec<Next> {
@@ -160,6 +183,10 @@ impl Blobs {
             Some((wanted, _)) if *wanted == named => {}
             _ => return refuse(&up.request, answer),
         }
+        let waits: u64 = up.objects.iter().map(|(named, _)| named.size).sum();
+        let room = up.request.to.as_ref().map(Jid::to_bare);
+        let done = (up.total - waits.min(up.total)) + next.min(named.size);
+        self.note(Task::Sending, room, done, up.total);
         if next >= named.size {
             up.objects.pop_front();
             return self.ask_held(own, up);
@@ -202,7 +229,14 @@ impl Blobs {
     fn came_down(&mut self, mut down: Down, account: &BareJid, answer: &Stanza) -> Vec<Next> {
         let is_message = matches!(down.stanza.kind, Kind::Message(_));
         let mut next = match chunk(&mut down, answer) {
-            Ok(()) => self.ask_next(down),
+            Ok(()) => {
+                let size = |named: &Named| named.size;
+                let got: u64 = down.got.iter().map(|(named, _)| named.size).sum();
+                let total = got + down.wanted.iter().map(size).sum::<u64>();
+                let room = down.stanza.from.as_ref().map(Jid::to_bare);
+                self.note(Task::Receiving, room, got + down.part.len() as u64, total);
+                self.ask_next(down)
+            }
             // A message without its object is not taken: what follows shows the gap, and the log is
             // asked again.
             Err(why) if is_message => {

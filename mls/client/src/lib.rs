@@ -36,6 +36,7 @@
 //! | `OwnDevice` (not revoked) | always: a device of this account that the person has not confirmed. Offer to compare codes (`device_code`, `confirm_device`) and to revoke it (`revoke_device`) |
 //! | `Inviting` | before somebody reads along: with how many devices, and which are new |
 //! | `VerificationLost`, `UnverifiedDevice` | where the room is shown: the mark is gone until codes are compared (`verification_code`, `mark_verified`, `member_trust`) |
+//! | `CatchingUp`, [`agent::Update::Progress`] | that it takes a while, and how far it is |
 //! | `Item` | `What::Message` as what was said, everything else as a line between: who came, who went, by whom |
 //! | `Ephemeral` | who is typing ([`typing::ChatState::read`]), for half a minute at most |
 //! | `NotInvited`, `Refused` | what was asked for and will not happen, with the reason |
@@ -61,6 +62,7 @@ mod blobs;
 pub mod connection;
 pub mod content;
 pub mod inbox;
+pub mod progress;
 pub mod proxy;
 pub mod speech;
 pub mod store;

@@ -278,6 +278,9 @@ impl Desk {
         let line = match &update {
             _ if self.quiet => None,
             Update::Engine(event) if self.json => say::event_json(event).map(|o| o.to_string()),
+            Update::Progress(progress) if self.json => {
+                Some(say::progress_json(progress).to_string())
+            }
             _ if self.json => None,
             update => shown(update),
         };
@@ -582,6 +585,9 @@ impl Desk {
                             .for_each(|remark| remark_on(remark)),
                     }
                 }
+                Update::Progress(progress) if json => {
+                    print_line(&say::progress_json(&progress).to_string());
+                }
                 _ => {}
             }
         }
@@ -652,6 +658,7 @@ pub(crate) fn shown(update: &Update) -> Option<String> {
         Update::Online(jid) => Some(format!("online as {jid}")),
         Update::Offline { why, .. } => Some(format!("offline: {why}")),
         Update::Engine(event) => say::event(event),
+        Update::Progress(_) => None,
         Update::Plain { from, body } => Some(format!("{from} (not encrypted): {body}")),
     }
 }

@@ -16,6 +16,7 @@ use crate::event::{Event, Refused, Warning};
 use crate::keys::{KeyHandle, SignatureKeys};
 use crate::mls::{Group, Mls};
 use crate::outgoing::{Answered, Destination, Notice, Outgoing, Request, RequestId};
+use crate::progress::Catching;
 use crate::requests::{Purpose, Requests};
 use crate::revocations::Parts;
 use crate::revoked::Flagged;
@@ -96,6 +97,8 @@ pub struct Engine {
     pub(crate) welcomes: Vec<Welcome>,
     /// Entries that must exist because an answer spoke of them.
     pub(crate) known_seq: HashMap<BareJid, u64>,
+    /// Rooms of which much is still to come.
+    pub(crate) catching: HashMap<BareJid, Catching>,
     /// Rooms whose next entry does not come: the last one held, and how often more was asked for.
     pub(crate) withheld: HashMap<BareJid, (u64, u32)>,
     /// Rooms for which nothing new is made before that time.
@@ -161,6 +164,7 @@ impl Engine {
             blocked: HashMap::new(),
             welcomes: Vec::new(),
             known_seq: HashMap::new(),
+            catching: HashMap::new(),
             withheld: HashMap::new(),
             paused: HashMap::new(),
             hushed: HashMap::new(),

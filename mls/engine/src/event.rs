@@ -98,6 +98,13 @@ pub enum Event {
         content_type: String,
         content: Vec<u8>,
     },
+    /// Much of a room's log has come about while this device was away: `done` of `total` entries are
+    /// there. Told at the start, some twenty times on the way, and at the end, where they are equal.
+    CatchingUp {
+        room: BareJid,
+        done: u64,
+        total: u64,
+    },
     /// Another commit came first: the change or message is prepared anew for the new epoch.
     Retrying {
         room: BareJid,

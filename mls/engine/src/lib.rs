@@ -91,6 +91,7 @@ mod outgoing;
 mod own_devices;
 mod people;
 mod plan;
+mod progress;
 mod proof;
 mod psk;
 mod public;

@@ -122,7 +122,10 @@ impl Engine {
                 break;
             };
             match self.take_entry(record, &entry, now)? {
-                Step::Done => advanced = true,
+                Step::Done => {
+                    advanced = true;
+                    self.caught(room, entry.seq);
+                }
                 Step::Blocked(domain) => {
                     self.warn(
                         Some(room),
@@ -226,6 +229,7 @@ impl Engine {
                 && record.stage.follows()
                 && seq > record.seq
             {
+                self.begin_catching(&room, &record, seq);
                 self.expect_seq(&room, seq, ARRIVES_MS, now);
             }
         }

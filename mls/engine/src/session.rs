@@ -79,6 +79,7 @@ impl Engine {
         self.blocked.clear();
         self.welcomes.clear();
         self.known_seq.clear();
+        self.catching.clear();
         self.withheld.clear();
         self.broken.clear();
         self.paused.clear();

@@ -203,3 +203,37 @@ fn a_spoiled_object_is_not_taken_and_what_follows_is() {
     let next = settle(&mut blobs, &mut server, asking);
     assert_eq!(seqs(&next), [(3, 10)]);
 }
+
+#[test]
+fn what_is_large_is_told_on_its_way_and_what_is_small_is_not() {
+    let (mut blobs, mut server) = (Blobs::default(), Server::default());
+    let asking = blobs.send(&account(), create(60_000));
+    settle(&mut blobs, &mut server, asking);
+    assert_eq!(blobs.moved(), []);
+    let asking = blobs.send(&account(), create(600_000));
+    settle(&mut blobs, &mut server, asking);
+    let sent = blobs.moved();
+    let room = BareJid::parse(ROOM).ok();
+    assert!(
+        sent.iter()
+            .all(|p| p.task == Task::Sending && p.room == room)
+    );
+    let done: Vec<u64> = sent.iter().map(|p| p.done).collect();
+    assert!(done.is_sorted() && done.first() == Some(&0), "{done:?}");
+    assert!(
+        sent.last()
+            .is_some_and(|p| p.done == p.total && p.total >= 600_000)
+    );
+
+    let large = entry(2, 600_000);
+    let mut payload = large.first_child().unwrap();
+    for (named, object) in blob::put_out(&mut payload) {
+        server.parts.insert(named, object.to_vec());
+    }
+    let asking = blobs.take(&account(), with_payload(&large, &payload));
+    settle(&mut blobs, &mut server, asking);
+    let got = blobs.moved();
+    assert!(got.iter().all(|p| p.task == Task::Receiving));
+    assert!(got.len() > 10 && got.last().is_some_and(|p| p.done == p.total));
+    assert_eq!(blobs.moved(), []);
+}

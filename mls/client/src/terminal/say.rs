@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::act::Act;
 use crate::content::{self, open_message};
+use crate::progress::{Progress, Task};
 use crate::typing::ChatState;
 
 /// One line for an event; `None` for what nobody needs to be told.
@@ -30,7 +31,8 @@ pub fn event(event: &Event) -> Option<String> {
             "{room}: the certificate of {} was revoked: nothing is sent before it is out",
             name(device)
         ),
-        Event::Sent { .. } | Event::Acknowledged { .. } | Event::Ephemeral { .. } => return None,
+        Event::Sent { .. } | Event::Acknowledged { .. } => return None,
+        Event::Ephemeral { .. } | Event::CatchingUp { .. } => return None,
         Event::Retrying { room, epoch } => {
             format!("{room}: somebody else was first, trying again in epoch {epoch}")
         }
@@ -86,6 +88,12 @@ pub fn event(event: &Event) -> Option<String> {
 pub fn event_json(event: &Event) -> Option<Value> {
     match event {
         Event::Item { room, item } => Some(item_json(room, item)),
+        Event::CatchingUp { room, done, total } => Some(json!({
+            "type": "catching-up",
+            "room": room.as_str(),
+            "done": done,
+            "total": total,
+        })),
         Event::Ephemeral {
             room,
             by,
@@ -103,6 +111,21 @@ pub fn event_json(event: &Event) -> Option<Value> {
         }
         other => super::identity_words::event_json(other),
     }
+}
+
+/// Something large on its way, as an object.
+#[must_use]
+pub fn progress_json(progress: &Progress) -> Value {
+    json!({
+        "type": "progress",
+        "task": match progress.task {
+            Task::Receiving => "receiving",
+            Task::Sending => "sending",
+        },
+        "room": progress.room.as_ref().map(BareJid::as_str),
+        "done": progress.done,
+        "total": progress.total,
+    })
 }
 
 fn refused(what: &Refused) -> String {

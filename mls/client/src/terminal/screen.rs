@@ -284,6 +284,7 @@ impl Screen {
         match update {
             Update::Online(jid) => self.model.connection = format!("online as {jid}"),
             Update::Offline { why, last } => {
+                self.model.working.clear();
                 self.model.connection = "offline".to_owned();
                 self.model.say(Tone::Alert, &format!("offline: {why}"));
                 if last {
@@ -296,6 +297,19 @@ impl Screen {
             }
             Update::Engine(Event::Acknowledged { room, by, seq }) => {
                 self.acknowledged(&room, &by.account, seq);
+            }
+            Update::Progress(progress) => {
+                let there = progress.done >= progress.total;
+                self.model.working = if there {
+                    String::new()
+                } else {
+                    progress.words()
+                };
+            }
+            Update::Engine(Event::CatchingUp { room, done, total }) => {
+                let title = self.model.room(&room).title.clone();
+                let words = format!("catching up with {title}: {done} of {total}");
+                self.model.working = if done < total { words } else { String::new() };
             }
             Update::Engine(Event::Ephemeral {
                 room,

@@ -197,6 +197,9 @@ fn draw_status(frame: &mut Frame, area: Rect, model: &Model) {
             style(Tone::Alert).add_modifier(Modifier::REVERSED),
         ));
     }
+    if !model.working.is_empty() {
+        spans.push(Span::raw(format!(" {} ", model.working)));
+    }
     spans.push(Span::styled(
         " F1 help  Tab next room  F2 members  F3 devices  F4 alerts  Ctrl-C end",
         style(Tone::Change),
@@ -277,6 +280,7 @@ mod tests {
         let mut model = model();
         model.alert("WARNING: the server lies");
         "typed".chars().for_each(|c| model.type_char(c));
+        "catching up with Tea: 3 of 70".clone_into(&mut model.working);
         model.rooms[0].typing = "bob@b.example is typing".to_owned();
         let screen = drawn(&model, 120, 20);
         for part in [
@@ -289,6 +293,7 @@ mod tests {
             "the server lies",
             "> typed",
             "bob@b.example is typing",
+            "3 of 70",
         ] {
             assert!(screen.contains(part), "{part} is not in\n{screen}");
         }

@@ -165,6 +165,8 @@ pub(super) struct Overlay {
 pub(super) struct Model {
     pub(super) account: String,
     pub(super) connection: String,
+    /// Long work, and how far it is.
+    pub(super) working: String,
     pub(super) rooms: Vec<Room>,
     pub(super) selected: usize,
     pub(super) show_members: bool,
@@ -184,6 +186,7 @@ impl Model {
         Self {
             account: account.to_string(),
             connection: "connecting".to_owned(),
+            working: String::new(),
             rooms: Vec::new(),
             selected: 0,
             show_members: true,

@@ -31,4 +31,6 @@ pub struct Counters {
     /// Logins that succeeded, and attempts that did not.
     pub entered: Counter,
     pub refused: Counter,
+    /// Devices that were asked to commit what was pending in rooms of ours.
+    pub nominations: Counter,
 }

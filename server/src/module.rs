@@ -67,6 +67,7 @@ pub const MODULES: &[Module] = &[
     mls_keys::MODULE,
     mls_blob::MODULE,
     mls_room::MODULE,
+    mls_room::nominate::MODULE,
     mls_sync::MODULE,
     outages::MODULE,
     outbox::MODULE,

@@ -4,6 +4,7 @@
 pub(crate) mod anchors;
 pub mod closed;
 pub(crate) mod feeds;
+pub(crate) mod nominations;
 pub(crate) mod owed;
 pub(crate) mod revocations;
 pub mod rooms;

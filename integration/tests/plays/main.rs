@@ -29,6 +29,7 @@ mod logs;
 mod malicious_server;
 mod manual;
 mod mishaps;
+mod nomination;
 mod offline_root;
 mod outage;
 mod proxied;

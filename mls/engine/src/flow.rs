@@ -20,10 +20,11 @@ use crate::store::Space;
 
 /// How long accepted entries may take to arrive before they are asked for.
 pub(crate) const ARRIVES_WITHIN_MS: u64 = 5_000;
-/// Pending proposals that nobody sends over are committed after this, each member waiting a little
-/// longer than the one before it in the tree.
-const PROPOSALS_AFTER_MS: u64 = 2_000;
-const PROPOSALS_STEP_MS: u64 = 500;
+/// Pending proposals are committed by whoever has something to send, else by whom the hub asks. Where
+/// it asks nobody they are committed after this, each member waiting longer than the one before it in
+/// the tree.
+const PROPOSALS_AFTER_MS: u64 = 120_000;
+const PROPOSALS_STEP_MS: u64 = 5_000;
 const PROPOSALS_STEPS: u64 = 60;
 /// A refused commit of proposals is tried again after this.
 pub(crate) const TRY_AGAIN_MS: u64 = 60_000;
@@ -124,7 +125,8 @@ impl Engine {
             true => None,
             false => self.next_waiting(room)?,
         };
-        let must_commit = group.commit_required() && waiting.is_some();
+        let asked = self.is_nominated(room)?;
+        let must_commit = group.commit_required() && (waiting.is_some() || asked);
         let renews = record.rotate && self.reserve_leaf(&mut record, now)?;
         if must_commit || renews {
             let built = self.build(room, &mut record, &mut group, None, now)?;

@@ -310,7 +310,7 @@ impl Engine {
 }
 
 /// The key that signs the heads of the log, as the group names it now.
-fn hub_key(group: &Group) -> Option<HubKey> {
+pub(crate) fn hub_key(group: &Group) -> Option<HubKey> {
     hub_key_of(group.context())
 }
 

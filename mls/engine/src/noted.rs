@@ -38,6 +38,8 @@ enum Finding {
     Unendorsed(String) = 1,
     /// A removal that the hub proposes.
     Removal(HubRemoval) = 2,
+    /// The hub asks this device to commit what is pending. It is of no one proposal.
+    Nominated = 3,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, MlsSize, MlsEncode, MlsDecode)]
@@ -87,6 +89,7 @@ impl Noted {
     fn holds_up(&self) -> bool {
         match &self.finding {
             Finding::Unendorsed(_) => true,
+            Finding::Nominated => false,
             Finding::Removal(removal) => !matches!(removal.standing, Standing::Proven(_)),
         }
     }
@@ -250,6 +253,21 @@ impl Engine {
     /// A pending proposal keeps this device from making anything before the epoch ends.
     pub(crate) fn is_held_up(&self, room: &BareJid) -> Result<bool, Error> {
         Ok(self.noted(room)?.iter().any(Noted::holds_up))
+    }
+
+    /// The hub asks this device to commit what is pending, by that entry.
+    pub(crate) fn note_nomination(&mut self, room: &BareJid, seq: u64) -> Result<(), Error> {
+        let noted = Noted {
+            reference: Vec::new(),
+            finding: Finding::Nominated,
+        };
+        let key = rows::numbered(room.as_str(), seq);
+        self.rows.write(Space::Proposal, &key, &noted)
+    }
+
+    pub(crate) fn is_nominated(&self, room: &BareJid) -> Result<bool, Error> {
+        let asks = |noted: &Noted| noted.finding == Finding::Nominated;
+        Ok(self.noted(room)?.iter().any(asks))
     }
 
     /// The epoch has ended.

@@ -8,7 +8,7 @@ use comity_xmpp::jid::BareJid;
 use crate::engine::{Engine, Timer};
 use crate::error::Error;
 use crate::event::Warning;
-use crate::follow::{Step, carries};
+use crate::follow::{Step, carries, hub_key};
 use crate::outgoing::{Destination, Request};
 use crate::requests::Purpose;
 use crate::room::{Record, Stage};
@@ -171,6 +171,7 @@ impl Engine {
             EntryKind::Commit => self.take_commit(&mut record, entry, now)?,
         };
         if let Step::Done = step {
+            self.check_signed(&record, entry)?;
             if record.stage != Stage::Stopped {
                 record.seq = entry.seq;
                 record.head = entry.head;
@@ -179,6 +180,19 @@ impl Engine {
             self.write_record(room, &record)?;
         }
         Ok(step)
+    }
+
+    /// Between commits the hub signs some heads; those are looked at where they come.
+    fn check_signed(&mut self, record: &Record, entry: &Entry) -> Result<(), Error> {
+        let signed = entry.kind != EntryKind::Commit && entry.signature.is_some();
+        if !signed || record.stage != Stage::Active || self.is_damaged(&entry.room, record)? {
+            return Ok(());
+        }
+        let group = self.take_group(&entry.room, record)?;
+        let hub = hub_key(&group);
+        self.keep_group(&entry.room, group);
+        self.check_head(hub.as_ref(), entry);
+        Ok(())
     }
 
     pub(crate) fn remember_head(&mut self, room: &BareJid, record: &Record) {

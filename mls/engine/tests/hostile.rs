@@ -154,6 +154,26 @@ fn heads_of_commits_are_signed_by_the_hub() {
     check(Some(b"".to_vec()), &[Warning::HeadForged { seq }]);
 }
 
+/// Between commits not every head is signed; where one is, the signature has to be right.
+#[test]
+fn heads_between_commits_are_looked_at_where_they_are_signed() {
+    let scene = scene(&[EntryKind::Application]);
+    let hub = &scene.world.rooms[&scene.room];
+    let seq = scene.next[0].seq;
+    let right = hub.sign_head(&scene.next[0]).to_vec();
+    let mut forged = right.clone();
+    *forged.last_mut().unwrap() ^= 1;
+    let wrong = vec![Warning::HeadForged { seq }];
+    let cases = [(None, vec![]), (Some(right), vec![]), (Some(forged), wrong)];
+    for (signature, expected) in cases {
+        let (mut engine, _) = scene.world.twin(scene.bob);
+        let mut message = scene.next[0].clone();
+        message.signature = signature.map(Into::into);
+        engine.notice(entry(message), scene.world.now).unwrap();
+        assert_eq!(warnings(&mut engine), expected);
+    }
+}
+
 /// A hub that lies consistently: the entry chains, its payload is what the test makes of it.
 fn rechained(scene: &Scene, change: impl FnOnce(&mut Entry)) -> Entry {
     let mut lying = scene.next[0].clone();

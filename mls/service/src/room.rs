@@ -19,6 +19,7 @@ pub mod hub;
 pub mod limits;
 pub mod log;
 pub mod newcomers;
+pub mod nominate;
 pub mod order;
 pub mod policy;
 pub mod propose;

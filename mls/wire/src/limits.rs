@@ -75,6 +75,8 @@ pub const CHANGES: usize = 10_000;
 pub const ROOMS: usize = 2_000;
 /// Welcomes acknowledged at once.
 pub const WELCOMES: usize = 1_000;
+/// Devices of a domain of which a room's hub is told that they have acknowledged something last.
+pub const ACTIVE: usize = 8;
 /// Pending proposals named by a refusal.
 pub const PROPOSALS: usize = 1_000;
 /// Characters of a reason inside a refusal.

@@ -115,8 +115,8 @@ pub struct Policy {
     pub hub_removes: bool,
     /// Whether each commit carries an UpdatePath, even where RFC 9420 §12.4 does without.
     pub full_commits: bool,
-    /// How long proposals wait for a sender before the hub nominates a device to commit them, and
-    /// how long the nominated one has.
+    /// How long a device that the hub has nominated to commit what is pending has for it, before the
+    /// next one is.
     pub nomination_s: u32,
     pub max_leaves: u32,
     /// A leaf is updated, by a commit of its own, at least this often.

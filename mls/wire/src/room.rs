@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 pub use address::{SIGIL, direct, direct_domain, is_room, random};
 pub use log::{GENESIS, head, payload_hash};
-pub use notice::{Barred, Notice};
+pub use notice::{Barred, Nominated, Notice};
 pub use request::stamp;
 
 /// SHA-256.
@@ -67,7 +67,12 @@ pub enum Request {
     /// IQ get, from a member domain: entries it lacks.
     Fetch { after: u64, limit: u16 },
     /// IQ set, from a member domain: it holds all entries up to `seq`, and these Welcomes.
-    Acknowledge { seq: u64, welcomes: Vec<Uuid> },
+    Acknowledge {
+        seq: u64,
+        welcomes: Vec<Uuid>,
+        /// Its devices that have acknowledged something of the room last, the latest first.
+        active: Vec<Member>,
+    },
 }
 
 /// A room request together with the device the sender's server vouches for; none where a domain

@@ -4,6 +4,7 @@
 
 mod copy;
 mod ephemeral;
+pub(super) mod nominate;
 pub(super) mod sweep;
 
 use std::time::Duration;
@@ -249,6 +250,7 @@ fn tell(home: &Home, entry: &Entry) {
         }
     }
     feeds.grown(entry.room.as_str());
+    nominate::note(home, entry);
 }
 
 fn tick(home: Home) -> Later<Deliveries> {

@@ -82,7 +82,7 @@ async fn answer(context: &Context, request: &Request) -> Result<Answered, Refusa
     match asked {
         Asked::Sync { cursors } => begin(&context.home, member, session, cursors).await,
         Asked::Acknowledge { room, seq } => {
-            stored(&context.home, &member, &room, seq).await?;
+            stored(context, &member, &room, seq).await?;
             Ok((Answer::Acknowledged, None))
         }
         Asked::AcknowledgeWelcome { id } => {
@@ -140,12 +140,19 @@ async fn rooms_of(
         .map_err(|error| failed(&error))
 }
 
-async fn stored(home: &Home, member: &Member, room: &BareJid, seq: u64) -> Result<(), Refusal> {
+async fn stored(
+    context: &Context,
+    member: &Member,
+    room: &BareJid,
+    seq: u64,
+) -> Result<(), Refusal> {
+    let home = &context.home;
     let change = AdvanceCursor {
         account: member.account.as_str().to_owned(),
         device: member.device.into_bytes(),
         room: room.as_str().to_owned(),
         seq,
+        now: context.now_ms(),
     };
     // What it has said before, or of a room it is not in, changes nothing.
     home.storage

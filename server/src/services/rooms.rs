@@ -16,6 +16,7 @@ use comity_xmpp::stanza::{Kind, MessageType, Stanza};
 
 use super::closed::ClosedRooms;
 use super::feeds::Feeds;
+use super::nominations::Nominations;
 use super::owed::Owed;
 use super::spent::Spent;
 use crate::work::Work;
@@ -31,6 +32,7 @@ pub struct Rooms {
     pub(crate) feeds: Feeds,
     pub(crate) owed: Owed,
     pub(crate) spent: Spent,
+    pub(crate) nominations: Nominations,
     /// When all rooms were last looked through, in milliseconds since 1970.
     pub(crate) swept: AtomicU64,
 }
@@ -69,6 +71,7 @@ impl Rooms {
             feeds: Feeds::default(),
             owed: Owed::default(),
             spent: Spent::default(),
+            nominations: Nominations::default(),
             swept: AtomicU64::new(0),
         }
     }

@@ -58,6 +58,7 @@ async fn gather(home: &Home) -> Result<String, comity_storage::Error> {
     text.sample("comity_info", &[("version", version)], 1.0);
     domains(&mut text, &stats);
     passed(&mut text, &stats);
+    nominations(&mut text, home.counters.nominations.get());
     kept(&mut text, &stats);
     process(&mut text, &stats);
     let writable = home.storage.trouble().is_none();
@@ -106,6 +107,13 @@ fn passed(text: &mut Text, stats: &Stats) {
     text.family(name, "counter", "Attempts to log in.");
     text.whole(name, &[("result", "entered")], stats.logins);
     text.whole(name, &[("result", "refused")], stats.logins_refused);
+}
+
+fn nominations(text: &mut Text, asked: u64) {
+    let name = "comity_room_nominations_total";
+    let help = "Devices asked to commit pending proposals where nobody was sending.";
+    text.family(name, "counter", help);
+    text.whole(name, &[], asked);
 }
 
 fn kept(text: &mut Text, stats: &Stats) {

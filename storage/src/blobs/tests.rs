@@ -113,6 +113,7 @@ fn create(octets: usize) -> Append {
         answer: None,
         outbox: Vec::new(),
         barred: None,
+        nominated: None,
     }
 }
 

@@ -2,7 +2,9 @@
 
 use sqlx::SqliteConnection;
 
-use super::{Answer, Barred, Change, Entry, Leaf, Welcome, entry, report, welcome};
+use super::{
+    Answer, Barred, Change, Entry, Leaf, Nomination, Welcome, entry, nominate, report, welcome,
+};
 use crate::integer::signed;
 use crate::{Outgoing, Write, outbox};
 
@@ -28,6 +30,8 @@ pub struct Append {
     pub outbox: Vec<Outgoing>,
     /// A device that commits no more from here on.
     pub barred: Option<Barred>,
+    /// A device that is asked to commit what is pending.
+    pub nominated: Option<Nomination>,
 }
 
 /// Where the room must stand for the entry to be the next.
@@ -64,6 +68,8 @@ pub struct Pending {
     pub leaf: Option<u32>,
     pub removes: Option<u32>,
     pub reference: Vec<u8>,
+    /// When it came, milliseconds since 1970.
+    pub time: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -111,9 +117,13 @@ impl Write for Append {
         self.members(connection).await?;
         if !self.gone.is_empty() {
             report::release(connection, &self.room).await?;
+            nominate::unsee(connection, &self.room).await?;
         }
         if let Some(barred) = &self.barred {
             report::bar(connection, &self.room, barred).await?;
+        }
+        if let Some(nominated) = &self.nominated {
+            nominate::nominate(connection, &self.room, self.entry.seq, nominated).await?;
         }
         entry::move_devices(connection, &self.room, self.entry.seq, &self.changes).await?;
         self.presence(connection).await?;
@@ -208,19 +218,21 @@ impl Append {
             PendingChange::Clear => {
                 sqlx::query("DELETE FROM room_pending WHERE room = ?")
                     .bind(&self.room)
-                    .execute(connection)
+                    .execute(&mut *connection)
                     .await?;
+                nominate::forget(connection, &self.room).await?;
             }
             PendingChange::Add(pending) => {
                 sqlx::query(
-                    "INSERT INTO room_pending (room, seq, leaf, removes, reference)
-                     VALUES (?, ?, ?, ?, ?)",
+                    "INSERT INTO room_pending (room, seq, leaf, removes, reference, time)
+                     VALUES (?, ?, ?, ?, ?, ?)",
                 )
                 .bind(&self.room)
                 .bind(signed(pending.seq))
                 .bind(pending.leaf.map(i64::from))
                 .bind(pending.removes.map(i64::from))
                 .bind(&pending.reference)
+                .bind(signed(pending.time))
                 .execute(connection)
                 .await?;
             }

@@ -37,6 +37,8 @@ pub struct AdvanceCursor {
     pub device: DeviceId,
     pub room: String,
     pub seq: u64,
+    /// Milliseconds since 1970.
+    pub now: u64,
 }
 
 impl Write for AdvanceCursor {
@@ -45,7 +47,7 @@ impl Write for AdvanceCursor {
     async fn run(&self, connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
         // No further than the log reaches, nor than the membership does.
         let done = sqlx::query(
-            "UPDATE room_devices SET cursor = MIN(?1, COALESCE(until, ?1), COALESCE(
+            "UPDATE room_devices SET active = ?5, cursor = MIN(?1, COALESCE(until, ?1), COALESCE(
                (SELECT MAX(seq) FROM room_log WHERE room = ?2), 0))
              WHERE account = ?3 AND device = ?4 AND room = ?2
              AND since < ?1 AND cursor < MIN(?1, COALESCE(until, ?1))",
@@ -54,6 +56,7 @@ impl Write for AdvanceCursor {
         .bind(&self.room)
         .bind(&self.account)
         .bind(&self.device[..])
+        .bind(signed(self.now))
         .execute(&mut *connection)
         .await?;
         if done.rows_affected() == 0 {

@@ -4,7 +4,8 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 
 use super::{
-    Answer, Barred, Begin, Change, DeviceId, Digest, Entry, Leaf, Pending, fixed, welcome,
+    Active, Answer, Barred, Begin, Change, DeviceId, Digest, Entry, Leaf, Nomination, Pending,
+    fixed, nominate, welcome,
 };
 use crate::integer::{rows, signed, unsigned};
 use crate::{Error, Outgoing, Storage, Write, outbox};
@@ -23,6 +24,10 @@ pub struct RoomRow {
     pub updates: Vec<Updated>,
     pub pending: Vec<Pending>,
     pub barred: Vec<Barred>,
+    /// Who was asked to commit what is pending, in that order.
+    pub nominated: Vec<Nomination>,
+    /// Of the last entry whose head is signed, milliseconds since 1970.
+    pub signed: u64,
 }
 
 /// The last commit of a leaf's device, or by which it came.
@@ -51,6 +56,8 @@ pub struct AcknowledgeDomain {
     pub domain: String,
     pub seq: u64,
     pub welcomes: Vec<[u8; 16]>,
+    /// Its devices that are there.
+    pub active: Vec<Active>,
 }
 
 impl Write for AcknowledgeDomain {
@@ -81,6 +88,7 @@ impl Write for AcknowledgeDomain {
             .await?;
             welcome::release(connection, id).await?;
         }
+        nominate::seen(connection, &self.room, &self.active).await?;
         Ok(true)
     }
 }
@@ -132,7 +140,8 @@ impl Storage {
         .fetch_all(&mut *transaction)
         .await?;
         let pending = sqlx::query(
-            "SELECT seq, leaf, removes, reference FROM room_pending WHERE room = ? ORDER BY seq",
+            "SELECT seq, leaf, removes, reference, time FROM room_pending
+             WHERE room = ? ORDER BY seq",
         )
         .bind(room)
         .fetch_all(&mut *transaction)
@@ -142,6 +151,8 @@ impl Storage {
                 .bind(room)
                 .fetch_all(&mut *transaction)
                 .await?;
+        let nominated = nominate::nominated(&mut transaction, room).await?;
+        let signed = last_signed(&mut transaction, room).await?;
         transaction.commit().await?;
         let direct_a: Option<String> = row.try_get("direct_a")?;
         let direct_b: Option<String> = row.try_get("direct_b")?;
@@ -162,6 +173,8 @@ impl Storage {
             updates: members.iter().map(updated).collect::<Result<_, _>>()?,
             pending: pending.iter().map(proposal).collect::<Result<_, _>>()?,
             barred: barred.iter().map(barred_row).collect::<Result<_, _>>()?,
+            nominated,
+            signed,
         }))
     }
 
@@ -293,6 +306,18 @@ impl Storage {
     }
 }
 
+/// When the last head was signed; it is one of the last few.
+async fn last_signed(connection: &mut SqliteConnection, room: &str) -> Result<u64, sqlx::Error> {
+    let time: Option<i64> = sqlx::query_scalar(
+        "SELECT time FROM room_log WHERE room = ? AND signature IS NOT NULL
+         ORDER BY seq DESC LIMIT 1",
+    )
+    .bind(room)
+    .fetch_optional(connection)
+    .await?;
+    Ok(time.map_or(0, unsigned))
+}
+
 fn leaf(row: &SqliteRow) -> Result<Leaf, sqlx::Error> {
     Ok(Leaf {
         leaf: index(row.try_get("leaf")?),
@@ -315,6 +340,7 @@ fn proposal(row: &SqliteRow) -> Result<Pending, sqlx::Error> {
         leaf: row.try_get::<Option<i64>, _>("leaf")?.map(index),
         removes: row.try_get::<Option<i64>, _>("removes")?.map(index),
         reference: row.try_get("reference")?,
+        time: unsigned(row.try_get("time")?),
     })
 }
 

@@ -76,6 +76,7 @@ fn create() -> Append {
         }),
         outbox: Vec::new(),
         barred: None,
+        nominated: None,
     }
 }
 
@@ -204,6 +205,7 @@ async fn proposals_wait_until_the_epoch_ends() {
         leaf: Some(0),
         removes: Some(0),
         reference: vec![3, 3],
+        time: 5,
     };
     let propose = Append {
         pending: PendingChange::Add(pending.clone()),
@@ -221,6 +223,7 @@ async fn proposals_wait_until_the_epoch_ends() {
         leaf: None,
         removes: Some(1),
         reference: vec![4],
+        time: 6,
     };
     let by_hub = Append {
         pending: PendingChange::Add(hubs.clone()),
@@ -291,6 +294,7 @@ async fn a_device_gets_what_follows_its_joining_up_to_its_removal() {
         device: BOB,
         room: ROOM.into(),
         seq,
+        now: 7,
     };
     assert!(storage.write(advance(3)).await.unwrap());
     assert!(!storage.write(advance(3)).await.unwrap());
@@ -315,6 +319,7 @@ async fn a_cursor_does_not_outrun_the_log() {
         device: ALICE,
         room: ROOM.into(),
         seq: u64::MAX,
+        now: 7,
     };
     assert!(storage.write(far).await.unwrap());
     let rooms = storage
@@ -348,6 +353,7 @@ async fn a_domain_fetches_with_what_concerns_it() {
         domain: domain.into(),
         seq: 99,
         welcomes: vec![[4; 16]],
+        active: Vec::new(),
     };
     assert!(!storage.write(acknowledge("c.example")).await.unwrap());
     assert!(storage.write(acknowledge("b.example")).await.unwrap());
@@ -514,6 +520,7 @@ async fn payloads_go_when_everybody_has_them_or_retention_ends() {
         device: ALICE,
         room: ROOM.into(),
         seq: 3,
+        now: 7,
     };
     storage.write(advance).await.unwrap();
     storage.write(purge.clone()).await.unwrap();
@@ -523,6 +530,7 @@ async fn payloads_go_when_everybody_has_them_or_retention_ends() {
         domain: "b.example".into(),
         seq: 2,
         welcomes: Vec::new(),
+        active: Vec::new(),
     };
     storage.write(acknowledge).await.unwrap();
     storage.write(purge.clone()).await.unwrap();

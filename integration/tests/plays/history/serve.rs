@@ -56,7 +56,9 @@ impl Fleet {
         let end = self.now + ms;
         for _ in 0..TURNS {
             self.run().await;
+            let asks = self.nominate().await;
             let due = self.clients.iter().filter_map(|c| c.engine.poll_timeout());
+            let due = due.chain(asks);
             match due.min() {
                 Some(at) if at <= end => self.now = at.max(self.now),
                 _ => {
@@ -73,6 +75,23 @@ impl Fleet {
             }
         }
         panic!("it never comes to rest");
+    }
+
+    /// What the servers do about rooms where proposals wait; when they have to look again.
+    async fn nominate(&mut self) -> Option<u64> {
+        let mut again: Option<u64> = None;
+        for server in self.servers.values() {
+            let waiting = server.storage.rooms_pending("", 1_000).await.unwrap();
+            for room in waiting {
+                // A fault of the storage that the play makes: the next look finds it again.
+                let Ok(done) = server.hub.nominate(&jid(&room), self.now).await else {
+                    continue;
+                };
+                self.moved |= done.asked.is_some();
+                again = done.again.into_iter().chain(again).min();
+            }
+        }
+        again
     }
 
     /// One thing each client does, from a random one on.
@@ -259,6 +278,7 @@ impl Fleet {
                     device: id,
                     room: room.as_str().to_owned(),
                     seq,
+                    now: self.now,
                 };
                 storage.write(change).await.unwrap();
                 Ok(sync::Answer::Acknowledged)
@@ -403,7 +423,11 @@ impl Fleet {
         {
             let seq = fanout.entry.seq;
             let welcomes = vec![id];
-            let asked = room::Request::Acknowledge { seq, welcomes };
+            let asked = room::Request::Acknowledge {
+                seq,
+                welcomes,
+                active: Vec::new(),
+            };
             self.ask_hub(domain, room, asked).await.unwrap();
         }
         outcome

@@ -53,6 +53,15 @@ pub struct Room {
     pub barred: Vec<(Member, u64)>,
     /// Said outside the log; a test hands it on, or does not.
     pub ephemeral: Vec<room::Ephemeral>,
+    /// Does it ask anybody to commit what is pending?
+    pub nominates: bool,
+    /// Whom it has asked in this epoch, and when.
+    pub nominated: Vec<(Member, u64)>,
+    /// Who acknowledged something last: the latest at the end.
+    active: Vec<Member>,
+    /// Who is to go, and when the first proposal came.
+    leaving: Vec<Member>,
+    since: u64,
     /// What single devices are shown in place of the log.
     pub(super) shown: HashMap<Member, Vec<Entry>>,
 }
@@ -94,6 +103,11 @@ pub fn create(
         reports: Vec::new(),
         barred: Vec::new(),
         ephemeral: Vec::new(),
+        nominates: true,
+        nominated: Vec::new(),
+        active: Vec::new(),
+        leaving: Vec::new(),
+        since: 0,
         shown: HashMap::new(),
     };
     room.readers.insert(creator.clone(), (0, None));
@@ -150,7 +164,7 @@ impl Room {
         accepted
     }
 
-    pub(super) fn sign_head(&self, entry: &Entry) -> Bytes {
+    pub fn sign_head(&self, entry: &Entry) -> Bytes {
         let seq = entry.seq.to_be_bytes();
         let parts = [self.address.as_str().as_bytes(), &seq, &entry.head];
         let content = signed::content(signed::HEAD, &parts);
@@ -313,7 +327,7 @@ impl Room {
             .process_incoming_message(message)
             .map_err(invalid)?;
         let accepted = self.append(EntryKind::Proposal, self.epoch(), by(from), proposal, now);
-        self.pending.push(accepted.seq);
+        self.wait_for(accepted.seq, from, now);
         Ok(Answer::Accepted(accepted))
     }
 
@@ -350,6 +364,8 @@ impl Room {
         self.group = next;
         self.group_info = bundle.group_info.clone();
         self.pending.clear();
+        self.nominated.clear();
+        self.leaving.clear();
         self.commits += 1;
         let accepted = self.append(
             EntryKind::Commit,
@@ -418,7 +434,56 @@ impl Room {
         let hub = BareJid::parse(self.address.domain()).unwrap();
         let epoch = self.epoch();
         let accepted = self.append(EntryKind::Proposal, epoch, (&hub, None), &payload, now);
-        self.pending.push(accepted.seq);
+        self.wait_for(accepted.seq, member, now);
+    }
+
+    fn wait_for(&mut self, seq: u64, leaving: &Member, now: u64) {
+        if self.pending.is_empty() {
+            self.since = now;
+        }
+        self.pending.push(seq);
+        self.leaving.push(leaving.clone());
+    }
+
+    /// A device has acknowledged something.
+    pub fn seen(&mut self, member: &Member) {
+        self.active.retain(|other| other != member);
+        self.active.push(member.clone());
+    }
+
+    /// When somebody is to be asked to commit what is pending.
+    pub fn nominates_at(&self) -> Option<u64> {
+        let waits = self.nominates && !self.pending.is_empty() && self.candidate().is_some();
+        let at = match self.nominated.last() {
+            None => self.since + 2_000,
+            Some((_, at)) => at + 30_000,
+        };
+        waits.then_some(at)
+    }
+
+    fn candidate(&self) -> Option<Member> {
+        let mut members = self.members();
+        members.retain(|m| !self.leaving.contains(m));
+        members.retain(|m| !self.nominated.iter().any(|(asked, _)| asked == m));
+        let there = |m: &Member| self.active.iter().position(|other| other == m);
+        members.into_iter().max_by_key(there)
+    }
+
+    /// Asks the next one, if it is time to.
+    pub fn nominate(&mut self, now: u64) {
+        if self.nominates_at().is_some_and(|at| at <= now)
+            && let Some(member) = self.candidate()
+        {
+            self.ask_to_commit(&member, now);
+        }
+    }
+
+    pub fn ask_to_commit(&mut self, member: &Member, now: u64) {
+        let notice = room::Notice::Nominated(room::Nominated::new(member));
+        self.nominated.push((member.clone(), now));
+        let hub = BareJid::parse(self.address.domain()).unwrap();
+        let (epoch, payload) = (self.epoch(), notice.to_bytes().into());
+        self.append(EntryKind::Notice, epoch, (&hub, None), &payload, now);
     }
 
     pub fn members(&self) -> Vec<Member> {

@@ -461,6 +461,7 @@ impl World {
             self.run();
             let next = (0..self.clients.len())
                 .filter_map(|c| self.clients[c].engine.poll_timeout())
+                .chain(self.rooms.values().filter_map(|room| room.nominates_at()))
                 .min();
             match next {
                 Some(at) if at <= end => self.now = at.max(self.now),
@@ -476,6 +477,10 @@ impl World {
                     self.input(client, |engine| engine.timeout(now));
                 }
             }
+            for room in self.rooms.values_mut() {
+                room.nominate(now);
+            }
+            self.push();
         }
         panic!("it never comes to rest");
     }
@@ -696,7 +701,12 @@ impl World {
                 }
                 Ok(sync::Answer::Syncing { rooms })
             }
-            sync::Request::Acknowledge { .. } => Ok(sync::Answer::Acknowledged),
+            sync::Request::Acknowledge { room, .. } => {
+                if let Some(room) = self.rooms.get_mut(&room) {
+                    room.seen(&member);
+                }
+                Ok(sync::Answer::Acknowledged)
+            }
             sync::Request::AcknowledgeWelcome { id } => {
                 for room in self.rooms.values_mut() {
                     room.welcomes

@@ -385,6 +385,7 @@ pub(super) fn decide(
         members: Arc::new(next.members),
         updates: Arc::new(updates),
         pending: Arc::default(),
+        nominated: Arc::default(),
         policy: Arc::new(next.policy),
         group_info: Arc::from(&bundle.group_info[..]),
         ..advanced(state, &entry)

@@ -175,6 +175,8 @@ fn decide(
         policy: Arc::new(policy),
         group_info: begin.group_info.as_slice().into(),
         barred: Arc::default(),
+        nominated: Arc::default(),
+        signed: entry.time,
     };
     let at = At::Nowhere(Box::new(begin));
     let append = Append {

@@ -8,6 +8,7 @@ mod answers;
 mod cache;
 mod domains;
 mod ephemeral;
+mod nominate;
 mod outside;
 mod report;
 mod sweep;
@@ -41,6 +42,7 @@ use cache::Cache;
 use ephemeral::Passed;
 
 pub use answers::digest;
+pub use nominate::Nomination;
 
 /// How often a decision is made anew because another process of this domain came first.
 const ATTEMPTS: usize = 5;
@@ -136,6 +138,7 @@ impl Deciding<'_> {
             answer: asked.map(|(sender, key, accepted)| self.answer(sender, key, accepted)),
             outbox: plan.outbox,
             barred: None,
+            nominated: None,
         }
     }
 
@@ -261,8 +264,17 @@ impl<P: Pool> Hub<P> {
                 self.report(asked, &sender?, seq, hash, why).await
             }
             Request::Fetch { after, limit } => self.fetch(room, from, after, limit, now).await,
-            Request::Acknowledge { seq, welcomes } => {
-                Ok(told(self.acknowledge(room, from, seq, &welcomes).await?))
+            Request::Acknowledge {
+                seq,
+                welcomes,
+                active,
+            } => {
+                let held = domains::Held {
+                    seq,
+                    welcomes: &welcomes,
+                    active: &active,
+                };
+                Ok(told(self.acknowledge(room, from, &held, now).await?))
             }
             change => self.change(asked, sender?, change).await,
         }

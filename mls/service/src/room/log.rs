@@ -12,6 +12,8 @@ use super::state::State;
 
 /// Heads between commits that are signed as well.
 const SIGN_EVERY: u64 = 64;
+/// So long after the last head that was signed the next one is.
+const SIGN_AFTER_MS: u64 = 10_000;
 
 /// What is to be put into the log.
 pub struct Draft<'a> {
@@ -27,12 +29,14 @@ pub struct Draft<'a> {
     pub changes: Vec<Change>,
 }
 
-/// Where the log ends: `seq` and head of the last entry, and its time.
+/// Where the log ends: `seq` and head of the last entry, its time, and that of the last one whose
+/// head is signed.
 #[derive(Clone, Copy, Debug)]
 pub struct End {
     pub seq: u64,
     pub head: Hash,
     pub time: u64,
+    pub signed: u64,
 }
 
 impl End {
@@ -40,6 +44,7 @@ impl End {
         seq: 0,
         head: comity_mls_wire::room::GENESIS,
         time: 0,
+        signed: 0,
     };
 
     #[must_use]
@@ -48,6 +53,7 @@ impl End {
             seq: state.seq,
             head: state.head,
             time: state.time,
+            signed: state.signed,
         }
     }
 
@@ -68,7 +74,9 @@ impl End {
         );
         let signs = match draft.kind {
             EntryKind::Commit | EntryKind::Notice => true,
-            EntryKind::Proposal | EntryKind::Application => seq.is_multiple_of(SIGN_EVERY),
+            EntryKind::Proposal | EntryKind::Application => {
+                seq.is_multiple_of(SIGN_EVERY) || time >= self.signed.saturating_add(SIGN_AFTER_MS)
+            }
         };
         let signature = signs.then(|| sign(hub, room, seq, &head)).transpose()?;
         Ok(Entry {
@@ -117,6 +125,75 @@ pub fn advanced(state: &State, entry: &Entry) -> State {
         seq: entry.seq,
         head: entry.head,
         time: entry.time,
+        signed: match entry.signature {
+            Some(_) => entry.time,
+            None => state.signed,
+        },
         ..state.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use comity_mls_credential::keys::{Algorithm, PrivateKey};
+
+    use super::*;
+
+    /// Which of the entries at these times bear a signature.
+    fn signed(kind: EntryKind, from: u64, times: &[u64]) -> Vec<bool> {
+        let key = PrivateKey::generate(Algorithm::P256).unwrap();
+        let public = key.public().unwrap();
+        let hub = HubKey {
+            certificate: Bytes::new(),
+            public_key: Bytes::copy_from_slice(public.as_mls()),
+            key,
+            suites: vec![2],
+        };
+        let room = BareJid::parse("~aaaaaaaaaaaaaaaaaaaaaaaaaa@a.example").unwrap();
+        let sender = BareJid::parse("alice@a.example").unwrap();
+        let mut end = End {
+            seq: from,
+            signed: 1_000,
+            time: 1_000,
+            ..End::START
+        };
+        let mut signed = Vec::new();
+        for now in times {
+            let draft = Draft {
+                kind,
+                epoch: 1,
+                sender: &sender,
+                device: None,
+                payload: &Bytes::from_static(b"p"),
+                now: *now,
+                changes: Vec::new(),
+            };
+            let entry = end.append(&room, &hub, draft).unwrap();
+            if entry.signature.is_some() {
+                end.signed = entry.time;
+            }
+            (end.seq, end.head, end.time) = (entry.seq, entry.head, entry.time);
+            signed.push(entry.signature.is_some());
+        }
+        signed
+    }
+
+    #[test]
+    fn heads_are_signed_every_so_often() {
+        use EntryKind::{Application, Commit, Notice, Proposal};
+        for kind in [Application, Proposal] {
+            let times = [1_000, 10_999, 11_000, 20_999, 21_000];
+            assert_eq!(
+                signed(kind, 2, &times),
+                [false, false, true, false, true],
+                "{kind:?}"
+            );
+            assert_eq!(signed(kind, 62, &[1_000; 3]), [false, true, false]);
+            // A clock that was set back.
+            assert_eq!(signed(kind, 2, &[0, 0]), [false, false]);
+        }
+        for kind in [Commit, Notice] {
+            assert_eq!(signed(kind, 2, &[1_000, 1_001]), [true, true], "{kind:?}");
+        }
     }
 }

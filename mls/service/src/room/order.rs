@@ -66,6 +66,8 @@ mod tests {
             pending: Arc::default(),
             group_info: Arc::from(&b""[..]),
             barred: Arc::default(),
+            nominated: Arc::default(),
+            signed: 0,
         }
     }
 

@@ -51,6 +51,7 @@ pub fn propose(
         reference: described.proposal_ref(),
         deed,
         removes,
+        time: deciding.now,
     };
     check_somebody_stays(state, &pending)?;
     let author = Author {
@@ -243,6 +244,7 @@ pub(super) fn wait(
             leaf: pending.leaf,
             removes: pending.removes,
             reference: pending.reference.clone(),
+            time: pending.time,
         }),
         ..deciding.append(
             at,

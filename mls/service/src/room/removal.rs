@@ -136,6 +136,7 @@ pub fn propose(
         reference: described.proposal_ref(),
         deed,
         removes: Some(due.leaf),
+        time: deciding.now,
     };
     let author = Author {
         account: &hub_address(state)?,

@@ -44,6 +44,18 @@ pub struct State {
     pub group_info: Arc<[u8]>,
     /// Devices that commit no more.
     pub barred: Arc<Vec<Barred>>,
+    /// Who was asked to commit what is pending, in that order.
+    pub nominated: Arc<Vec<Nominated>>,
+    /// Of the last entry whose head is signed, milliseconds since 1970.
+    pub signed: u64,
+}
+
+/// A device that was asked to commit what is pending.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Nominated {
+    pub member: Member,
+    /// Milliseconds since 1970.
+    pub time: u64,
 }
 
 /// A device of which several accounts could not apply a commit.
@@ -67,6 +79,8 @@ pub struct Pending {
     pub deed: Deed,
     /// The leaf it takes away.
     pub removes: Option<u32>,
+    /// When it came, milliseconds since 1970.
+    pub time: u64,
 }
 
 /// Why what is stored of a room makes no room.
@@ -115,17 +129,7 @@ impl Room {
                 deed: Deed::of(proposal, &members)?,
                 reference: waiting.reference,
                 removes: waiting.removes,
-            });
-        }
-        let mut barred = Vec::new();
-        for row in row.barred {
-            barred.push(Barred {
-                member: Member {
-                    account: address(&row.account)?,
-                    device: Uuid::from_bytes(row.device),
-                },
-                seq: row.seq,
-                time: row.time,
+                time: waiting.time,
             });
         }
         let state = State {
@@ -141,13 +145,42 @@ impl Room {
             pending: Arc::new(pending),
             policy: Arc::new(policy),
             group_info: row.group.group_info.into(),
-            barred: Arc::new(barred),
+            barred: Arc::new(barred(row.barred)?),
+            nominated: Arc::new(nominated(row.nominated)?),
+            signed: row.signed,
         };
         Ok(Self {
             state,
             tree: Arc::new(tree),
         })
     }
+}
+
+fn barred(rows: Vec<comity_storage::rooms::Barred>) -> Result<Vec<Barred>, Corrupt> {
+    let read = |row: comity_storage::rooms::Barred| {
+        Ok(Barred {
+            member: Member {
+                account: address(&row.account)?,
+                device: Uuid::from_bytes(row.device),
+            },
+            seq: row.seq,
+            time: row.time,
+        })
+    };
+    rows.into_iter().map(read).collect()
+}
+
+fn nominated(rows: Vec<comity_storage::rooms::Nomination>) -> Result<Vec<Nominated>, Corrupt> {
+    let read = |row: comity_storage::rooms::Nomination| {
+        Ok(Nominated {
+            member: Member {
+                account: address(&row.account)?,
+                device: Uuid::from_bytes(row.device),
+            },
+            time: row.time,
+        })
+    };
+    rows.into_iter().map(read).collect()
 }
 
 impl State {

@@ -9,6 +9,7 @@ mod ephemeral;
 mod external;
 mod members;
 mod newcomers;
+mod nomination;
 mod order;
 mod psk;
 mod removal;

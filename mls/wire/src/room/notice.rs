@@ -14,6 +14,34 @@ const LABEL: &[u8] = b"comity notice v1\0";
 pub enum Notice {
     /// A device commits no more; somebody else is asked to commit.
     Barred(Barred) = 1,
+    /// A device is asked to commit what is pending.
+    Nominated(Nominated) = 2,
+}
+
+/// Whom the hub asks to commit the pending proposals of the epoch.
+#[derive(Clone, Debug, PartialEq, Eq, MlsSize, MlsEncode, MlsDecode)]
+pub struct Nominated {
+    account: String,
+    device: [u8; 16],
+}
+
+impl Nominated {
+    #[must_use]
+    pub fn new(member: &Member) -> Self {
+        Self {
+            account: member.account.as_str().to_owned(),
+            device: member.device.into_bytes(),
+        }
+    }
+
+    /// None where the hub wrote an address that is none.
+    #[must_use]
+    pub fn member(&self) -> Option<Member> {
+        Some(Member {
+            account: BareJid::parse(&self.account).ok()?,
+            device: Uuid::from_bytes(self.device),
+        })
+    }
 }
 
 /// Members of several accounts could not apply a commit of this device.
@@ -73,10 +101,19 @@ mod tests {
             account: BareJid::parse("bob@b.example").unwrap(),
             device: Uuid::from_u128(2),
         };
+        let nominated = Notice::Nominated(Nominated::new(&member));
+        let read = Notice::from_bytes(&nominated.to_bytes());
+        assert_eq!(read.as_ref(), Some(&nominated));
+        let Some(Notice::Nominated(nominated)) = read else {
+            unreachable!()
+        };
+        assert_eq!(nominated.member().as_ref(), Some(&member));
         let notice = Notice::Barred(Barred::new(&member, 7));
         let bytes = notice.to_bytes();
         assert_eq!(Notice::from_bytes(&bytes), Some(notice.clone()));
-        let Notice::Barred(barred) = notice;
+        let Notice::Barred(barred) = notice else {
+            unreachable!()
+        };
         assert_eq!(barred.member(), Some(member));
         for end in 0..bytes.len() {
             assert_eq!(Notice::from_bytes(&bytes[..end]), None);

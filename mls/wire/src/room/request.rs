@@ -5,7 +5,7 @@ use comity_xmpp::ns::MLS_ROOM as NS;
 use comity_xmpp::stanza::IqType;
 use uuid::Uuid;
 
-use super::{Bundle, Create, IdempotencyKey, Joiner, Request, Stamped};
+use super::{Bundle, Create, IdempotencyKey, Joiner, Member, Request, Stamped};
 use crate::limits;
 use crate::read::{
     Attributes as _, Malformed, Value, attr, attr_opt, attr_text, blob, bytes, child_bytes,
@@ -93,9 +93,18 @@ impl Request {
                 .put("hash", hash)
                 .with_attr("why", why.clone()),
             Self::Fetch { after, limit } => new("fetch").put("after", after).put("limit", limit),
-            Self::Acknowledge { seq, welcomes } => new("acknowledge")
+            Self::Acknowledge {
+                seq,
+                welcomes,
+                active,
+            } => new("acknowledge")
                 .put("seq", seq)
-                .with_children(welcomes.iter().map(|id| new("welcome").put("id", id))),
+                .with_children(welcomes.iter().map(|id| new("welcome").put("id", id)))
+                .with_children(active.iter().map(|member| {
+                    new("active")
+                        .put("account", &member.account)
+                        .put("device", &member.device)
+                })),
         }
     }
 
@@ -135,6 +144,12 @@ impl Request {
             Some("acknowledge") => Self::Acknowledge {
                 seq: attr(element, "seq")?,
                 welcomes: children(element, "welcome", limits::WELCOMES, |w| attr(w, "id"))?,
+                active: children(element, "active", limits::ACTIVE, |active| {
+                    Ok(Member {
+                        account: attr(active, "account")?,
+                        device: attr(active, "device")?,
+                    })
+                })?,
             },
             _ => {
                 return Err(unknown(

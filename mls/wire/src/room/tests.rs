@@ -132,6 +132,10 @@ fn requests() -> Vec<Request> {
         Request::Acknowledge {
             seq: 9,
             welcomes: vec![Uuid::from_u128(3), Uuid::from_u128(4)],
+            active: vec![Member {
+                account: BareJid::parse("bob@b.example").unwrap(),
+                device: Uuid::from_u128(5),
+            }],
         },
     ]
 }

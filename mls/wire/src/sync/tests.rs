@@ -58,6 +58,7 @@ fn a_room_request_is_no_sync_request() {
     let acknowledge = crate::room::Request::Acknowledge {
         seq: 1,
         welcomes: Vec::new(),
+        active: Vec::new(),
     };
     assert!(Request::from_element(&acknowledge.to_element()).is_err());
     let sync = Request::Sync {

@@ -88,6 +88,7 @@ fn room() -> Append {
         answer: None,
         outbox: Vec::new(),
         barred: None,
+        nominated: None,
     }
 }
 

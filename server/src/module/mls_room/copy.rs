@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use comity_mls_service::room::Outcome;
-use comity_mls_wire::blob;
+use comity_mls_service::room::{Outcome, rows};
 use comity_mls_wire::refusal::Refusal;
-use comity_mls_wire::room::{Answer, Entry, Fanout, Request as Asked};
+use comity_mls_wire::room::{Answer, Entry, Fanout, Member, Request as Asked};
+use comity_mls_wire::{blob, limits};
 use comity_xmpp::element::Element;
 use comity_xmpp::jid::BareJid;
 use tokio::task::JoinSet;
+use uuid::Uuid;
 
 use crate::deliver::Deliveries;
 use crate::home::Home;
@@ -188,8 +189,25 @@ impl Copy {
         let asked = Asked::Acknowledge {
             seq: due.seq,
             welcomes: due.welcomes.clone(),
+            active: self.active().await,
         };
         self.ask(&asked).await.map(drop)
+    }
+
+    /// Our devices that were in the room last: its hub may ask one of them to commit.
+    async fn active(&self) -> Vec<Member> {
+        let storage = &self.home.storage;
+        let found = storage.domain_active(self.room.as_str(), &self.domain, limits::ACTIVE);
+        // The hub does without; the next acknowledgement tells it.
+        let found = found.await.unwrap_or_default().into_iter();
+        found
+            .filter_map(|active| {
+                Some(Member {
+                    account: rows::address(&active.account).ok()?,
+                    device: Uuid::from_bytes(active.device),
+                })
+            })
+            .collect()
     }
 
     /// Fetches what the copy lacks, and acknowledges it. For whom [`Owed::fetch`] has chosen.

@@ -12,6 +12,14 @@ use crate::error::{Refused, internal};
 use crate::room::fanout;
 use crate::room::rows;
 
+/// What a domain says that it holds: everything up to `seq`, and these Welcomes.
+pub(super) struct Held<'a> {
+    pub(super) seq: u64,
+    pub(super) welcomes: &'a [Uuid],
+    /// Its devices that are there, the latest first.
+    pub(super) active: &'a [Member],
+}
+
 impl<P: Pool> Hub<P> {
     /// Entries that a domain lacks. Welcomes it has not acknowledged are sent again beside.
     pub(super) async fn fetch(
@@ -119,22 +127,31 @@ impl<P: Pool> Hub<P> {
         Ok(true)
     }
 
-    /// A domain holds everything up to `seq`, and these Welcomes.
+    /// What a domain holds.
     pub(super) async fn acknowledge(
         &self,
         room: &BareJid,
         domain: &BareJid,
-        seq: u64,
-        welcomes: &[Uuid],
+        held: &Held<'_>,
+        now: u64,
     ) -> Result<Answer, Refusal> {
         if domain.local().is_some() {
             return Err(Refusal::NoRoom);
         }
+        // A domain speaks for its own devices; of several the first was there last.
+        let own = held.active.iter().zip(0..);
+        let own = own.filter(|(member, _)| member.account.domain() == domain.domain());
+        let active = own.map(|(member, place)| rows_of::Active {
+            account: member.account.as_str().to_owned(),
+            device: member.device.into_bytes(),
+            time: now.saturating_sub(place),
+        });
         let change = AcknowledgeDomain {
             room: room.as_str().to_owned(),
             domain: domain.domain().to_owned(),
-            seq,
-            welcomes: welcomes.iter().map(|id| id.into_bytes()).collect(),
+            seq: held.seq,
+            welcomes: held.welcomes.iter().map(|id| id.into_bytes()).collect(),
+            active: active.collect(),
         };
         match self.shared.storage.write(change).await {
             Ok(true) => Ok(Answer::Acknowledged),

@@ -149,6 +149,7 @@ async fn what_is_acknowledged_is_not_sent_again() {
     let acknowledge = Request::Acknowledge {
         seq: 2,
         welcomes: vec![id],
+        active: Vec::new(),
     };
     let reply = from_b(&world, acknowledge).await.unwrap();
     assert_eq!(reply.answer, Answer::Acknowledged);
@@ -168,6 +169,7 @@ async fn a_domain_without_devices_in_the_room_gets_nothing() {
         Request::Acknowledge {
             seq: 1,
             welcomes: Vec::new(),
+            active: Vec::new(),
         },
     ] {
         assert_eq!(from_b(&world, request).await.unwrap_err(), Refusal::NoRoom);

@@ -7,7 +7,7 @@ cache=${COMITY_CACHE:-$HOME/.cache/comity}
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$cache/target}
 
 # Debian packages, by what needs them.
-build_packages=(gcc libc6-dev pkg-config libssl-dev)
+build_packages=(gcc make libc6-dev pkg-config libssl-dev)
 play_packages=(curl dpkg-dev iproute2 systemd softhsm2 nftables faketime tmux sqlite3 python3 python3-venv npm go-sendxmpp profanity mcabber)
 browser_packages=(chromium chromium-driver libnss3-tools)
 gi_system_packages=(python3-gi gir1.2-soup-3.0 glib-networking)

@@ -58,7 +58,8 @@ pub(crate) enum ToSession {
     Coming(oneshot::Receiver<Arc<Stanza>>),
     /// Nothing has come, but it was counted.
     Void,
-    Close(StreamError),
+    /// Boxed: an empty queue has room for some of the largest.
+    Close(Box<StreamError>),
 }
 
 /// A place in a session's queue. Dropped, it stays empty.
@@ -200,7 +201,11 @@ impl Outbound {
     /// Ends the session's stream with an error.
     pub fn close(&self, error: StreamError) {
         self.shared.unwanted.notify_one();
-        if self.sender.try_send(ToSession::Close(error)).is_err() {
+        if self
+            .sender
+            .try_send(ToSession::Close(error.into()))
+            .is_err()
+        {
             // The queue is full, so its reader is dead; or the stream is gone already.
             self.shared.overflow.notify_one();
         }
@@ -307,7 +312,7 @@ impl Inbox {
         loop {
             match self.next_now()? {
                 ToSession::Stanza(stanza) => return Some(Ok(stanza)),
-                ToSession::Close(error) => return Some(Err(error)),
+                ToSession::Close(error) => return Some(Err(*error)),
                 ToSession::Coming(_) | ToSession::Void => {}
             }
         }

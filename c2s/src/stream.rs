@@ -79,7 +79,7 @@ async fn go_on<S, F>(
             tracing::debug!(session = %jid, %peer, "a stream carries a session");
             if let Some(waiting) = carry(begun, &jid, shared, stop).await {
                 tracing::debug!(session = %jid, "a session waits for its client");
-                wait(waiting, shared, stop).await;
+                Box::pin(wait(waiting, shared, stop)).await;
             }
         }
         Err(why) => tracing::debug!(%peer, %why, "no session came of a connection"),
@@ -135,7 +135,7 @@ where
                 Ok(Step::Event(session::Event::Closed(_))) if stopping => break Parted::Stopped,
                 Ok(Step::Event(session::Event::Closed(error))) => break parted(error.as_ref()),
                 Ok(Step::Event(event)) => {
-                    told(event, &mut pump, &mut inbox, &mut seat, shared).await;
+                    Box::pin(told(event, &mut pump, &mut inbox, &mut seat, shared)).await;
                 }
                 Err(_) => break Parted::Lost,
                 Ok(Step::Written) => {}
@@ -157,10 +157,10 @@ where
     work.finish(&mut pump).await;
     match (parted, seat) {
         (Parted::Over, _) | (_, None) => {
-            over(pump, inbox, shared).await;
+            Box::pin(over(*pump, inbox, shared)).await;
             None
         }
-        (parted, Some(seat)) => set_aside(pump, inbox, seat, parted, shared).await,
+        (parted, Some(seat)) => Box::pin(set_aside(*pump, inbox, seat, parted, shared)).await,
     }
 }
 
@@ -241,16 +241,14 @@ where
 {
     // Nobody can send to this session any more: the server has let go of it.
     let gone = || {
-        ToSession::Close(StreamError::new(
-            StreamCondition::Reset,
-            "the session is gone",
-        ))
+        let error = StreamError::new(StreamCondition::Reset, "the session is gone");
+        ToSession::Close(error.into())
     };
     let mut given = first.unwrap_or_else(gone);
     for turn in 1.. {
         pump.command(match given {
             ToSession::Stanza(stanza) => session::Command::Deliver(stanza),
-            ToSession::Close(error) => session::Command::Close(Some(error)),
+            ToSession::Close(error) => session::Command::Close(Some(*error)),
             ToSession::Void | ToSession::Coming(_) => session::Command::Void,
         });
         if turn == BURST || pump.machine().waiting_bytes() >= BURST_BYTES {

@@ -9,6 +9,11 @@ use comity::cli::{
     reload, room, serve, session, stats, top, user,
 };
 
+/// Of the system's own, what ten thousand sessions have held stays with the process when they are
+/// gone; this gives it back by itself, and takes less time.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let runtime = match tokio::runtime::Runtime::new() {

@@ -28,7 +28,8 @@ pub struct Sessions {
 /// The sessions of one account, by resource.
 #[derive(Default)]
 struct Account {
-    sessions: BTreeMap<String, Session>,
+    /// Boxed: a tree of one has room for eleven.
+    sessions: BTreeMap<String, Box<Session>>,
     /// Sessions that gave way to a new one of the same address, and whose end is still to come.
     replaced: HashMap<String, u32>,
 }
@@ -207,7 +208,7 @@ impl Sessions {
             slow: false,
             interests: None,
         };
-        let old = account.sessions.insert(resource.clone(), session);
+        let old = account.sessions.insert(resource.clone(), session.into());
         if let Some(old) = &old {
             *account.replaced.entry(resource).or_default() += 1;
             old.outbound.close(StreamError::new(
@@ -215,7 +216,7 @@ impl Sessions {
                 "another session has taken this resource",
             ));
         }
-        Ok(old)
+        Ok(old.map(|old| *old))
     }
 
     /// Takes up a session of the last life of the server.
@@ -323,7 +324,7 @@ impl Sessions {
         if account.sessions.is_empty() && account.replaced.is_empty() {
             accounts.remove(&bare);
         }
-        session
+        session.map(|session| *session)
     }
 
     /// Ends all sessions of an account, for this reason; how many there were.
@@ -345,12 +346,12 @@ impl Sessions {
     }
 
     /// Looks at all sessions and keeps what `pick` finds. Brief: all of them wait meanwhile.
-    pub fn all<R>(&self, pick: impl FnMut(&Session) -> Option<R>) -> Vec<R> {
+    pub fn all<R>(&self, mut pick: impl FnMut(&Session) -> Option<R>) -> Vec<R> {
         let accounts = self.lock();
         let sessions = accounts
             .values()
             .flat_map(|account| account.sessions.values());
-        sessions.filter_map(pick).collect()
+        sessions.filter_map(|session| pick(session)).collect()
     }
 
     /// How many sessions a domain of ours has.
@@ -368,16 +369,18 @@ impl Sessions {
         let resource = jid.resource()?;
         let mut accounts = self.lock();
         let account = accounts.get_mut(&jid.to_bare())?;
-        account.sessions.get_mut(resource).map(look)
+        let session = account.sessions.get_mut(resource)?;
+        Some(look(session))
     }
 
     /// Looks at all sessions of an account and keeps what `pick` finds.
-    pub fn of<R>(&self, account: &BareJid, pick: impl FnMut(&Session) -> Option<R>) -> Vec<R> {
+    pub fn of<R>(&self, account: &BareJid, mut pick: impl FnMut(&Session) -> Option<R>) -> Vec<R> {
         let accounts = self.lock();
         let Some(account) = accounts.get(account) else {
             return Vec::new();
         };
-        account.sessions.values().filter_map(pick).collect()
+        let sessions = account.sessions.values();
+        sessions.filter_map(|session| pick(session)).collect()
     }
 
     /// The available resources of an account (RFC 6121 §4.2).

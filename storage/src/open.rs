@@ -25,6 +25,8 @@ pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 const READERS: u32 = 8;
 const READ_WAIT: Duration = Duration::from_secs(30);
 
+/// Of pages that one transaction has touched.
+const WRITER_CACHE_KIB: u32 = 16 * 1024;
 /// Statements that a connection keeps prepared.
 const STATEMENTS: usize = 512;
 
@@ -64,7 +66,14 @@ pub(crate) async fn open(path: &Path) -> Result<Opened, Error> {
         // Each is prepared once; statements of many rows come in some lengths.
         .statement_cache_capacity(STATEMENTS)
         .disable_statement_logging();
-    let mut writer = options.connect().await?;
+    let mut writer = options
+        .clone()
+        // What one transaction changes stays in memory until it is committed: what does not fit is
+        // written twice. Pages take memory as they are used.
+        .pragma("cache_size", format!("-{WRITER_CACHE_KIB}"))
+        .pragma("temp_store", "memory")
+        .connect()
+        .await?;
     if fs::metadata(&path).is_ok_and(|file| (1..=EXAMINED_BYTES).contains(&file.len())) {
         whole(&mut writer).await?;
     }
@@ -73,6 +82,8 @@ pub(crate) async fn open(path: &Path) -> Result<Opened, Error> {
     let readers = SqlitePoolOptions::new()
         .max_connections(READERS)
         .acquire_timeout(READ_WAIT)
+        // A file does not go away like a server: asking costs as much as what is then read.
+        .test_before_acquire(false)
         .connect_with(options.pragma("query_only", "1"))
         .await?;
     Ok(Opened {

@@ -28,7 +28,8 @@ type Bare = Pump<Transport, Negotiate>;
 
 /// A session on its stream.
 pub(super) struct Begun<S, F> {
-    pub(super) pump: Pump<S, Session, F>,
+    /// Boxed: it is large, and each future that it is handed to has a place for it.
+    pub(super) pump: Box<Pump<S, Session, F>>,
     pub(super) inbox: Inbox,
     /// Where its client asks for it, if it can come back.
     pub(super) seat: Option<Seat>,
@@ -434,7 +435,11 @@ where
     };
     let mut pump = pump.ok_or(NoSession::Left)?;
     pump.set_limits(shared.options.limits());
-    Ok(Begun { pump, inbox, seat })
+    Ok(Begun {
+        pump: pump.into(),
+        inbox,
+        seat,
+    })
 }
 
 pub(super) fn shutdown() -> StreamError {

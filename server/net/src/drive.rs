@@ -24,7 +24,7 @@ const READ_BYTES: usize = 8 * 1024;
 /// that does not read our answers gets no more of them.
 const UNWRITTEN_BYTES: usize = 64 * 1024;
 /// A buffer that has grown beyond this is given back once it is empty.
-const KEPT_BYTES: usize = 4 * 1024;
+const KEPT_BYTES: usize = 512;
 /// How long a peer may leave what we write unread before it counts as gone.
 const STALL: Duration = Duration::from_secs(60);
 

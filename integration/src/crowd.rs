@@ -13,6 +13,7 @@ use comity_mls_service::key_packages::{Directory, Limits};
 use comity_mls_wire::keys::Published;
 use comity_mls_wire::policy::{EXTENSION_TYPE, required_capabilities};
 use comity_storage::Storage;
+use comity_storage::key_packages::{KeyPackage, PublishKeyPackages, Published as Stored};
 use comity_xmpp::jid::BareJid;
 use mls_rs::identity::x509::CertificateChain;
 use mls_rs::identity::{Credential, SigningIdentity};
@@ -27,6 +28,19 @@ use crate::home::Home;
 const SUITE: CipherSuite = CipherSuite::P256_AES128;
 /// Of a KeyPackage; the directory takes up to 84 days.
 const LIFETIME_S: u64 = 30 * 24 * 3600;
+
+/// KeyPackages that are certified and published at a time.
+const BATCH: usize = 50;
+/// Of one device, where the plays want many rooms.
+const PACKAGES: u32 = 1_000;
+
+/// One that is registered, and in the directory.
+pub struct CrowdDevice {
+    pub account: BareJid,
+    pub id: Uuid,
+    /// With which it proves itself.
+    pub key: PrivateKey,
+}
 
 /// What a domain's services are while its server is stopped.
 pub struct Crowd {
@@ -60,6 +74,7 @@ impl Crowd {
             .expect("the authority opens");
         let limits = Limits {
             lifetime_s: 2 * LIFETIME_S,
+            per_device: PACKAGES,
             ..Limits::default()
         };
         let directory = Directory::new(storage.clone(), authority.provider().clone(), limits);
@@ -75,13 +90,20 @@ impl Crowd {
     ///
     /// # Panics
     /// When one is refused.
-    pub async fn devices(&self, account: &BareJid, count: usize) {
+    pub async fn devices(&self, account: &BareJid, count: usize) -> Vec<CrowdDevice> {
+        let mut devices = Vec::with_capacity(count);
         for number in 0..count {
-            self.device(account, &format!("device {number}")).await;
+            let name = format!("device {number}");
+            devices.push(self.device(account, &name, 1).await);
         }
+        devices
     }
 
-    async fn device(&self, account: &BareJid, name: &str) {
+    /// Gives an account a device with so many KeyPackages.
+    ///
+    /// # Panics
+    /// When one is refused.
+    pub async fn device(&self, account: &BareJid, name: &str, packages: usize) -> CrowdDevice {
         let device_key = PrivateKey::generate(Algorithm::P256).expect("a key");
         let spki = device_key.public().expect("a key").to_spki();
         let nonce = [7; 32];
@@ -101,44 +123,107 @@ impl Crowd {
             .register(account, registration, self.now)
             .await
             .expect("a device is registered");
-        let device = registered.device.id;
-        let package = self.package(account, device, &device_key).await;
-        let parts: [&[u8]; 4] = [
-            account.as_str().as_bytes(),
-            device.as_bytes(),
-            &[0],
-            &package,
-        ];
+        let device = CrowdDevice {
+            account: account.clone(),
+            id: registered.device.id,
+            key: device_key,
+        };
+        let mut left = packages;
+        while left > 0 {
+            let batch = left.min(BATCH);
+            self.publish(&device, batch).await;
+            left -= batch;
+        }
+        device
+    }
+
+    async fn publish(&self, device: &CrowdDevice, count: usize) {
+        let packages = self.packages(device, count).await;
+        let mut parts: Vec<&[u8]> = vec![device.account.as_str().as_bytes(), device.id.as_bytes()];
+        for package in &packages {
+            parts.push(&[0]);
+            parts.push(package);
+        }
         let content = signed::content(signed::PUBLISH, &parts);
-        let signature = device_key.sign(&content).expect("a signature");
-        let batch = [Published {
-            package,
-            last_resort: false,
-        }];
-        let publisher = self.directory.publisher(account, device).await;
+        let signature = device.key.sign(&content).expect("a signature");
+        let batch: Vec<Published> = packages
+            .into_iter()
+            .map(|package| Published {
+                package,
+                last_resort: false,
+            })
+            .collect();
+        let publisher = self.directory.publisher(&device.account, device.id).await;
         let examined = publisher
             .expect("the device is known")
             .examine(&batch, &signature, self.now)
-            .expect("the package is good");
+            .expect("the packages are good");
         self.directory
             .publish(examined, false, self.now * 1000)
             .await
-            .expect("the package is taken");
+            .expect("the packages are taken");
     }
 
-    async fn package(&self, account: &BareJid, device: Uuid, device_key: &PrivateKey) -> Bytes {
-        let key = PrivateKey::generate(Algorithm::P256).expect("a key");
-        let public = key.public().expect("a key");
-        let request = csr::create(&public, |content| key.sign(content)).expect("a request");
-        let root = batch_root(&[issuer_id(&public).expect("a key").0]);
-        let content = enrol_content(account.as_str(), device.as_bytes(), &root);
-        let signature = device_key.sign(&content).expect("a signature");
+    /// Puts copies of one KeyPackage of a device into the directory, under as many names: for who
+    /// counts what is handed out, and opens none.
+    ///
+    /// # Panics
+    /// When they are refused.
+    pub async fn stock(&self, device: &CrowdDevice, count: usize) {
+        let package = self.packages(device, 1).await.remove(0);
+        let random = || openssl::sha::sha256(Uuid::new_v4().as_bytes());
+        let copies = (0..count).map(|_| KeyPackage {
+            suite: *SUITE,
+            last_resort: false,
+            reference: random().to_vec(),
+            signer: random(),
+            extensions: required_capabilities::EXTENSIONS.to_vec(),
+            not_before: self.now,
+            not_after: self.now + LIFETIME_S,
+            package: package.to_vec(),
+        });
+        let change = PublishKeyPackages {
+            account: device.account.as_str().to_owned(),
+            device: device.id.into_bytes(),
+            replace: false,
+            packages: copies.collect(),
+            limit: u64::MAX >> 1,
+            now_ms: self.now * 1000,
+        };
+        let published = self.storage.write(change).await;
+        let published = published.expect("the database writes");
+        assert!(matches!(published, Stored::Done(_)), "{published:?}");
+    }
+
+    async fn packages(&self, device: &CrowdDevice, count: usize) -> Vec<Bytes> {
+        let keys: Vec<PrivateKey> = (0..count)
+            .map(|_| PrivateKey::generate(Algorithm::P256).expect("a key"))
+            .collect();
+        let mut requests = Vec::with_capacity(count);
+        let mut names = Vec::with_capacity(count);
+        for key in &keys {
+            let public = key.public().expect("a key");
+            let request = csr::create(&public, |content| key.sign(content)).expect("a request");
+            requests.push(Bytes::from(request));
+            names.push(issuer_id(&public).expect("a key").0);
+        }
+        let root = batch_root(&names);
+        let account = &device.account;
+        let content = enrol_content(account.as_str(), device.id.as_bytes(), &root);
+        let signature = device.key.sign(&content).expect("a signature");
         let certificates = self
             .authority
-            .enrol(account, device, &[request.into()], &signature, self.now)
+            .enrol(account, device.id, &requests, &signature, self.now)
             .await
-            .expect("a certificate is issued");
-        let chain = CertificateChain::from(vec![certificates[0].to_vec()]);
+            .expect("certificates are issued");
+        let made = keys.iter().zip(&certificates);
+        made.map(|(key, certificate)| self.package(key, certificate))
+            .collect()
+    }
+
+    fn package(&self, key: &PrivateKey, certificate: &[u8]) -> Bytes {
+        let public = key.public().expect("a key");
+        let chain = CertificateChain::from(vec![certificate.to_vec()]);
         let identity = SigningIdentity::new(Credential::X509(chain), public.to_mls());
         let client = Client::builder()
             .crypto_provider(OpensslCryptoProvider::with_enabled_cipher_suites(vec![

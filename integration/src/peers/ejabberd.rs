@@ -3,14 +3,14 @@
 //! no port mapper outlives the play.
 
 use std::io::{self, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 
 use super::{Options, Peer};
 
-/// Where it takes its operator's orders.
-const API: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 5280);
+/// Where it takes its operator's orders, at its address.
+const API_PORT: u16 = 5280;
 
 pub struct Ejabberd {
     options: Options,
@@ -22,13 +22,21 @@ impl Ejabberd {
     /// # Errors
     /// Why it does not start.
     pub fn start(options: Options, folder: &Path) -> io::Result<Self> {
+        Self::start_with(options, folder, "")
+    }
+
+    /// The same, with further lines of `modules`, each with two spaces before it.
+    ///
+    /// # Errors
+    /// Why it does not start.
+    pub fn start_with(options: Options, folder: &Path, more: &str) -> io::Result<Self> {
         std::fs::create_dir_all(folder)?;
         let mut this = Self {
             options,
             folder: folder.to_owned(),
             process: None,
         };
-        std::fs::write(this.configuration(), this.text())?;
+        std::fs::write(this.configuration(), this.text() + more)?;
         Peer::start(&mut this)?;
         Ok(this)
     }
@@ -71,9 +79,10 @@ impl Ejabberd {
              certfiles: [\"{chain}\", \"{key}\"]\nca_file: \"{authority}\"\n\
              s2s_use_starttls: required\ns2s_max_retry_delay: 1\noutgoing_s2s_families: [ipv6, ipv4]\n\
              listen:\n{listen}  \
-             - {{port: {api_port}, ip: \"{api}\", module: ejabberd_http, \
+             - {{port: {api_port}, ip: \"{v4}\", module: ejabberd_http, \
              request_handlers: {{/api: mod_http_api}}}}\n\
-             api_permissions:\n  \"the play\":\n    who: {{ip: 127.0.0.1/8}}\n    what: \"*\"\n\
+             api_permissions:\n  \"the play\":\n    \
+             who: [{{ip: 127.0.0.1/8}}, {{ip: \"{v4}/32\"}}]\n    what: \"*\"\n\
              modules:\n  mod_caps: {{}}\n  mod_disco: {{}}\n  mod_offline: {{}}\n  mod_ping: {{}}\n  \
              mod_roster: {{}}\n  mod_version: {{}}\n  mod_stream_mgmt: {{}}\n  \
              mod_admin_extra: {{}}\n  mod_http_api: {{}}\n  \
@@ -81,13 +90,17 @@ impl Ejabberd {
             chain = certificate.chain.display(),
             key = certificate.key.display(),
             authority = authority.display(),
-            api = API.ip(),
-            api_port = API.port(),
+            v4 = place.v4,
+            api_port = API_PORT,
         )
     }
 }
 
 impl Ejabberd {
+    fn api(&self) -> SocketAddr {
+        (self.options.place.v4, API_PORT).into()
+    }
+
     /// While it runs.
     #[must_use]
     pub fn process(&self) -> Option<u32> {
@@ -105,7 +118,7 @@ impl Peer for Ejabberd {
             "user": local, "host": self.domain(), "password": password,
         });
         let body = body.to_string();
-        let mut stream = TcpStream::connect(API)?;
+        let mut stream = TcpStream::connect(self.api())?;
         write!(
             stream,
             "POST /api/register HTTP/1.0\r\nHost: localhost\r\n\
@@ -137,7 +150,7 @@ impl Peer for Ejabberd {
             .env("EJABBERD_LOG_PATH", self.log())
             .env("ERL_CRASH_DUMP_BYTES", "0")
             .env("HOME", &self.folder);
-        let open = [self.c2s(), API];
+        let open = [self.c2s(), self.api()];
         let process = super::start(&mut command, &self.folder.join("output"), &open)?;
         self.process = Some(process);
         Ok(())

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::error::Error;
+use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,7 +12,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
 use crate::Extent;
-use crate::client::{self, Counter};
+use crate::client::{self, Client, Counter};
 use crate::contender::{ACCOUNTS, Contender};
 use crate::login;
 
@@ -84,15 +85,28 @@ pub(crate) async fn run(
     load: &Load,
     extent: Extent,
 ) -> Result<Outcome, Box<dyn Error>> {
-    let pairs = (load.pairs / extent.divisor).max(1);
-    let tally = Arc::new(Tally::default());
     // All log in before any talks: the slow would have the others wait.
-    let mut ends = Vec::with_capacity(pairs);
-    for n in 0..pairs {
-        ends.push(client::pair(contender, n).await?);
+    let mut pairs = Vec::new();
+    for n in 0..(load.pairs / extent.divisor).max(1) {
+        pairs.push(client::pair(contender, n).await?);
     }
+    talk(pairs, load.pace, extent, &|| contender.cpu()).await
+}
+
+/// Two that are logged in, each with what it says to the other.
+pub(crate) type Pair = [(Client, String); 2];
+
+/// Pairs talk; `cpu` is what their servers have used.
+pub(crate) async fn talk(
+    pairs: Vec<Pair>,
+    pace: Pace,
+    extent: Extent,
+    cpu: &dyn Fn() -> io::Result<Duration>,
+) -> Result<Outcome, Box<dyn Error>> {
+    let tally = Arc::new(Tally::default());
     let mut tasks = tokio::task::JoinSet::new();
-    for [one, other] in ends {
+    let ends = u32::try_from(2 * pairs.len()).unwrap_or(u32::MAX);
+    for [one, other] in pairs {
         let (there, back) = (Sent::default(), Sent::default());
         for ((client, message), sent, awaited) in [(one, &there, &back), (other, &back, &there)] {
             let (read, write) = tokio::io::split(client.into_stream());
@@ -104,10 +118,9 @@ pub(crate) async fn run(
                 awaited: Arc::clone(awaited),
                 tally: Arc::clone(&tally),
             };
-            match load.pace {
+            match pace {
                 Pace::InFlight(most) => tasks.spawn(talk.answer(most)),
                 Pace::Offered(all) => {
-                    let ends = u32::try_from(2 * pairs).unwrap_or(u32::MAX);
                     tasks.spawn(talk.at_pace(Duration::from_secs(1) * ends / all))
                 }
             };
@@ -116,7 +129,7 @@ pub(crate) async fn run(
     let mut rounds = Vec::new();
     for _ in 0..extent.rounds {
         tokio::time::sleep(extent.window / 2).await;
-        rounds.push(round(contender, &tally, extent.window).await?);
+        rounds.push(round(cpu, &tally, extent.window).await?);
     }
     if let Some(ended) = tasks.try_join_next() {
         return Err(format!("a client ended before the bench: {ended:?}").into());
@@ -144,18 +157,18 @@ pub(crate) async fn growth(
 }
 
 async fn round(
-    contender: &Contender,
+    used: &dyn Fn() -> io::Result<Duration>,
     tally: &Tally,
     window: Duration,
 ) -> Result<Outcome, Box<dyn Error>> {
     tally.delays().clear();
-    let (cpu, delivered) = (contender.cpu()?, tally.delivered.load(Ordering::Relaxed));
+    let (cpu, delivered) = (used()?, tally.delivered.load(Ordering::Relaxed));
     tally.measuring.store(true, Ordering::Relaxed);
     let started = Instant::now();
     tokio::time::sleep(window).await;
     let wall = started.elapsed();
     let (cpu, delivered) = (
-        contender.cpu()? - cpu,
+        used()? - cpu,
         tally.delivered.load(Ordering::Relaxed) - delivered,
     );
     tally.measuring.store(false, Ordering::Relaxed);
@@ -201,7 +214,7 @@ struct Talk {
 impl Talk {
     /// Answers each message with one. Both ends begin with half of what is to be on its way.
     async fn answer(mut self, most: usize) -> std::io::Result<()> {
-        let mut counter = Counter::default();
+        let mut counter = Counter::of_messages();
         let mut octets = vec![0; 16 << 10];
         // With one on its way, only one of the two begins.
         let first = most.div_ceil(2);
@@ -226,7 +239,7 @@ impl Talk {
     }
 
     async fn at_pace(mut self, pause: Duration) -> std::io::Result<()> {
-        let mut counter = Counter::default();
+        let mut counter = Counter::of_messages();
         let mut octets = vec![0; 16 << 10];
         let mut pace = tokio::time::interval(pause);
         loop {

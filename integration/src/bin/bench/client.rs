@@ -3,11 +3,14 @@
 
 use std::error::Error;
 use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use comity_xmpp::sasl::Hash;
 use comity_xmpp::sasl::client::{Requested, Scram};
+use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -16,11 +19,24 @@ use tokio_rustls::client::TlsStream;
 
 use crate::contender::{Contender, DOMAIN, Kind, PASSWORD, user};
 
-const OPEN: &str = "<?xml version='1.0'?><stream:stream xmlns='jabber:client' \
-     xmlns:stream='http://etherx.jabber.org/streams' version='1.0' to='bench.example'>";
 const SASL: &str = "urn:ietf:params:xml:ns:xmpp-sasl";
 /// No answer that is waited for is longer.
-const ANSWER: usize = 64 << 10;
+const ANSWER: usize = 512 << 10;
+
+fn open(domain: &str) -> String {
+    format!(
+        "<?xml version='1.0'?><stream:stream xmlns='jabber:client' \
+         xmlns:stream='http://etherx.jabber.org/streams' version='1.0' to='{domain}'>"
+    )
+}
+
+/// Where people log in.
+#[derive(Clone)]
+pub(crate) struct Door {
+    pub(crate) address: SocketAddr,
+    pub(crate) domain: String,
+    pub(crate) tls: Arc<ClientConfig>,
+}
 
 /// A logged-in session, or one end of a pair of the relay's.
 pub(crate) struct Client {
@@ -33,7 +49,7 @@ impl Client {
     /// One of the relay's connections; two with the same number are a pair.
     pub(crate) async fn paired(contender: &Contender, pair: usize) -> Result<Self, Box<dyn Error>> {
         let tcp = TcpStream::connect(contender.address).await?;
-        let mut this = Self::secured(contender, tcp).await?;
+        let mut this = Self::secured(&contender.door(), tcp).await?;
         this.write(&format!("{pair}\n")).await?;
         Ok(this)
     }
@@ -44,17 +60,27 @@ impl Client {
         account: usize,
         resource: &str,
     ) -> Result<Self, Box<dyn Error>> {
-        let mut tcp = TcpStream::connect(contender.address).await?;
+        Self::enter(&contender.door(), &user(account), resource).await
+    }
+
+    /// The same, wherever the door is.
+    pub(crate) async fn enter(
+        door: &Door,
+        user: &str,
+        resource: &str,
+    ) -> Result<Self, Box<dyn Error>> {
+        let open = open(&door.domain);
+        let mut tcp = TcpStream::connect(door.address).await?;
         tcp.set_nodelay(true)?;
         let mut read = Vec::new();
-        tcp.write_all(OPEN.as_bytes()).await?;
+        tcp.write_all(open.as_bytes()).await?;
         until(&mut tcp, &mut read, "</stream:features>").await?;
         tcp.write_all(b"<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>")
             .await?;
         until(&mut tcp, &mut read, "<proceed").await?;
-        let mut this = Self::secured(contender, tcp).await?;
-        this.authenticate(&user(account)).await?;
-        this.write(OPEN).await?;
+        let mut this = Self::secured(door, tcp).await?;
+        this.authenticate(&open, user).await?;
+        this.write(&open).await?;
         this.until("</stream:features>").await?;
         this.write(&format!(
             "<iq type='set' id='bind'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'>\
@@ -67,20 +93,18 @@ impl Client {
         Ok(this)
     }
 
-    async fn secured(contender: &Contender, tcp: TcpStream) -> Result<Self, Box<dyn Error>> {
+    async fn secured(door: &Door, tcp: TcpStream) -> Result<Self, Box<dyn Error>> {
         tcp.set_nodelay(true)?;
-        let connector = TlsConnector::from(contender.tls.clone());
-        let stream = connector
-            .connect(ServerName::try_from(DOMAIN)?, tcp)
-            .await?;
+        let connector = TlsConnector::from(Arc::clone(&door.tls));
+        let name = ServerName::try_from(door.domain.clone())?;
         Ok(Self {
-            stream,
+            stream: connector.connect(name, tcp).await?,
             rest: Vec::new(),
         })
     }
 
-    async fn authenticate(&mut self, user: &str) -> Result<(), Box<dyn Error>> {
-        self.write(OPEN).await?;
+    async fn authenticate(&mut self, open: &str, user: &str) -> Result<(), Box<dyn Error>> {
+        self.write(open).await?;
         let features = self.until("</stream:features>").await?;
         let (hash, name) = match features.contains(">SCRAM-SHA-256<") {
             true => (Hash::Sha256, "SCRAM-SHA-256"),
@@ -145,26 +169,33 @@ fn content(element: &str) -> Result<Vec<u8>, Box<dyn Error>> {
     Ok(STANDARD.decode(inner.trim())?)
 }
 
-/// Counts the messages that have ended, across reads.
-#[derive(Default)]
+/// Counts what is to be seen in a stream, across reads.
 pub(crate) struct Counter {
+    mark: &'static [u8],
     matched: usize,
 }
 
 impl Counter {
-    const END: &'static [u8] = b"</message>";
+    /// Of messages that have ended.
+    pub(crate) fn of_messages() -> Self {
+        Self::of(b"</message>")
+    }
+
+    /// `mark` begins with `<`, which is nowhere else in it.
+    pub(crate) fn of(mark: &'static [u8]) -> Self {
+        Self { mark, matched: 0 }
+    }
 
     pub(crate) fn count(&mut self, octets: &[u8]) -> usize {
         let mut count = 0;
         for octet in octets {
-            if *octet == Self::END[self.matched] {
+            if *octet == self.mark[self.matched] {
                 self.matched += 1;
-                if self.matched == Self::END.len() {
+                if self.matched == self.mark.len() {
                     self.matched = 0;
                     count += 1;
                 }
             } else {
-                // '<' begins the end mark and is nowhere else in it.
                 self.matched = usize::from(*octet == b'<');
             }
         }
@@ -183,16 +214,17 @@ pub(crate) async fn pair(
             Kind::Relay => Client::paired(contender, n).await?,
             _ => Client::login(contender, mine, "bench").await?,
         };
-        ends.push((client, message(other)));
+        ends.push((client, message(other, DOMAIN)));
     }
     ends.try_into().map_err(|_| "a pair has two ends".into())
 }
 
-/// A message of some 100 characters to an account's session.
-pub(crate) fn message(to: usize) -> String {
+/// What everybody says: some 100 characters.
+pub(crate) const WORDS: &str = "Two households, both alike in dignity, in fair Verona, where we lay \
+     our scene, from ancient grudge";
+
+/// A message to an account's session.
+pub(crate) fn message(to: usize, domain: &str) -> String {
     let to = user(to);
-    format!(
-        "<message to='{to}@{DOMAIN}/bench' type='chat' id='m1'><body>Two households, both alike in \
-         dignity, in fair Verona, where we lay our scene, from ancient grudge</body></message>"
-    )
+    format!("<message to='{to}@{domain}/bench' type='chat' id='m1'><body>{WORDS}</body></message>")
 }

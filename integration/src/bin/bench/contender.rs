@@ -4,7 +4,7 @@
 use std::error::Error;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,6 +17,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 
+use crate::client::Door;
 use crate::process;
 
 pub(crate) const DOMAIN: &str = "bench.example";
@@ -89,17 +90,10 @@ impl Stage {
                 .comity(archive)
                 .map(|home| Running::Comity(Box::new(home))),
         })?;
-        let mut roots = RootCertStore::empty();
-        for certificate in CertificateDer::pem_file_iter(self.authority.file())? {
-            roots.add(certificate?)?;
-        }
-        let tls = ClientConfig::builder()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
         Ok(Contender {
             kind,
             address: (ADDRESS, 5222).into(),
-            tls: Arc::new(tls),
+            tls: believing(&self.authority.file())?,
             running,
         })
     }
@@ -200,6 +194,14 @@ impl Drop for Stage {
 }
 
 impl Contender {
+    pub(crate) fn door(&self) -> Door {
+        Door {
+            address: self.address,
+            domain: DOMAIN.to_owned(),
+            tls: Arc::clone(&self.tls),
+        }
+    }
+
     pub(crate) fn cpu(&self) -> io::Result<Duration> {
         process::cpu(self.process()?)
     }
@@ -226,6 +228,18 @@ impl Drop for Contender {
             let _ = child.wait();
         }
     }
+}
+
+/// TLS of a client that believes this authority alone.
+pub(crate) fn believing(authority: &Path) -> Result<Arc<ClientConfig>, Box<dyn Error>> {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_file_iter(authority)? {
+        roots.add(certificate?)?;
+    }
+    let tls = ClientConfig::builder()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(Arc::new(tls))
 }
 
 /// The name of an account.

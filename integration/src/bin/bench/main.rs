@@ -2,9 +2,17 @@
 //! turn, on one machine in one run, and by a bare TLS relay as the bound. Absolute figures say
 //! little; the ratios are what counts. `--short` only shows that the benches work.
 
+mod apart;
 mod chat;
+mod claims;
 mod client;
+mod commits;
 mod contender;
+mod device;
+mod fanout;
+mod federation;
+mod ground;
+mod house;
 mod login;
 mod offline;
 mod process;
@@ -54,6 +62,21 @@ struct Extent {
     divisor: usize,
 }
 
+impl Extent {
+    /// Of so many, as many as are wanted; one at least.
+    fn of(self, many: usize) -> usize {
+        (many / self.divisor).max(1)
+    }
+
+    /// For what there are many of.
+    fn halved(self) -> Self {
+        Self {
+            window: self.window / 2,
+            ..self
+        }
+    }
+}
+
 const LONG: Extent = Extent {
     window: Duration::from_secs(3),
     rounds: 3,
@@ -84,7 +107,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         extent,
         only: arguments.only,
     };
-    for kind in kinds {
+    for &kind in &kinds {
         for archive in [false, true] {
             let works = bench.works(kind, archive);
             if works.is_empty() {
@@ -95,6 +118,9 @@ fn main() -> Result<(), Box<dyn Error>> {
             let contender = stage.start(kind, archive)?;
             runtime.block_on(bench.measure(&contender, &works, &mut table));
         }
+    }
+    for kind in kinds {
+        bench.apart(kind, &mut table, &runtime);
     }
     println!("{}", process::machine());
     println!("{table}");
@@ -154,8 +180,12 @@ impl Bench {
         if kind == Kind::Comity && !archive {
             works.push(Work::Growth);
         }
-        works.retain(|work| work.name().contains(&self.only));
+        works.retain(|work| self.wants(work.name()));
         works
+    }
+
+    fn wants(&self, name: &str) -> bool {
+        name.contains(&self.only)
     }
 
     /// What fails or stalls is told, and is no number in the table.
@@ -181,11 +211,7 @@ impl Bench {
         match work {
             Work::Talk(load, name) => {
                 let outcome = chat::run(contender, load, self.extent).await?;
-                table.set(name, kind, Figure::Rate(outcome.per_cpu_second));
-                table.set(&format!("{name}, p50"), kind, Figure::Time(outcome.p50));
-                table.set(&format!("{name}, p99"), kind, Figure::Time(outcome.p99));
-                let share = Figure::Share(outcome.busy);
-                table.set(&format!("{name}, core used"), kind, share);
+                talked(table, name, kind, &outcome);
             }
             Work::Login => {
                 let outcome = login::run(contender, self.extent).await?;
@@ -206,4 +232,12 @@ impl Bench {
         }
         Ok(())
     }
+}
+
+fn talked(table: &mut Table, name: &str, kind: Kind, outcome: &chat::Outcome) {
+    table.set(name, kind, Figure::Rate(outcome.per_cpu_second));
+    table.set(&format!("{name}, p50"), kind, Figure::Time(outcome.p50));
+    table.set(&format!("{name}, p99"), kind, Figure::Time(outcome.p99));
+    let share = Figure::Share(outcome.busy);
+    table.set(&format!("{name}, core used"), kind, share);
 }

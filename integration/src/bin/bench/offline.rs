@@ -27,7 +27,7 @@ pub(crate) async fn run(contender: &Contender, extent: Extent) -> Result<f64, Bo
     for (n, mut sender) in senders.into_iter().enumerate() {
         sending.spawn(async move {
             for to in (n..away).step_by(all) {
-                let text = message(accounts - 1 - to).replace("/bench", "");
+                let text = message(accounts - 1 - to, DOMAIN).replace("/bench", "");
                 sender.write(&text.repeat(EACH)).await?;
             }
             // Stanzas to one server are done in order (RFC 6120 §10.1).

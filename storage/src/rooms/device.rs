@@ -1,9 +1,12 @@
 //! How far each device of ours has come in each room.
 
-use sqlx::{Row, SqliteConnection};
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::DeviceId;
+use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
+
+use super::{DeviceId, fixed};
 use crate::integer::{signed, unsigned};
+use crate::pieces::pieces;
 use crate::{Error, Storage, Write};
 
 /// A room and what a device of ours gets of it.
@@ -45,35 +48,98 @@ impl Write for AdvanceCursor {
     type Outcome = bool;
 
     async fn run(&self, connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
-        // No further than the log reaches, nor than the membership does.
-        let done = sqlx::query(
-            "UPDATE room_devices SET active = ?5, cursor = MIN(?1, COALESCE(until, ?1), COALESCE(
-               (SELECT MAX(seq) FROM room_log WHERE room = ?2), 0))
-             WHERE account = ?3 AND device = ?4 AND room = ?2
-             AND since < ?1 AND cursor < MIN(?1, COALESCE(until, ?1))",
-        )
-        .bind(signed(self.seq))
-        .bind(&self.room)
-        .bind(&self.account)
-        .bind(&self.device[..])
-        .bind(signed(self.now))
-        .execute(&mut *connection)
-        .await?;
-        if done.rows_affected() == 0 {
-            return Ok(false);
+        let outcomes = Self::run_many(&[self], connection).await?;
+        Ok(outcomes.contains(&true))
+    }
+
+    /// All who hear something in a room acknowledge it at the same time.
+    async fn run_many(
+        changes: &[&Self],
+        connection: &mut SqliteConnection,
+    ) -> Result<Vec<bool>, sqlx::Error> {
+        let mut furthest: BTreeMap<Name, Place> = BTreeMap::new();
+        for change in changes {
+            let place = furthest.entry(change.name()).or_default();
+            place.seq = change.seq.max(place.seq);
+            place.now = change.now.max(place.now);
         }
-        // Who has left and has all it may have needs no row any more.
+        let rows: Vec<(Name, Place)> = furthest.into_iter().collect();
+        let mut advanced = BTreeSet::new();
+        for rows in pieces(&rows) {
+            advanced.extend(advance(connection, rows).await?);
+        }
+        let outcome = |change: &&Self| advanced.contains(&change.name());
+        Ok(changes.iter().map(outcome).collect())
+    }
+}
+
+/// A device in a room: room, account, device.
+type Name = (String, String, DeviceId);
+
+/// How far it has come, and when it said so.
+#[derive(Clone, Copy, Default)]
+struct Place {
+    seq: u64,
+    now: u64,
+}
+
+impl AdvanceCursor {
+    fn name(&self) -> Name {
+        (self.room.clone(), self.account.clone(), self.device)
+    }
+}
+
+/// Gives those whose cursor has moved.
+async fn advance(
+    connection: &mut SqliteConnection,
+    rows: &[(Name, Place)],
+) -> Result<Vec<Name>, sqlx::Error> {
+    // No further than the log reaches, nor than the membership does.
+    let mut query = QueryBuilder::<Sqlite>::new(
+        "WITH given (its_room, its_account, its_device, seq, now) AS (",
+    );
+    query.push_values(rows, |mut row, ((room, account, device), place)| {
+        row.push_bind(room)
+            .push_bind(account)
+            .push_bind(&device[..])
+            .push_bind(signed(place.seq))
+            .push_bind(signed(place.now));
+    });
+    query.push(
+        ") UPDATE room_devices SET active = given.now,
+           cursor = MIN(given.seq, COALESCE(until, given.seq), COALESCE(
+             (SELECT MAX(room_log.seq) FROM room_log WHERE room = its_room), 0))
+         FROM given WHERE account = its_account AND device = its_device AND room = its_room
+         AND since < given.seq AND cursor < MIN(given.seq, COALESCE(until, given.seq))
+         RETURNING room, account, device, until IS NOT NULL AS leaving",
+    );
+    let mut advanced = Vec::new();
+    let mut leaving = false;
+    for row in query.build().fetch_all(&mut *connection).await? {
+        let device = fixed(row.try_get("device")?, "device")?;
+        advanced.push((row.try_get("room")?, row.try_get("account")?, device));
+        leaving |= row.try_get::<bool, _>("leaving")?;
+    }
+    if leaving {
+        forget(connection, &advanced).await?;
+    }
+    Ok(advanced)
+}
+
+/// Who has left and has all it may have needs no row any more.
+async fn forget(connection: &mut SqliteConnection, names: &[Name]) -> Result<(), sqlx::Error> {
+    for (room, account, device) in names {
         sqlx::query(
             "DELETE FROM room_devices WHERE account = ? AND device = ? AND room = ?
              AND cursor >= until",
         )
-        .bind(&self.account)
-        .bind(&self.device[..])
-        .bind(&self.room)
-        .execute(connection)
+        .bind(account)
+        .bind(&device[..])
+        .bind(room)
+        .execute(&mut *connection)
         .await?;
-        Ok(true)
     }
+    Ok(())
 }
 
 impl Storage {

@@ -1,10 +1,16 @@
-//! Packages go out, each by one statement.
+//! Packages go out, each once.
+
+mod quota;
+mod take;
+
+use std::collections::{BTreeSet, HashMap};
 
 use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 
-use super::{KeyPackageCount, counts, device_of, suite_of};
+use super::{KeyPackageCount, device_of};
 use crate::Write;
-use crate::integer::{signed, unsigned};
+use crate::integer::signed;
+use crate::pieces::pieces;
 
 /// One package of each of these devices, if the limits on claims allow.
 pub struct ClaimKeyPackages {
@@ -93,29 +99,44 @@ impl Write for ClaimKeyPackages {
     type Outcome = ClaimsOutcome;
 
     async fn run(&self, connection: &mut SqliteConnection) -> Result<ClaimsOutcome, sqlx::Error> {
-        if let Some(limit) = self.exceeded(connection).await? {
-            let now_s = self.now_ms / 1000;
-            return Ok(ClaimsOutcome::Limited {
-                limit,
-                retry_after_s: self.window_s - now_s % self.window_s,
-            });
+        let outcomes = Self::run_many(&[self], connection).await?;
+        let outcome = outcomes.into_iter().next();
+        outcome.ok_or_else(|| sqlx::Error::Protocol("a claim without an outcome".to_owned()))
+    }
+
+    /// Who invites many claims many packages at once.
+    async fn run_many(
+        changes: &[&Self],
+        connection: &mut SqliteConnection,
+    ) -> Result<Vec<ClaimsOutcome>, sqlx::Error> {
+        let exceeded = quota::take(changes, connection).await?;
+        let devices = devices(changes, connection).await?;
+        let mut wanted = Vec::new();
+        for (place, change) in changes.iter().enumerate() {
+            if exceeded[place].is_none() {
+                let served = devices.get(&*change.account).into_iter().flatten();
+                let named = served.filter(|device| change.names(device));
+                wanted.extend(named.map(|device| Wanted {
+                    place,
+                    device: *device,
+                    change,
+                }));
+            }
         }
-        self.count(connection).await?;
-        let mut claims = Claims::default();
-        for device in &self.devices(connection).await? {
-            let claimed = match self.take(connection, device).await? {
-                Some(package) => {
-                    let now_s = self.now_ms / 1000;
-                    let left = counts(connection, &self.account, Some(device), now_s).await?;
-                    claims.left.extend(self.concerned(left, &package, device));
-                    package
-                }
-                None if self.has_any(connection, device).await? => Claimed::Incompatible,
-                None => Claimed::Exhausted,
-            };
-            claims.devices.push((*device, claimed));
+        let taken = take::take(&wanted, connection).await?;
+        let mut claims = vec![Claims::default(); changes.len()];
+        for (wanted, taken) in wanted.iter().zip(taken) {
+            let claims = &mut claims[wanted.place];
+            claims.devices.push((wanted.device, taken.claimed));
+            claims.left.extend(taken.left);
         }
-        Ok(ClaimsOutcome::Done(claims))
+        let outcomes = changes.iter().zip(exceeded).zip(claims);
+        Ok(outcomes
+            .map(|((change, exceeded), claims)| match exceeded {
+                Some(limit) => change.limited(limit),
+                None => ClaimsOutcome::Done(claims),
+            })
+            .collect())
     }
 }
 
@@ -124,142 +145,47 @@ impl ClaimKeyPackages {
         signed(self.now_ms / 1000 / self.window_s.max(1))
     }
 
-    async fn exceeded(
-        &self,
-        connection: &mut SqliteConnection,
-    ) -> Result<Option<ClaimLimit>, sqlx::Error> {
-        for quota in &self.quotas {
-            let claims: Option<i64> = sqlx::query_scalar(
-                "SELECT claims FROM key_package_claims
-                 WHERE scope = ? AND name = ? AND window = ?",
-            )
-            .bind(quota.limit.column())
-            .bind(&quota.name)
-            .bind(self.window())
-            .fetch_optional(&mut *connection)
-            .await?;
-            if unsigned(claims.unwrap_or(0)) >= u64::from(quota.most) {
-                return Ok(Some(quota.limit));
-            }
+    fn limited(&self, limit: ClaimLimit) -> ClaimsOutcome {
+        let window_s = self.window_s.max(1);
+        ClaimsOutcome::Limited {
+            limit,
+            retry_after_s: window_s - self.now_ms / 1000 % window_s,
         }
-        Ok(None)
     }
 
-    async fn count(&self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
-        for quota in &self.quotas {
-            sqlx::query(
-                "INSERT INTO key_package_claims (scope, name, window, claims) VALUES (?, ?, ?, 1)
-                 ON CONFLICT (scope, name) DO UPDATE SET
-                 claims = CASE WHEN window = excluded.window THEN claims + 1 ELSE 1 END,
-                 window = excluded.window",
-            )
-            .bind(quota.limit.column())
-            .bind(&quota.name)
-            .bind(self.window())
-            .execute(&mut *connection)
-            .await?;
-        }
-        Ok(())
+    fn names(&self, device: &[u8; 16]) -> bool {
+        self.claim.devices.is_empty() || self.claim.devices.contains(device)
     }
+}
 
-    /// Whom to serve, in the order of their registration.
-    async fn devices(
-        &self,
-        connection: &mut SqliteConnection,
-    ) -> Result<Vec<[u8; 16]>, sqlx::Error> {
-        let rows = sqlx::query(
-            "SELECT id FROM devices WHERE account = ? AND revoked IS NULL ORDER BY registered, id",
-        )
-        .bind(&self.account)
-        .fetch_all(connection)
-        .await?;
-        let mut devices = Vec::with_capacity(rows.len());
-        for row in &rows {
-            let device = device_of(row.get("id"))?;
-            if self.claim.devices.is_empty() || self.claim.devices.contains(&device) {
-                devices.push(device);
-            }
-        }
-        Ok(devices)
-    }
+/// A package of one device, for the claim at this place.
+struct Wanted<'a> {
+    place: usize,
+    device: [u8; 16],
+    change: &'a ClaimKeyPackages,
+}
 
-    /// The one statement: it finds a package and takes it out of the directory, or finds that only
-    /// a last resort is left and leaves that in.
-    async fn take(
-        &self,
-        connection: &mut SqliteConnection,
-        device: &[u8; 16],
-    ) -> Result<Option<Claimed>, sqlx::Error> {
-        let now = signed(self.now_ms);
-        let mut query = QueryBuilder::<Sqlite>::new("UPDATE key_packages SET served = ");
-        query.push_bind(now);
-        query.push(", gone = CASE last_resort WHEN 1 THEN NULL ELSE ");
-        query.push_bind(now);
-        query.push(" END WHERE gone IS NULL AND id = (SELECT id FROM key_packages WHERE ");
-        self.push_claimable(&mut query, device);
-        query.push(" AND suite IN (");
-        let mut suites = query.separated(", ");
-        for suite in &self.claim.suites {
-            suites.push_bind(i64::from(*suite));
+/// The devices of the accounts that are asked for, in the order of their registration.
+async fn devices(
+    changes: &[&ClaimKeyPackages],
+    connection: &mut SqliteConnection,
+) -> Result<HashMap<String, Vec<[u8; 16]>>, sqlx::Error> {
+    let accounts: BTreeSet<&str> = changes.iter().map(|change| &*change.account).collect();
+    let accounts: Vec<&str> = accounts.into_iter().collect();
+    let mut devices: HashMap<String, Vec<[u8; 16]>> = HashMap::new();
+    for accounts in pieces(&accounts) {
+        let mut query = QueryBuilder::<Sqlite>::new(
+            "SELECT account, id FROM devices WHERE revoked IS NULL AND account IN (",
+        );
+        let mut list = query.separated(", ");
+        for account in accounts {
+            list.push_bind(*account);
         }
-        suites.push_unseparated(")");
-        for extension in &self.claim.extensions {
-            query.push(" AND extensions LIKE ");
-            query.push_bind(format!("%,{extension},%"));
+        query.push(") ORDER BY account, registered, id");
+        for row in query.build().fetch_all(&mut *connection).await? {
+            let of = devices.entry(row.get("account")).or_default();
+            of.push(device_of(row.get("id"))?);
         }
-        query.push(" ORDER BY last_resort");
-        for suite in &self.claim.suites {
-            query.push(", suite <> ").push_bind(i64::from(*suite));
-        }
-        query.push(", id LIMIT 1) RETURNING suite, package, last_resort");
-        let row = query.build().fetch_optional(connection).await?;
-        Ok(row.map(|row| Claimed::Package {
-            suite: suite_of(row.get("suite")),
-            package: row.get("package"),
-            last_resort: row.get("last_resort"),
-        }))
     }
-
-    async fn has_any(
-        &self,
-        connection: &mut SqliteConnection,
-        device: &[u8; 16],
-    ) -> Result<bool, sqlx::Error> {
-        let mut query =
-            QueryBuilder::<Sqlite>::new("SELECT EXISTS (SELECT 1 FROM key_packages WHERE ");
-        self.push_claimable(&mut query, device);
-        query.push(")");
-        query.build_query_scalar().fetch_one(connection).await
-    }
-
-    fn push_claimable(&self, query: &mut QueryBuilder<Sqlite>, device: &[u8; 16]) {
-        query.push("gone IS NULL AND account = ");
-        query.push_bind(&self.account).push(" AND device = ");
-        query.push_bind(&device[..]).push(" AND not_before <= ");
-        query.push_bind(signed(self.now_ms / 1000));
-        query.push(" AND not_after > ");
-        query.push_bind(signed(self.claim.valid_until_s));
-    }
-
-    /// What is left of the suite a package was taken of; zero where nothing is counted any more.
-    fn concerned(
-        &self,
-        left: Vec<KeyPackageCount>,
-        package: &Claimed,
-        device: &[u8; 16],
-    ) -> Option<KeyPackageCount> {
-        let Claimed::Package { suite, .. } = package else {
-            return None;
-        };
-        Some(
-            left.into_iter()
-                .find(|count| count.suite == *suite)
-                .unwrap_or(KeyPackageCount {
-                    device: *device,
-                    suite: *suite,
-                    ordinary: 0,
-                    last_resort: false,
-                }),
-        )
-    }
+    Ok(devices)
 }

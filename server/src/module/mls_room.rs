@@ -7,6 +7,7 @@ mod ephemeral;
 pub(super) mod nominate;
 pub(super) mod sweep;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use comity_mls_credential::leaf::CredentialError;
@@ -16,10 +17,11 @@ use comity_mls_wire::blob;
 use comity_mls_wire::disco;
 use comity_mls_wire::refusal::Refusal;
 use comity_mls_wire::room::{self as mls_room, Answer, Entry, IdempotencyKey, Stamped};
+use comity_mls_wire::sync::Notice;
 use comity_storage::rooms::PurgeRooms;
 use comity_xmpp::jid::BareJid;
 use comity_xmpp::ns;
-use comity_xmpp::stanza::{IqType, Kind, Stanza};
+use comity_xmpp::stanza::{IqType, Kind, MessageType, Stanza};
 
 use super::{Context, Entity, Handles, Later, Module, Request, Target, Tick, What};
 use super::{mls_as, mls_blob};
@@ -241,16 +243,41 @@ fn refuse(stanza: &Stanza, refusal: Refusal) -> Deliveries {
     Deliveries::refuse(stanza, &refusal.to_stanza_error())
 }
 
-/// Lets our own devices know of an entry that is stored.
+/// Lets our own devices know of an entry that has just been stored.
 fn tell(home: &Home, entry: &Entry) {
+    let feeds = &home.services.rooms.feeds;
+    let room = entry.room.as_str();
+    tell_change(home, entry);
+    let ready = feeds.watched(room).then(|| {
+        // Its changes are for domains, which keep them beside it.
+        let entry = Entry {
+            changes: Vec::new(),
+            ..entry.clone()
+        };
+        let stanza = Stanza::new(Kind::Message(MessageType::Normal))
+            .with_from(entry.room.clone())
+            .with(&Notice::Entry(entry).to_element());
+        Arc::new(stanza)
+    });
+    feeds.grown(room, ready.map(|stanza| (entry.seq, stanza)));
+    nominate::note(home, entry);
+}
+
+/// Lets our own devices know that an entry is stored, and perhaps was before.
+fn tell_again(home: &Home, entry: &Entry) {
+    tell_change(home, entry);
+    let feeds = &home.services.rooms.feeds;
+    feeds.grown(entry.room.as_str(), None);
+    nominate::note(home, entry);
+}
+
+fn tell_change(home: &Home, entry: &Entry) {
     let feeds = &home.services.rooms.feeds;
     for change in &entry.changes {
         if home.hosts.serves(change.member.account.domain()) {
             feeds.moved(&change.member, entry.room.as_str());
         }
     }
-    feeds.grown(entry.room.as_str());
-    nominate::note(home, entry);
 }
 
 fn tick(home: Home) -> Later<Deliveries> {

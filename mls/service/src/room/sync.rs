@@ -166,6 +166,11 @@ impl Feed {
         self.turn(room.to_owned());
     }
 
+    /// Nothing follows what was sent of the room, until it grows.
+    pub fn at_end(&mut self, room: &str) {
+        self.turns.retain(|turn| turn != room);
+    }
+
     /// The device holds everything up to `seq`.
     pub fn acknowledged(&mut self, room: &str, seq: u64) {
         let Some(place) = self.rooms.get_mut(room) else {

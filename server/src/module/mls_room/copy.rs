@@ -120,7 +120,7 @@ impl Copy {
         match outcome {
             Outcome::Stored { .. } => super::tell(&self.home, &fanout.entry),
             // A Welcome that had been missing may have come with it.
-            Outcome::Known { .. } => super::tell(&self.home, &fanout.entry),
+            Outcome::Known { .. } => super::tell_again(&self.home, &fanout.entry),
             Outcome::Gap { after } => return Ok(Some(after)),
             Outcome::Refused { why } => {
                 let (room, seq) = (&self.room, fanout.entry.seq);

@@ -15,7 +15,7 @@ use comity_xmpp::stanza::{Kind, MessageType, Stanza};
 
 use crate::home::Home;
 use crate::module::mls_blob;
-use crate::services::feeds::Signals;
+use crate::services::feeds::{Following, Signals};
 
 /// How long a feed rests at most before it looks whether its session is still there.
 const LOOK: Duration = Duration::from_secs(60);
@@ -182,6 +182,14 @@ impl Start {
         through: u64,
         limit: usize,
     ) -> Result<(), Fault> {
+        let feeds = &self.home.services.rooms.feeds;
+        if let Some(following) = feeds.following(room, after, through, limit) {
+            // Who goes gets nothing of what follows.
+            return match self.signals.moved(room) {
+                true => Ok(()),
+                false => self.ready(room, following),
+            };
+        }
         let device = DeviceView {
             account: self.member.account.as_str(),
             domain: self.member.account.domain(),
@@ -203,6 +211,22 @@ impl Start {
         Ok(())
     }
 
+    /// Entries that were made ready for everybody when they came.
+    fn ready(&mut self, room: &str, following: Following) -> Result<(), Fault> {
+        let mut seqs = Vec::with_capacity(following.entries.len());
+        for (seq, stanza) in following.entries {
+            let session = &self.signals.session;
+            let stanza = Stanza::clone(&stanza).with_to(session.clone());
+            self.send(stanza)?;
+            seqs.push(seq);
+        }
+        self.feed.sent_entries(room, &seqs);
+        if following.complete {
+            self.feed.at_end(room);
+        }
+        Ok(())
+    }
+
     /// Into the session's queue, which the window keeps from running over.
     async fn push(&self, kind: MessageType, room: &BareJid, notice: &Notice) -> Result<(), Fault> {
         let session = &self.signals.session;
@@ -213,9 +237,13 @@ impl Start {
             .with_from(room.clone())
             .with_to(session.clone())
             .with(&payload);
+        self.send(stanza)
+    }
+
+    fn send(&self, stanza: Stanza) -> Result<(), Fault> {
         self.home
             .sessions
-            .send(session, Arc::new(stanza))
+            .send(&self.signals.session, Arc::new(stanza))
             .map_err(|_| Fault::Over)
     }
 }

@@ -6,18 +6,20 @@ use comity_mls_credential::anchors::{TlsKey, TlsRoots};
 use comity_mls_credential::certificate::issuer_id;
 use comity_mls_credential::csr;
 use comity_mls_credential::keys::{Algorithm, PrivateKey};
+use comity_mls_credential::provider::Provider;
 use comity_mls_credential::signed;
 use comity_mls_credential::transparency::entry::{batch_root, enrol_content};
 use comity_mls_service::authority::{Authority, Options, Registration, Trust};
 use comity_mls_service::key_packages::{Directory, Limits};
 use comity_mls_wire::keys::Published;
 use comity_mls_wire::policy::{EXTENSION_TYPE, required_capabilities};
-use comity_storage::Storage;
 use comity_storage::key_packages::{KeyPackage, PublishKeyPackages, Published as Stored};
+use comity_storage::{CreateAccount, Storage};
 use comity_xmpp::jid::BareJid;
 use mls_rs::identity::x509::CertificateChain;
 use mls_rs::identity::{Credential, SigningIdentity};
 use mls_rs::{CipherSuite, Client, ExtensionList};
+use mls_rs_core::crypto::SignatureSecretKey;
 use mls_rs_core::group::ProposalType;
 use mls_rs_core::time::MlsTime;
 use mls_rs_crypto_openssl::OpensslCryptoProvider;
@@ -40,6 +42,8 @@ pub struct CrowdDevice {
     pub id: Uuid,
     /// With which it proves itself.
     pub key: PrivateKey,
+    /// Its last KeyPackages, which are in the directory.
+    pub packages: Vec<Bytes>,
 }
 
 /// What a domain's services are while its server is stopped.
@@ -123,21 +127,22 @@ impl Crowd {
             .register(account, registration, self.now)
             .await
             .expect("a device is registered");
-        let device = CrowdDevice {
+        let mut device = CrowdDevice {
             account: account.clone(),
             id: registered.device.id,
             key: device_key,
+            packages: Vec::new(),
         };
         let mut left = packages;
         while left > 0 {
             let batch = left.min(BATCH);
-            self.publish(&device, batch).await;
+            device.packages = self.publish(&device, batch).await;
             left -= batch;
         }
         device
     }
 
-    async fn publish(&self, device: &CrowdDevice, count: usize) {
+    async fn publish(&self, device: &CrowdDevice, count: usize) -> Vec<Bytes> {
         let packages = self.packages(device, count).await;
         let mut parts: Vec<&[u8]> = vec![device.account.as_str().as_bytes(), device.id.as_bytes()];
         for package in &packages {
@@ -147,9 +152,9 @@ impl Crowd {
         let content = signed::content(signed::PUBLISH, &parts);
         let signature = device.key.sign(&content).expect("a signature");
         let batch: Vec<Published> = packages
-            .into_iter()
+            .iter()
             .map(|package| Published {
-                package,
+                package: package.clone(),
                 last_resort: false,
             })
             .collect();
@@ -162,6 +167,7 @@ impl Crowd {
             .publish(examined, false, self.now * 1000)
             .await
             .expect("the packages are taken");
+        packages
     }
 
     /// Puts copies of one KeyPackage of a device into the directory, under as many names: for who
@@ -196,6 +202,44 @@ impl Crowd {
     }
 
     async fn packages(&self, device: &CrowdDevice, count: usize) -> Vec<Bytes> {
+        let certified = self.certified(device, count).await;
+        let made = certified.iter();
+        made.map(|(key, certificate)| self.package(key, certificate))
+            .collect()
+    }
+
+    /// A device's certified signature key, for a client that is not ours.
+    ///
+    /// # Panics
+    /// When it is refused.
+    pub async fn identity(&self, device: &CrowdDevice) -> (SigningIdentity, SignatureSecretKey) {
+        let (key, certificate) = self.certified(device, 1).await.remove(0);
+        (identity(&key, &certificate), key.to_mls().expect("a key"))
+    }
+
+    /// What believes the certificates of this domain, and remembers none of them.
+    #[must_use]
+    pub fn provider(&self) -> Provider {
+        self.authority.provider().afresh()
+    }
+
+    /// Makes an account, without a password.
+    ///
+    /// # Panics
+    /// When the database does not write.
+    pub async fn account(&self, account: &BareJid) {
+        let change = CreateAccount {
+            account: account.as_str().to_owned(),
+            domain: account.domain().to_owned(),
+            keys: Vec::new(),
+            created: self.now,
+        };
+        let written = self.storage.write(change).await;
+        written.expect("the database writes");
+    }
+
+    /// So many new keys of a device, with their certificates.
+    async fn certified(&self, device: &CrowdDevice, count: usize) -> Vec<(PrivateKey, Bytes)> {
         let keys: Vec<PrivateKey> = (0..count)
             .map(|_| PrivateKey::generate(Algorithm::P256).expect("a key"))
             .collect();
@@ -216,15 +260,10 @@ impl Crowd {
             .enrol(account, device.id, &requests, &signature, self.now)
             .await
             .expect("certificates are issued");
-        let made = keys.iter().zip(&certificates);
-        made.map(|(key, certificate)| self.package(key, certificate))
-            .collect()
+        keys.into_iter().zip(certificates).collect()
     }
 
     fn package(&self, key: &PrivateKey, certificate: &[u8]) -> Bytes {
-        let public = key.public().expect("a key");
-        let chain = CertificateChain::from(vec![certificate.to_vec()]);
-        let identity = SigningIdentity::new(Credential::X509(chain), public.to_mls());
         let client = Client::builder()
             .crypto_provider(OpensslCryptoProvider::with_enabled_cipher_suites(vec![
                 SUITE,
@@ -234,7 +273,11 @@ impl Crowd {
             .extension_types([EXTENSION_TYPE.into()])
             .extension_types(required_capabilities::EXTENSIONS.map(Into::into))
             .key_package_lifetime(std::time::Duration::from_secs(LIFETIME_S))
-            .signing_identity(identity, key.to_mls().expect("a key"), SUITE)
+            .signing_identity(
+                identity(key, certificate),
+                key.to_mls().expect("a key"),
+                SUITE,
+            )
             .build();
         client
             .generate_key_package_message(
@@ -251,4 +294,10 @@ impl Crowd {
     pub async fn disperse(self) {
         self.storage.close().await;
     }
+}
+
+fn identity(key: &PrivateKey, certificate: &[u8]) -> SigningIdentity {
+    let chain = CertificateChain::from(vec![certificate.to_vec()]);
+    let public = key.public().expect("a key");
+    SigningIdentity::new(Credential::X509(chain), public.to_mls())
 }

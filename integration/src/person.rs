@@ -276,9 +276,15 @@ impl Person {
     }
 
     pub async fn update(&mut self, room: &BareJid) -> Outcome {
-        let (at, own) = (room.clone(), self.account().to_string());
+        let at = room.clone();
         self.verb(move |engine, now| engine.update(&at, now))
             .await?;
+        self.updated(room).await
+    }
+
+    /// Waits until this device's keys are renewed in the room.
+    pub async fn updated(&mut self, room: &BareJid) -> Outcome {
+        let own = self.account().to_string();
         self.until_item("renewal of keys", room, |item| match &item.what {
             What::Updated(device) => (device.account == own).then_some(()),
             _ => None,

@@ -40,6 +40,12 @@ impl Provider {
         }
     }
 
+    /// Believes by the same anchors, and remembers nothing yet: for who measures.
+    #[must_use]
+    pub fn afresh(&self) -> Self {
+        Self::new(Arc::clone(&self.issuers))
+    }
+
     /// Believes a member's credential and key or says why not; what mls-rs asks, for callers that
     /// are not mls-rs (the directory, invitations).
     pub fn member(

@@ -6,7 +6,7 @@ use tokio::runtime::Runtime;
 
 use crate::contender::Kind;
 use crate::table::{Figure, Table};
-use crate::{Bench, STALLED, claims, commits, fanout, federation, talked};
+use crate::{Bench, STALLED, claims, commits, fanout, federation, large, talked};
 
 impl Bench {
     /// What a make does with servers that are not the one of the other works.
@@ -52,6 +52,11 @@ impl Bench {
         }
         if self.wants(commits::NAME) {
             self.tell(kind, commits::NAME, self.commits(table, runtime));
+        }
+        if self.wants(large::NAME) {
+            eprintln!("== {}", large::NAME);
+            let done = large::run(self.extent, table, runtime);
+            self.tell(kind, large::NAME, done);
         }
     }
 

@@ -13,6 +13,7 @@ mod fanout;
 mod federation;
 mod ground;
 mod house;
+mod large;
 mod login;
 mod offline;
 mod process;

@@ -24,6 +24,22 @@ pub(crate) fn on_server_core<R>(start: impl FnOnce() -> io::Result<R>) -> io::Re
     started
 }
 
+/// Octets this process has had written to disks (proc(5), io).
+pub(crate) fn written() -> io::Result<u64> {
+    let text = std::fs::read_to_string("/proc/self/io")?;
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("write_bytes:"));
+    line.and_then(|line| line.trim().parse().ok())
+        .ok_or_else(|| io::Error::other("/proc has another format"))
+}
+
+/// Runs on one of the cores, with all threads that begin here: to make ready, while no server runs.
+pub(crate) fn on_core_of<R>(n: usize, work: impl FnOnce() -> R) -> io::Result<R> {
+    move_to(n % cores().max(1))?;
+    Ok(work())
+}
+
 fn move_to(core: usize) -> io::Result<()> {
     let mut set = CpuSet::new();
     set.set(core.min(cores().saturating_sub(1)))?;

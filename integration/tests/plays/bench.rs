@@ -21,6 +21,8 @@ fn the_benches_work() {
         "delivery to 500 devices of one room",
         "KeyPackages claimed",
         "commits accepted, 200 rooms of 10 members",
+        "join of a room of",
+        "message in that room: written by a receiver",
     ] {
         assert!(said.contains(work), "{said}");
     }

@@ -28,7 +28,7 @@ use crate::process;
 use crate::table::{Figure, Table};
 use crowds::Crowds;
 
-pub(crate) const NAME: &str = "room of 10,000";
+pub(crate) const NAME: &str = "large room";
 const DOMAINS: [&str; 2] = ["montague.example", "capulet.example"];
 const MEMBERS: usize = 10_000;
 /// Places are filled up to these before a commit is measured; the last is the whole room.
@@ -75,18 +75,15 @@ pub(crate) fn run(extent: Extent, table: &mut Table, runtime: &Runtime) -> Outco
     eprintln!("{NAME}: devices made in {:.1} s", made.as_secs_f64());
     let join = runtime.block_on(play(&stage, &crowds, members, table))?;
     let bare = alone::join(&crowds)?;
-    table.set(
-        "join of a room of 10,000, from login to joined",
-        Kind::Comity,
-        Figure::Time(join),
-    );
+    let name = format!("join of a room of {members}, from login to joined");
+    table.set(&name, Kind::Comity, Figure::Time(join));
     table.set(
         "mls-rs joining such a room, nothing fetched or kept",
         Kind::Comity,
         Figure::Time(bare),
     );
     table.judge(
-        "join of a room of 10,000, from login to joined",
+        &name,
         Figure::Time(bare.mul_f64(JOINED)),
         "1.3 × mls-rs alone, ",
     );
@@ -178,10 +175,10 @@ async fn commit(
             }
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        let name = "one commit in a room of 10,000 reaches the other domain's devices";
+        let name = format!("one commit in a room of {size} reaches the other domain's devices");
         let reached = started.elapsed().saturating_sub(made);
-        table.set(name, Kind::Comity, Figure::Time(reached));
-        table.judge(name, Figure::Time(REACHED), "");
+        table.set(&name, Kind::Comity, Figure::Time(reached));
+        table.judge(&name, Figure::Time(REACHED), "");
     }
     romeo.updated(room).await?;
     if let Some(listening) = listening {
@@ -228,7 +225,7 @@ fn carried(stage: &Stage, table: &mut Table) -> Outcome {
         "SELECT COALESCE((SELECT size FROM blobs WHERE hash = tree_blob AND owner = ''),
          length(tree)) FROM welcomes WHERE seq = (SELECT MAX(seq) FROM welcomes)",
     )?;
-    let name = "tree that is fetched to join a room of 10,000";
+    let name = "tree that is fetched to join that room";
     table.set(name, Kind::Comity, Figure::Memory(fetched));
     table.set(
         "the same as RFC 9420 writes it",
@@ -263,10 +260,10 @@ async fn speak(
     romeo.hears(room, "That is all").await?;
     let written = (process::written()? - written) / u64::from(MESSAGES + 2);
     romeo.quit().await;
-    let name = "message in a room of 10,000: CPU of the sender";
+    let name = "message in that room: CPU of the sender";
     table.set(name, Kind::Comity, Figure::Time(cpu));
     table.judge(name, Figure::Time(SENT), "");
-    let name = "message in a room of 10,000: written by a receiver";
+    let name = "message in that room: written by a receiver";
     table.set(name, Kind::Comity, Figure::Memory(written));
     table.judge(name, Figure::Memory(KEPT), "");
     Ok(())

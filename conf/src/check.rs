@@ -44,6 +44,12 @@ pub(crate) fn check(conf: &Conf) -> Result<(), Broken> {
             why,
         });
     }
+    if let Some(why) = conf.uploads.broken() {
+        return Err(Broken {
+            key: &["uploads"],
+            why,
+        });
+    }
     let mute = conf.c2s.scram.is_empty() && !conf.c2s.plain;
     refuse(mute, &["c2s", "scram"], "nobody could log in: name one")?;
     counts(conf)?;

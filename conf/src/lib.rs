@@ -23,6 +23,7 @@ mod server;
 mod settings;
 mod storage;
 mod tls;
+mod uploads;
 mod web;
 
 use std::path::{Path, PathBuf};
@@ -47,6 +48,7 @@ pub use settings::{Loaded, Origin, Setting};
 pub use storage::Storage;
 pub use tls::{Certificate, Tls};
 pub use toml::Value;
+pub use uploads::Uploads;
 pub use web::Web;
 
 /// The reference file.
@@ -66,6 +68,7 @@ pub struct Conf {
     pub components: Components,
     pub contacts: Contacts,
     pub external: External,
+    pub uploads: Uploads,
     pub tls: Tls,
     pub storage: Storage,
     pub mls: Mls,
@@ -113,6 +116,12 @@ impl Conf {
     #[must_use]
     pub fn database(&self) -> PathBuf {
         self.server.data_dir.join(&self.storage.database)
+    }
+
+    /// Where uploaded files are.
+    #[must_use]
+    pub fn uploads_folder(&self) -> PathBuf {
+        self.server.data_dir.join(&self.uploads.folder)
     }
 
     /// The text of a first configuration file: what matters at first, and no more. `admin` is an

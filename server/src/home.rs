@@ -28,6 +28,7 @@ use crate::requests::Requests;
 use crate::route::Hosts;
 use crate::services::Services;
 use crate::sessions::Sessions;
+use crate::uploads::Uploads;
 use crate::web::Places;
 
 /// The streams to other domains, as the server uses them.
@@ -105,6 +106,8 @@ pub struct Shared {
     pub metrics_from: Live<Vec<IpAddr>>,
     /// Where browsers find us.
     pub web: Places,
+    /// Files that people have uploaded.
+    pub uploads: Uploads,
     /// From which the salts of unknown users are derived, by domain.
     pub host_secrets: HashMap<String, Vec<u8>>,
     /// When our own certificates end.

@@ -119,6 +119,7 @@ pub const XEPS: &[Xep] = &[
     xep(334, "Message Processing Hints", "1.0.0", &[], "what_is_kept_for_later"),
     xep(352, "Client State Indication", "1.0.0", &[], "an_idle_client_is_woken_only_for_what_matters"),
     xep(359, "Unique and Stable Stanza IDs", "0.7.0", &["urn:xmpp:sid:0"], "what_claims_to_be_ours_goes_and_nothing_else"),
+    xep(363, "HTTP File Upload", "1.2.0", &["urn:xmpp:http:upload:0"], "a_file_is_put_once_and_read_by_whoever_knows_it"),
     xep(368, "SRV records for XMPP over TLS", "1.1.0", &[], "two_domains_find_each_other_by_direct_tls"),
     noted(xep(384, "OMEMO Encryption", "0.9.1", &[], "omemo_between_two_domains"), "what it needs of a server"),
     xep(386, "Bind 2", "1.1.0", &[], "everything_in_one_round_trip"),

@@ -44,6 +44,7 @@ pub mod services;
 pub mod sessions;
 mod streams;
 mod time;
+pub mod uploads;
 pub mod web;
 pub mod work;
 

@@ -26,6 +26,7 @@ pub mod contacts;
 pub mod disco;
 pub mod entity_time;
 pub mod external_services;
+pub mod http_upload;
 pub mod last_activity;
 pub mod message;
 pub mod mls_as;
@@ -58,6 +59,7 @@ pub const MODULES: &[Module] = &[
     disco::MODULE,
     entity_time::MODULE,
     external_services::MODULE,
+    http_upload::MODULE,
     last_activity::MODULE,
     message::MODULE,
     // Before the one that answers everything else of the namespace.
@@ -109,6 +111,8 @@ pub struct Module {
     pub handles: &'static [Handles],
     /// Features for service discovery (XEP-0030).
     pub features: &'static [(Entity, &'static str)],
+    /// Whether service discovery says so, as this server is configured.
+    pub offered: fn(&Home) -> bool,
     /// Further elements of a disco#info answer (XEP-0128).
     pub info: fn(&Home, Entity) -> Vec<Element>,
     /// Takes one request that fits `handles`. An IQ request must be answered: by
@@ -131,6 +135,7 @@ impl Module {
         name: "",
         handles: &[],
         features: &[],
+        offered: |_| true,
         info: |_, _| Vec::new(),
         handle: |_, _| Box::pin(std::future::ready(Deliveries::none())),
         tick: None,

@@ -32,6 +32,7 @@ use crate::requests::Requests;
 use crate::route::Hosts;
 use crate::services::Services;
 use crate::sessions::Sessions;
+use crate::uploads::{Rules as UploadRules, Uploads};
 use crate::web::Places;
 
 /// When plays begin, in seconds since 1970.
@@ -113,6 +114,14 @@ impl Clock for Hands {
         *self.0.lock().unwrap()
     }
 }
+
+/// Small ones.
+const UPLOADS: UploadRules = UploadRules {
+    file_bytes: 1_000,
+    account_bytes: 2_000,
+    total_bytes: 3_000,
+    retention: Duration::from_secs(24 * 3600),
+};
 
 impl Play {
     /// With accounts for these people.
@@ -197,6 +206,7 @@ impl Play {
             tokens: Tokens::of(&[7; 32], Duration::from_secs(21 * 24 * 3600)),
             metrics_from: Live::default(),
             web: Places::new("", Some(5443), &domains),
+            uploads: Uploads::new(data_dir.join("uploads"), UPLOADS),
             host_secrets: std::collections::HashMap::new(),
             expiries: crate::expiries::Expiries::default(),
             counters: crate::counters::Counters::default(),

@@ -25,6 +25,7 @@ mod html;
 mod landing;
 mod metrics;
 mod status;
+mod upload;
 mod websocket;
 
 /// Every page of this server. A line here is all it takes to add one.
@@ -38,6 +39,9 @@ pub const ROUTES: &[Route] = &[
     landing::LANDING,
     status::STATUS,
     html::STYLE,
+    upload::GET,
+    upload::PUT,
+    upload::OPTIONS,
     websocket::ROUTE,
 ];
 
@@ -107,6 +111,10 @@ impl Streams {
 impl Site for Pages {
     fn answer(&self, request: Request) -> comity_net::http::Later<'_, Response> {
         Box::pin(answer(self, request))
+    }
+
+    fn takes_pieces(&self, method: &Method, path: &str) -> bool {
+        upload::takes_pieces(method, path)
     }
 }
 

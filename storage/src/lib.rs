@@ -40,6 +40,7 @@ mod snapshot;
 mod summary;
 pub mod transparency;
 mod trouble;
+mod uploads;
 mod writer;
 
 use std::path::Path;
@@ -87,6 +88,10 @@ pub use roster::{
 pub use snapshot::UPGRADE_COPIES;
 pub use summary::{AccountSummary, Totals};
 pub use trouble::Trouble;
+pub use uploads::{
+    ExpireUploads, ForgetUpload, PromiseUpload, Promised, StoreUpload, UPLOADS_AT_ONCE, Upload,
+    UploadId,
+};
 pub use writer::{Error, QUEUE_LIMIT, Write};
 
 /// A domain's durable memory. Cheap to clone; the last clone dropped closes it, [`Storage::close`]

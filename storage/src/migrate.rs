@@ -31,6 +31,7 @@ const MIGRATIONS: &[(i64, &str)] = &[
     (26, include_str!("../migrations/0026_former_accounts.sql")),
     (29, include_str!("../migrations/0029_nominations.sql")),
     (35, include_str!("../migrations/0035_stock.sql")),
+    (34, include_str!("../migrations/0034_uploads.sql")),
 ];
 
 /// Brings the schema up to date, or refuses a newer one. What was written by an older version is

@@ -18,6 +18,9 @@ pub struct Totals {
     pub offline: u64,
     /// Octets of the database, without what is not yet in its file.
     pub database: u64,
+    /// Files that people have uploaded, and their octets; places kept for some too.
+    pub uploads: u64,
+    pub upload_octets: u64,
 }
 
 /// What is kept for one account.
@@ -51,7 +54,9 @@ impl Storage {
                (SELECT COALESCE(SUM(length), 0) FROM outbox_queues) AS outbox,
                (SELECT count(*) FROM offline) AS offline,
                (SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size())
-                 AS database",
+                 AS database,
+               (SELECT files FROM upload_totals) AS uploads,
+               (SELECT octets FROM upload_totals) AS upload_octets",
         )
         .fetch_one(&mut *connection)
         .await?;
@@ -67,6 +72,8 @@ impl Storage {
             outbox: number("outbox"),
             offline: number("offline"),
             database: number("database"),
+            uploads: number("uploads"),
+            upload_octets: number("upload_octets"),
         })
     }
 

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 /// The host that test_component.py knows by name; the others are told.
 const HOST: &str = "prosody";
-/// Whose rooms and uploads they use: a Prosody at another domain.
+/// Whose rooms they use: a Prosody at another domain.
 const ELSEWHERE: &str = "capulet.example";
 const ACCOUNTS: [(&str, &str); 2] = [
     ("slix-ci-1", "slix-ci-1-pass"),
@@ -51,12 +51,12 @@ fn slixmpps_own_tests() {
 
 async fn prosody(network: &Network, authority: &Authority) -> Prosody {
     let place = network.place();
-    let (rooms, uploads) = (format!("muc.{ELSEWHERE}"), format!("upload.{ELSEWHERE}"));
-    for name in [ELSEWHERE, &rooms, &uploads] {
+    let rooms = format!("muc.{ELSEWHERE}");
+    for name in [ELSEWHERE, &rooms] {
         network.host(name, place).await;
     }
     let shape = Shape {
-        names: vec![San::Dns(ELSEWHERE), San::Dns(&rooms), San::Dns(&uploads)],
+        names: vec![San::Dns(ELSEWHERE), San::Dns(&rooms)],
         ..Shape::default()
     };
     let options = Options {
@@ -68,10 +68,7 @@ async fn prosody(network: &Network, authority: &Authority) -> Prosody {
         quiet: false,
         archive: false,
     };
-    let more = format!(
-        "Component \"{rooms}\" \"muc\"\nComponent \"{uploads}\" \"http_file_share\"\n    \
-         http_file_share_access = {{ \"{HOST}\" }}\n"
-    );
+    let more = format!("Component \"{rooms}\" \"muc\"\n");
     Prosody::start_with(options, &network.folder().join("elsewhere"), &more).unwrap()
 }
 
@@ -91,7 +88,7 @@ async fn comity(network: &Network, authority: &Authority) -> Home {
         c2s_tls: format!("\"{}:5223\"", place.v4),
         s2s: String::new(),
         extra: format!(
-            "[external]\naddresses = [\"muc.{ELSEWHERE}\", \"upload.{ELSEWHERE}\"]\n\
+            "[external]\naddresses = [\"muc.{ELSEWHERE}\"]\n\
              outages = [\"https://{HOST}:5443/status.json\"]\n\
              [components]\nlisten = [\"{}:5347\"]\n\
              [components.secret_files]\n\"slixmpp.{HOST}\" = {secret:?}\n",

@@ -3,9 +3,11 @@
 //!
 //! Everything a visitor may take is bounded: connections, from one address too, octets of the head
 //! and of the body, the time of a request and of a connection. Whoever holds on to an idle
-//! connection loses it first, since a listener without a place left serves nobody.
+//! connection loses it first, since a listener without a place left serves nobody. Where a site says
+//! so, bodies come and go in [`pieces`], for as long as they move on.
 
 mod exchange;
+mod pieces;
 mod upgraded;
 
 use std::future::Future;
@@ -20,18 +22,25 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 
 pub use hyper::header;
 pub use hyper::{HeaderMap, Method, StatusCode};
+pub use pieces::{Body, PieceSender, Pieces};
 pub use upgraded::{Upgrade, Upgraded};
 
 use crate::dns::order::Start;
 use crate::listener::{Accepted, Listener};
 use crate::stop::Stop;
 use crate::tls::Acceptor;
+use pieces::Moved;
 use upgraded::Connection;
 
 /// Fields in the head of a request.
 const HEADERS: usize = 100;
 /// The least that hyper buffers.
 const HEAD_LEAST: usize = 8 * 1024;
+
+/// A connection that has reached its end goes on for as long as so many octets of large bodies pass in
+/// each of these times: 2 KiB a second.
+const MOVING: Duration = Duration::from_secs(30);
+const MOVING_OCTETS: u64 = 60 * 1024;
 
 /// What a visitor may take.
 #[derive(Clone, Copy, Debug)]
@@ -42,8 +51,8 @@ pub struct Limits {
     pub body_bytes: usize,
     /// For TLS; then for a request's head, counted from the end of the one before, and for its body.
     pub patience: Duration,
-    /// For a connection from its first to its last octet, whatever goes over it; what it was
-    /// upgraded to is not counted.
+    /// For a connection from its first to its last octet, whatever goes over it, but for large bodies
+    /// that move on; what it was upgraded to is not counted.
     pub connection: Duration,
 }
 
@@ -58,7 +67,7 @@ impl Default for Limits {
     }
 }
 
-pub type Response = hyper::Response<Bytes>;
+pub type Response = hyper::Response<Body>;
 pub type Later<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// One request, read to its end.
@@ -71,6 +80,8 @@ pub struct Request {
     pub host: String,
     pub headers: HeaderMap,
     pub body: Bytes,
+    /// The body, where the site takes it in pieces: then `body` is empty.
+    pub pieces: Option<Pieces>,
     pub peer: SocketAddr,
     /// How to go on with another protocol once 101 is answered (RFC 9110 §7.8).
     pub upgrade: Option<Upgrade>,
@@ -87,12 +98,17 @@ impl Request {
 /// Answers requests.
 pub trait Site: Send + Sync + 'static {
     fn answer(&self, request: Request) -> Later<'_, Response>;
+
+    /// Whether the body of such a request is for [`Request::pieces`].
+    fn takes_pieces(&self, _method: &Method, _path: &str) -> bool {
+        false
+    }
 }
 
 /// An answer without a body.
 #[must_use]
 pub fn status(status: StatusCode) -> Response {
-    let mut response = Response::new(Bytes::new());
+    let mut response = Response::new(Bytes::new().into());
     *response.status_mut() = status;
     response
 }
@@ -100,7 +116,7 @@ pub fn status(status: StatusCode) -> Response {
 /// An answer with one, of this media type.
 #[must_use]
 pub fn body(media_type: &'static str, body: impl Into<Bytes>) -> Response {
-    let mut response = Response::new(body.into());
+    let mut response = Response::new(Body::from(body.into()));
     let media_type = header::HeaderValue::from_static(media_type);
     (response.headers_mut()).insert(header::CONTENT_TYPE, media_type);
     response
@@ -169,9 +185,16 @@ async fn visit(
         accepted = acceptor.accept(stream, Start::Direct, limits.patience) => accepted?,
     };
     let connection = Connection { transport, permit };
+    let moved = Moved::default();
+    let counting = moved.clone();
     let service = service_fn(move |request| {
-        let site = Arc::clone(&site);
-        async move { Ok::<_, hyper::Error>(exchange::answer(&*site, request, peer, limits).await) }
+        let (site, moved) = (Arc::clone(&site), counting.clone());
+        let visitor = exchange::Visitor {
+            peer,
+            limits,
+            moved,
+        };
+        async move { Ok::<_, hyper::Error>(exchange::answer(&*site, request, visitor).await) }
     });
     let serving = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
@@ -187,7 +210,12 @@ async fn visit(
     loop {
         tokio::select! {
             served = &mut serving => return Ok(served?),
-            () = &mut end => return Err(Left::Long(limits.connection)),
+            () = &mut end => {
+                if moved.take() < MOVING_OCTETS {
+                    return Err(Left::Long(limits.connection));
+                }
+                end.as_mut().reset(tokio::time::Instant::now() + MOVING);
+            }
             () = stop.wait(), if !stopping => {
                 stopping = true;
                 serving.as_mut().graceful_shutdown();

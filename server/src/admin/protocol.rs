@@ -288,6 +288,9 @@ pub struct Stats {
     pub stanzas_to_domains: u64,
     pub logins: u64,
     pub logins_refused: u64,
+    /// Files that people have uploaded, and what they take.
+    pub uploads: u64,
+    pub upload_octets: u64,
     pub database_octets: u64,
     pub memory_octets: u64,
     /// Milliseconds of processor time.

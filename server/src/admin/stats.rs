@@ -34,6 +34,8 @@ pub(crate) async fn gather(
     stats.room_copies = totals.copies;
     stats.outbox_stanzas = totals.outbox;
     stats.offline_messages = totals.offline;
+    stats.uploads = totals.uploads;
+    stats.upload_octets = totals.upload_octets;
     stats.database_octets = totals.database;
     Ok(stats)
 }

@@ -41,7 +41,7 @@ pub async fn save(
             path: database.clone(),
             source,
         })?;
-    let gathered = gather(data_dir, &database)?;
+    let gathered = gather(data_dir, &database, &conf.uploads_folder())?;
     let length = fs::metadata(&copy.0).map_err(|error| failed(&copy.0, error))?;
     let manifest = Manifest {
         made: now,
@@ -114,8 +114,13 @@ fn content(
     file.sync_all()
 }
 
-/// Every file of the data directory, by name, but for the database and what passes.
-fn gather(data_dir: &Path, database: &Path) -> Result<Vec<(Stored, Vec<u8>)>, BackupError> {
+/// Every file of the data directory, by name, but for the database, what people have uploaded, which
+/// may be more than all else and ends soon, and what passes.
+fn gather(
+    data_dir: &Path,
+    database: &Path,
+    uploads: &Path,
+) -> Result<Vec<(Stored, Vec<u8>)>, BackupError> {
     let mut folders = vec![data_dir.to_owned()];
     let mut gathered = Vec::new();
     while let Some(folder) = folders.pop() {
@@ -123,6 +128,9 @@ fn gather(data_dir: &Path, database: &Path) -> Result<Vec<(Stored, Vec<u8>)>, Ba
             let entry = entry.map_err(|error| failed(&folder, error))?;
             let path = entry.path();
             let kind = entry.file_type().map_err(|error| failed(&path, error))?;
+            if kind.is_dir() && path == uploads {
+                continue;
+            }
             if kind.is_dir() {
                 folders.push(path);
                 continue;

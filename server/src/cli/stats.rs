@@ -70,6 +70,10 @@ pub fn rows(stats: &Stats) -> Vec<(&'static str, String)> {
             "logins",
             format!("{}, {} refused", stats.logins, stats.logins_refused),
         ),
+        (
+            "uploads",
+            format!("{}, {}", number(stats.uploads), octets(stats.upload_octets)),
+        ),
         ("database", octets(stats.database_octets)),
         ("memory", octets(stats.memory_octets)),
         (

@@ -136,6 +136,7 @@ pub fn info(home: &Home, entity: Entity) -> Element {
     }
     let mut features: Vec<&str> = MODULES
         .iter()
+        .filter(|module| (module.offered)(home))
         .flat_map(|module| module.features)
         .filter(|(described, _)| *described == entity)
         .map(|(_, feature)| *feature)

@@ -37,6 +37,7 @@ pub const MODULE: Module = Module {
         every: PURGE_EVERY,
         run: purge,
     }),
+    ..Module::EMPTY
 };
 
 const PURGE_EVERY: Duration = Duration::from_secs(15 * 60);

@@ -29,6 +29,7 @@ use crate::route::Hosts;
 use crate::services::Services;
 use crate::services::closed::ClosedRooms;
 use crate::sessions::Sessions;
+use crate::uploads::{Rules as UploadRules, Uploads};
 use crate::web::Places;
 
 pub(super) async fn home(
@@ -63,6 +64,7 @@ pub(super) async fn home(
         },
         tokens: tokens(conf)?,
         web: places(conf, domains),
+        uploads: uploads(conf),
         metrics_from: Live::new(conf.web.metrics_from.clone()),
         host_secrets,
         expiries: Expiries::default(),
@@ -161,6 +163,17 @@ fn keeping(conf: &Conf) -> Keeping {
             Said::Never => ArchivePolicy::Never,
         },
     }
+}
+
+fn uploads(conf: &Conf) -> Uploads {
+    let said = &conf.uploads;
+    let rules = UploadRules {
+        file_bytes: said.file_bytes,
+        account_bytes: said.account_bytes,
+        total_bytes: said.total_bytes,
+        retention: said.retention,
+    };
+    Uploads::new(conf.uploads_folder(), rules)
 }
 
 /// The key lies in the data directory: who has that has everything anyway.

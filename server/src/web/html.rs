@@ -163,7 +163,7 @@ mod tests {
         page.list([link("javascript:alert(1)"), link("mailto:\"><b>")]);
         page.table(Some(["<th>"]), [[text("<td>")]]);
         let response = page.answer();
-        let text = String::from_utf8(response.body().to_vec()).unwrap();
+        let text = String::from_utf8(response.body().whole().unwrap().to_vec()).unwrap();
         assert!(
             text.contains("<title>&lt;a&gt; &amp; &#39;b&#39;</title>"),
             "{text}"

@@ -69,6 +69,11 @@ async fn gather(home: &Home) -> Result<String, comity_storage::Error> {
         "1, or 0 while nothing can be kept: the disk is full, say.",
     );
     text.sample(name, &[], f64::from(u8::from(writable)));
+    let name = "comity_upload_octets_total";
+    text.family(name, "counter", "Octets of uploaded files that passed.");
+    let uploads = &home.uploads;
+    text.whole(name, &[("direction", "in")], uploads.received.get());
+    text.whole(name, &[("direction", "out")], uploads.sent.get());
     expiries(&mut text, &home.expiries.all());
     outbox(&mut text, &peers);
     streams(&mut text, &peers);
@@ -131,6 +136,16 @@ fn kept(text: &mut Text, stats: &Stats) {
             "comity_offline_messages",
             "Messages that wait for their recipients.",
             stats.offline_messages,
+        ),
+        (
+            "comity_upload_files",
+            "Files that people have uploaded.",
+            stats.uploads,
+        ),
+        (
+            "comity_upload_bytes",
+            "Octets of them.",
+            stats.upload_octets,
         ),
         (
             "comity_database_bytes",

@@ -15,10 +15,15 @@ async fn ask_at(pages: &Pages, method: Method, host: &str, path: &str) -> Respon
         host: host.to_owned(),
         headers: HeaderMap::new(),
         body: bytes::Bytes::new(),
+        pieces: None,
         peer: ([127, 0, 0, 1], 1).into(),
         upgrade: None,
     };
     answer(pages, request).await
+}
+
+fn whole(response: &Response) -> Vec<u8> {
+    response.body().whole().unwrap().to_vec()
 }
 
 fn pages(play: &Play) -> Pages {
@@ -64,7 +69,7 @@ async fn host_meta_is_what_xep_0156_says_for_everybody_to_read() {
     let xml = ask(&play, Method::GET, "c.example", "/.well-known/host-meta").await;
     assert_eq!(field(&xml, header::CONTENT_TYPE), "application/xrd+xml");
     assert_eq!(field(&xml, header::ACCESS_CONTROL_ALLOW_ORIGIN), "*");
-    let text = String::from_utf8(xml.body().to_vec()).unwrap();
+    let text = String::from_utf8(whole(&xml)).unwrap();
     let start = "<?xml version='1.0' encoding='UTF-8'?>\n\
                  <XRD xmlns='http://docs.oasis-open.org/ns/xri/xrd-1.0'";
     assert!(text.starts_with(start), "{text}");
@@ -73,7 +78,7 @@ async fn host_meta_is_what_xep_0156_says_for_everybody_to_read() {
     let path = "/.well-known/host-meta.json";
     let json = ask(&play, Method::GET, "c.example", path).await;
     assert_eq!(field(&json, header::CONTENT_TYPE), "application/json");
-    let json: serde_json::Value = serde_json::from_slice(json.body()).unwrap();
+    let json: serde_json::Value = serde_json::from_slice(&whole(&json)).unwrap();
     let link = |rel: &str| {
         let links = json["links"].as_array().unwrap();
         let found = links.iter().find(|link| link["rel"] == rel).unwrap();
@@ -93,7 +98,7 @@ async fn anchors_are_what_the_authority_says() {
         let response = ask(&play, Method::GET, domain, path).await;
         assert_eq!(response.status(), StatusCode::OK);
         let own = play.home.services.authority(domain).unwrap();
-        assert_eq!(response.body().to_vec(), own.statement().to_vec());
+        assert_eq!(whole(&response), own.statement().to_vec());
         assert_eq!(field(&response, header::ACCESS_CONTROL_ALLOW_ORIGIN), "*");
     }
 }
@@ -153,6 +158,7 @@ async fn shake_hands(play: &Play, change: (&str, &str)) -> Response {
         host: "a.example".to_owned(),
         headers,
         body: bytes::Bytes::new(),
+        pieces: None,
         peer: ([127, 0, 0, 1], 1).into(),
         upgrade: None,
     };
@@ -181,7 +187,7 @@ async fn a_handshake_that_is_none_is_refused() {
 }
 
 fn shown(response: &Response) -> String {
-    String::from_utf8(response.body().to_vec()).unwrap()
+    String::from_utf8(whole(response)).unwrap()
 }
 
 #[tokio::test]

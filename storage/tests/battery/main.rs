@@ -15,6 +15,7 @@ mod outbox;
 mod receipt;
 mod roster;
 mod summary;
+mod uploads;
 
 use std::path::Path;
 

@@ -3,22 +3,30 @@
 use std::net::SocketAddr;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::{HeaderMap, Method, StatusCode, header};
 
-use super::{Limits, Request, Response, Site, Upgrade, explain};
+use super::pieces::Moved;
+use super::{Limits, Pieces, Request, Response, Site, Upgrade, explain};
+
+/// Who asks, and what it may take.
+pub(super) struct Visitor {
+    pub(super) peer: SocketAddr,
+    pub(super) limits: Limits,
+    pub(super) moved: Moved,
+}
 
 /// Reads the request to its end, within the limits, and has it answered.
 pub(super) async fn answer(
     site: &dyn Site,
     request: hyper::Request<Incoming>,
-    peer: SocketAddr,
-    limits: Limits,
-) -> hyper::Response<Full<Bytes>> {
+    visitor: Visitor,
+) -> Response {
+    let (peer, moved) = (visitor.peer, visitor.moved.clone());
     let path = request.uri().path().to_owned();
     let method = request.method().clone();
-    let mut response = match read(request, peer, limits).await {
+    let mut response = match read(site, request, visitor).await {
         Ok(request) => site.answer(request).await,
         Err(refusal) => refusal,
     };
@@ -27,13 +35,13 @@ pub(super) async fn answer(
     // Whatever a page says it is, no browser shall find that it is something else.
     let nosniff = header::HeaderValue::from_static("nosniff");
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);
-    response.map(Full::new)
+    response.map(|body| body.counted(&moved))
 }
 
 async fn read(
+    site: &dyn Site,
     mut request: hyper::Request<Incoming>,
-    peer: SocketAddr,
-    limits: Limits,
+    visitor: Visitor,
 ) -> Result<Request, Response> {
     let upgrade = (request.headers().contains_key(header::UPGRADE)
         && request.method() == Method::GET)
@@ -47,13 +55,26 @@ async fn read(
         let text = "say with one Host field which domain you want (RFC 9112, section 3.2)";
         explain(StatusCode::BAD_REQUEST, text)
     })?;
+    let Visitor {
+        peer,
+        limits,
+        moved,
+    } = visitor;
+    let (body, pieces) = match site.takes_pieces(&head.method, head.uri.path()) {
+        true => {
+            let pieces = Pieces::new(body, limits.patience, moved);
+            (Bytes::new(), Some(pieces))
+        }
+        false => (collect(body, limits).await?, None),
+    };
     Ok(Request {
         path: head.uri.path().to_owned(),
         query: head.uri.query().map(str::to_owned),
         method: head.method,
         host,
         headers: head.headers,
-        body: collect(body, limits).await?,
+        body,
+        pieces,
         peer,
         upgrade,
     })

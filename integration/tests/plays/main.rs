@@ -15,6 +15,7 @@ mod documents;
 mod ephemeral;
 mod federation_chaos;
 mod federation_wire;
+mod files;
 mod first_message;
 mod history;
 mod hosting;

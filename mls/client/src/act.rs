@@ -9,6 +9,8 @@ use comity_xmpp::jid::BareJid;
 use comity_xmpp::ns;
 use uuid::Uuid;
 
+use crate::files::attachment::Attachment;
+
 /// Emoji of one person to one message.
 pub const MAX_REACTIONS: usize = 20;
 /// Octets of one: families with skin tones are long.
@@ -23,6 +25,8 @@ pub enum Act {
         /// The message it answers (XEP-0461).
         reply: Option<MessageId>,
     },
+    /// A file, sealed, and the key that opens it (XEP-0447, XEP-0448).
+    File(Box<Attachment>),
     /// Another text in place of an earlier one (XEP-0308).
     Correction { of: MessageId, body: String },
     /// All that its sender feels about a message, in place of what it felt before (XEP-0444).
@@ -60,6 +64,9 @@ impl Act {
                     .collect(),
             };
         }
+        if let Some(file) = Attachment::of(elements) {
+            return Self::File(Box::new(file));
+        }
         match (body, id(ns::CORRECT, "replace")) {
             (Some(body), Some(of)) => Self::Correction { of, body },
             (Some(body), None) => Self::Text {
@@ -84,6 +91,11 @@ impl Act {
                 });
                 std::iter::once(text(body)).chain(reply).collect()
             }
+            // What clients say that do not know files.
+            Self::File(file) => {
+                let words = format!("(sends {})", file.words());
+                vec![file.to_element(), text(&words)]
+            }
             Self::Correction { of, body } => {
                 vec![text(body), named(ns::CORRECT, "replace", of)]
             }
@@ -102,7 +114,7 @@ impl Act {
         match self {
             Self::Correction { of, .. } | Self::Retraction { of } => Some(*of),
             Self::Reactions { to, .. } => Some(*to),
-            Self::Text { .. } | Self::Other => None,
+            Self::Text { .. } | Self::File(_) | Self::Other => None,
         }
     }
 }

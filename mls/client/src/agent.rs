@@ -43,6 +43,10 @@ const FAREWELL: Duration = Duration::from_secs(5);
 const MAX_UNREAD: usize = 10_000;
 /// The engine's thread wakes at least this often, in case a clock was set.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+/// How long an answer to a request of the program may take.
+const ANSWER: Duration = Duration::from_secs(60);
+/// Requests of the program that wait for their answers.
+const MAX_ASKED: usize = 64;
 
 /// What a program tells of itself to open a [`Chat`].
 #[derive(Clone)]
@@ -90,6 +94,8 @@ pub enum ChatError {
     Engine(#[from] EngineError),
     #[error("the engine's thread has ended")]
     Ended,
+    #[error("there is no session with the server, or it does not answer")]
+    NoAnswer,
 }
 
 /// What a program learns.
@@ -120,6 +126,13 @@ enum Input {
     Notice(Notice),
 }
 
+/// What the program has for the server beside the engine.
+enum Word {
+    Stanza(Stanza),
+    /// A request, and where its answer goes.
+    Request(Stanza, oneshot::Sender<Stanza>),
+}
+
 enum Output {
     Request(Outgoing),
     Event(Event),
@@ -130,7 +143,7 @@ enum Output {
 pub struct Chat {
     account: BareJid,
     inputs: std::sync::mpsc::SyncSender<Input>,
-    plain: mpsc::Sender<Stanza>,
+    plain: mpsc::Sender<Word>,
     session: tokio::task::JoinHandle<()>,
 }
 
@@ -165,6 +178,7 @@ impl Chat {
             updates,
             pending: HashMap::new(),
             next_id: 0,
+            asked: HashMap::new(),
             blobs: Blobs::default(),
         };
         let session = tokio::spawn(session.run(from_engine, from_program));
@@ -267,7 +281,37 @@ impl Chat {
             .with_to(to)
             .with_id(comity_net::random::id())
             .with(&Element::new(ns::CLIENT, "body").with_text(body));
-        self.plain.send(message).await.map_err(|_| ChatError::Ended)
+        self.say_word(Word::Stanza(message)).await
+    }
+
+    /// Sends a link likewise (XEP-0066), which clients show as what it leads to.
+    pub async fn send_link(&self, to: Jid, url: &str) -> Result<(), ChatError> {
+        let link =
+            Element::new(ns::OOB, "x").with_child(Element::new(ns::OOB, "url").with_text(url));
+        let message = Stanza::new(Kind::Message(MessageType::Chat))
+            .with_to(to)
+            .with_id(comity_net::random::id())
+            .with(&Element::new(ns::CLIENT, "body").with_text(url))
+            .with(&link);
+        self.say_word(Word::Stanza(message)).await
+    }
+
+    async fn say_word(&self, word: Word) -> Result<(), ChatError> {
+        self.plain.send(word).await.map_err(|_| ChatError::Ended)
+    }
+
+    /// Asks somebody something over the session, and gives the answer, an error or not.
+    pub async fn ask(&self, to: Jid, kind: IqType, payload: &Element) -> Result<Stanza, ChatError> {
+        let request = Stanza::new(Kind::Iq(kind))
+            .with_to(to)
+            .with_id(format!("asked-{}", comity_net::random::id()))
+            .with(payload);
+        let (tell, answer) = oneshot::channel();
+        self.say_word(Word::Request(request, tell)).await?;
+        match tokio::time::timeout(ANSWER, answer).await {
+            Ok(Ok(answer)) => Ok(answer),
+            _ => Err(ChatError::NoAnswer),
+        }
     }
 }
 
@@ -396,6 +440,8 @@ struct Session {
     pending: HashMap<String, (RequestId, Destination, Request)>,
     next_id: u64,
     blobs: Blobs,
+    /// What the program has asked, by id.
+    asked: HashMap<String, (Jid, oneshot::Sender<Stanza>)>,
 }
 
 /// Why a session's turn is over.
@@ -410,7 +456,7 @@ impl Session {
     async fn run(
         mut self,
         mut from_engine: mpsc::UnboundedReceiver<Output>,
-        mut from_program: mpsc::Receiver<Stanza>,
+        mut from_program: mpsc::Receiver<Word>,
     ) {
         let mut pause = FIRST_PAUSE;
         loop {
@@ -484,7 +530,7 @@ impl Session {
         &mut self,
         mut connection: Connection,
         from_engine: &mut mpsc::UnboundedReceiver<Output>,
-        from_program: &mut mpsc::Receiver<Stanza>,
+        from_program: &mut mpsc::Receiver<Word>,
     ) -> Over {
         // RFC 6121 §4.2: initial presence makes this session one that messages come to.
         connection
@@ -511,8 +557,8 @@ impl Session {
                     }
                     None => break Over::Done,
                 },
-                Some(stanza) = from_program.recv() => {
-                    connection.send(stanza).await;
+                Some(word) = from_program.recv() => {
+                    connection.send(self.said(word)).await;
                 }
                 inbound = connection.receive() => match inbound {
                     Inbound::Stanza(stanza) => {
@@ -526,6 +572,8 @@ impl Session {
             }
         };
         self.pending.clear();
+        // Whoever waits learns at once that nothing comes.
+        self.asked.clear();
         self.blobs.clear();
         connection.close().await;
         match self.input(Input::Offline).await {
@@ -580,6 +628,9 @@ impl Session {
     async fn take(&mut self, connection: &Connection, stanza: &Stanza) -> Result<(), ()> {
         match stanza.kind {
             Kind::Iq(IqType::Result | IqType::Error) => {
+                if self.answer_program(stanza) {
+                    return Ok(());
+                }
                 let pending = stanza.id.as_deref().and_then(|id| self.pending.get(id));
                 let Some((_, to, _)) = pending else {
                     return Ok(());
@@ -607,6 +658,35 @@ impl Session {
             },
             Kind::Presence(_) => Ok(()),
         }
+    }
+
+    /// What the program says goes out; what it asks is remembered.
+    fn said(&mut self, word: Word) -> Stanza {
+        match word {
+            Word::Stanza(stanza) => stanza,
+            Word::Request(stanza, tell) => {
+                self.asked.retain(|_, (_, tell)| !tell.is_closed());
+                let named = stanza.to.clone().zip(stanza.id.as_deref());
+                if let Some((to, id)) = named.filter(|_| self.asked.len() < MAX_ASKED) {
+                    self.asked.insert(id.to_owned(), (to, tell));
+                }
+                stanza
+            }
+        }
+    }
+
+    /// Whether this is the answer to something the program has asked.
+    fn answer_program(&mut self, stanza: &Stanza) -> bool {
+        let id = stanza.id.as_deref().unwrap_or_default();
+        let fits = |(to, _): &(Jid, _)| crate::files::slot::answers(stanza, to);
+        if !self.asked.get(id).is_some_and(fits) {
+            return false;
+        }
+        if let Some((_, tell)) = self.asked.remove(id) {
+            // Who asked may have given up.
+            let _ = tell.send(stanza.clone());
+        }
+        true
     }
 
     /// RFC 6120 §8.1.2.1: an answer comes from whom the request went to; one's own server may

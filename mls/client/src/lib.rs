@@ -54,13 +54,14 @@
 //!
 //! [`stream`] is the client's side of an XMPP stream as a machine, [`connection`] puts it on a
 //! socket, [`proxy`] leads it there by a detour, [`store`] keeps what the engine must not forget,
-//! [`content`] is what a message carries, [`act`] what it does.
+//! [`content`] is what a message carries, [`act`] what it does, [`files`] sends and fetches files.
 
 pub mod act;
 pub mod agent;
 mod blobs;
 pub mod connection;
 pub mod content;
+pub mod files;
 pub mod inbox;
 pub mod progress;
 pub mod proxy;

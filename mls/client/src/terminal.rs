@@ -2,6 +2,7 @@
 
 pub mod args;
 pub mod clean;
+mod files;
 pub mod identities;
 pub mod identity_words;
 pub mod line;
@@ -52,10 +53,12 @@ type Outcome<T = ()> = Result<T, Failed>;
 /// Carries out what the command line asks for.
 pub async fn run(cli: Cli) -> Outcome {
     let opening = opening(&cli.who)?;
+    let connection = opening.connection.clone();
     let (chat, updates) = Chat::open(opening).await?;
     let mut desk = Desk {
         chat,
         updates,
+        connection,
         quiet: quiet(cli.command.as_ref()),
         json: json(cli.command.as_ref()),
         receipts: !cli.no_receipts,
@@ -167,6 +170,8 @@ fn ask(question: &str) -> Outcome<String> {
 pub(crate) struct Desk {
     pub(crate) chat: Chat,
     pub(crate) updates: UnboundedReceiver<Update>,
+    /// How files travel.
+    connection: Options,
     quiet: bool,
     json: bool,
     /// Others may learn what was read on the whole screen.
@@ -216,6 +221,16 @@ impl Desk {
                 let room = self.room_or_direct(&room).await?;
                 self.send_all(room, text).await
             }
+            Command::SendFile { room, path } => {
+                let room = self.room_or_direct(&room).await?;
+                self.enrolled().await?;
+                let id = self.send_file(&room, &path).await?;
+                self.sent(vec![id]).await
+            }
+            Command::Save { room, id, folder } => {
+                let room = self.room(&room).await?;
+                self.save_file(&room, Some(&id), &folder).await
+            }
             Command::React { room, id, emoji } => {
                 let room = self.room(&room).await?;
                 let id = self.react(&room, Some(&id), &emoji).await?;
@@ -236,7 +251,13 @@ impl Desk {
                 let id = self.retract(&room, Some(&id)).await?;
                 self.sent(vec![id]).await
             }
-            Command::Plain { to, text } => self.plain(to.into(), &text).await,
+            Command::Plain { to, text, file } => match (text, file) {
+                (_, Some(file)) => {
+                    self.enrolled().await?;
+                    self.send_plain_file(to.into(), &file).await
+                }
+                (text, None) => self.plain(to.into(), &text.unwrap_or_default()).await,
+            },
             Command::Read { room, follow, json } => self.read(room, follow, json).await,
         }
     }

@@ -8,6 +8,7 @@ use comity_xmpp::jid::BareJid;
 
 use crate::act::Act;
 use crate::content::open_message;
+use crate::files::attachment::Attachment;
 
 /// Messages of one room that can still be changed before the person's eyes.
 pub const MAX_MESSAGES: usize = 5_000;
@@ -22,6 +23,8 @@ pub struct Standing {
     pub by: String,
     pub text: String,
     pub reply: Option<MessageId>,
+    /// What was sent, if it is a file and was not taken back.
+    pub file: Option<Box<Attachment>>,
     pub corrected: bool,
     pub retracted: bool,
     /// Emoji, and who feels so.
@@ -85,12 +88,18 @@ impl Timeline {
         let by = message.sender.account.clone();
         let id = message.message_id();
         let act = Act::of(&content.elements);
-        if let Act::Text { body, reply } = act {
+        let new = match &act {
+            Act::Text { body, reply } => Some((body.clone(), *reply, None)),
+            Act::File(file) => Some((file_words(file), None, Some(file.clone()))),
+            _ => None,
+        };
+        if let Some((text, reply, file)) = new {
             self.push(Standing {
                 id,
                 by,
-                text: body,
+                text,
                 reply,
+                file,
                 corrected: false,
                 retracted: false,
                 reactions: BTreeMap::new(),
@@ -117,6 +126,7 @@ impl Timeline {
             }
             Act::Retraction { .. } => {
                 standing.text.clear();
+                standing.file = None;
                 standing.reactions.clear();
                 standing.retracted = true;
             }
@@ -134,6 +144,12 @@ impl Timeline {
         self.order.push_back(standing.id);
         self.messages.insert(standing.id, standing);
     }
+}
+
+/// A line for a file.
+#[must_use]
+pub fn file_words(file: &Attachment) -> String {
+    format!("[file: {}]", file.words())
 }
 
 impl Standing {

@@ -29,6 +29,7 @@ pub const MAM: &str = "urn:xmpp:mam:2"; // XEP-0313
 pub const SID: &str = "urn:xmpp:sid:0"; // XEP-0359
 pub const HINTS: &str = "urn:xmpp:hints"; // XEP-0334
 pub const DATA: &str = "jabber:x:data"; // XEP-0004
+pub const OOB: &str = "jabber:x:oob"; // XEP-0066
 pub const PUBSUB: &str = "http://jabber.org/protocol/pubsub"; // XEP-0060
 pub const PUBSUB_OWNER: &str = "http://jabber.org/protocol/pubsub#owner"; // XEP-0060 §8
 pub const PUBSUB_EVENT: &str = "http://jabber.org/protocol/pubsub#event"; // XEP-0060 §7.1.2

@@ -185,6 +185,21 @@ pub enum Command {
         room: String,
         text: Option<String>,
     },
+    /// Send a file, sealed for the room
+    SendFile {
+        /// A room (address or name), or an account one has a direct conversation with
+        room: String,
+        path: PathBuf,
+    },
+    /// Fetch a file that was sent, and open it into a folder
+    Save {
+        room: String,
+        /// The id of the message, as `read --json` tells, or the beginning of it
+        id: String,
+        /// Nothing that lies there is overwritten
+        #[arg(long, default_value = ".")]
+        folder: PathBuf,
+    },
     /// Answer a message
     Reply {
         room: String,
@@ -213,7 +228,14 @@ pub enum Command {
         emoji: Vec<String>,
     },
     /// Send an ordinary message, not encrypted end to end, to any XMPP address
-    Plain { to: BareJid, text: String },
+    Plain {
+        to: BareJid,
+        #[arg(required_unless_present = "file")]
+        text: Option<String>,
+        /// Upload this file as it is, which the server can read, and send its link
+        #[arg(long, conflicts_with = "text")]
+        file: Option<PathBuf>,
+    },
     /// What was said, and who came and went
     Read {
         room: Option<String>,

@@ -1,9 +1,12 @@
 //! The conversation line by line: what is typed goes to the current room, `/help` tells the rest.
 
+use std::path::Path;
+
 use comity_mls_engine::{Engine, Event};
 use comity_xmpp::jid::BareJid;
 use tokio::io::{AsyncBufReadExt, BufReader};
 
+use super::files::downloads;
 use super::identities::find;
 use super::identity_words::device_line;
 use super::{Desk, Failed, Outcome, print_line, shown};
@@ -29,11 +32,14 @@ pub(super) const HELP: &str = "\
 /correct TEXT        say something else in place of your last message
 /react EMOJI…        react to what was said last; without emoji, not any more
 /retract             take your last message back
+/file PATH           send a file, sealed for the room
+/save [ID] [FOLDER]  fetch the file that was sent last, or as ID, and open it
 /update              renew your keys
 /strengthen          put a new secret into the room's keys
 /strengthen ROOM     one that comes from the keys of another room you all share
 /leave               leave the room
 /plain JID TEXT      an ordinary message, not encrypted end to end
+/plain-file JID PATH a file likewise, which servers can read
 /quit                end";
 
 /// Reads lines until the input ends, and shows what comes meanwhile.
@@ -123,6 +129,7 @@ pub(super) async fn obey(
                 .await?;
             *current = None;
         }
+        "/file" | "/save" | "/plain-file" => files(desk, current.as_ref(), word, rest).await?,
         "/plain" => {
             let (to, text) = rest
                 .split_once(' ')
@@ -154,6 +161,36 @@ async fn renew(desk: &Desk, room: &BareJid, word: &str, rest: &str) -> Outcome {
         Some(from) => engine.heal(&room, from, now),
     })
     .await
+}
+
+/// Commands about files.
+async fn files(desk: &Desk, room: Option<&BareJid>, word: &str, rest: &str) -> Outcome {
+    let here = || room.ok_or_else(|| Failed::new("no room yet: /room, /talk or /create"));
+    match word {
+        "/file" if rest.is_empty() => Err(Failed::new("/file PATH")),
+        "/file" => desk.send_file(here()?, Path::new(rest)).await.map(drop),
+        "/plain-file" => {
+            let (to, path) = rest
+                .split_once(' ')
+                .ok_or_else(|| Failed::new("/plain-file JID PATH"))?;
+            let to = account(to)?.into();
+            desk.send_plain_file(to, Path::new(path.trim())).await
+        }
+        _ => {
+            let (first, second) = rest.split_once(' ').unwrap_or((rest, ""));
+            let is_id =
+                first.len() >= 4 && first.chars().all(|c| c.is_ascii_hexdigit() || c == '-');
+            let (id, folder) = match is_id {
+                true => (Some(first), second.trim()),
+                false => (None, rest),
+            };
+            let folder = match folder {
+                "" => downloads(),
+                folder => folder.into(),
+            };
+            desk.save_file(here()?, id, &folder).await
+        }
+    }
 }
 
 /// Commands about what was said.

@@ -212,6 +212,7 @@ fn act(act: &Act) -> String {
             format!("(feels {} about {})", emoji.join(" "), short(*to))
         }
         Act::Retraction { of } => format!("(takes {} back)", short(*of)),
+        Act::File(file) => crate::timeline::file_words(file),
         Act::Other => "(no text)".to_owned(),
     }
 }
@@ -238,6 +239,13 @@ fn kind_json(room: &BareJid, message: &comity_mls_engine::Message) -> Value {
             json!({"kind": "reactions", "text": null, "about": id(to), "emoji": emoji})
         }
         Act::Retraction { of } => json!({"kind": "retraction", "text": null, "retracts": id(of)}),
+        Act::File(file) => json!({
+            "kind": "file",
+            "text": null,
+            "name": file.name,
+            "media_type": file.media_type,
+            "size": file.size,
+        }),
         Act::Other => json!({"kind": "other", "text": null}),
     }
 }

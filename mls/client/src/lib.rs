@@ -65,6 +65,7 @@ pub mod files;
 pub mod inbox;
 pub mod progress;
 pub mod proxy;
+pub mod search;
 pub mod speech;
 pub mod store;
 pub mod stream;

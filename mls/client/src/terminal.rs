@@ -3,10 +3,12 @@
 pub mod args;
 pub mod clean;
 mod files;
+mod find;
 pub mod identities;
 pub mod identity_words;
 pub mod line;
 mod messages;
+pub mod notify;
 pub mod qr;
 pub mod say;
 pub mod screen;
@@ -19,6 +21,7 @@ use std::time::Duration;
 use args::{Cli, Command, Who};
 use comity_mls_engine::{Engine, Event, What};
 use comity_xmpp::jid::{BareJid, Jid};
+use notify::Notifier;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::agent::{Chat, ChatError, Opening, Update};
@@ -62,6 +65,11 @@ pub async fn run(cli: Cli) -> Outcome {
         quiet: quiet(cli.command.as_ref()),
         json: json(cli.command.as_ref()),
         receipts: !cli.no_receipts,
+        notifier: Notifier::new(
+            cli.notices.notify,
+            cli.notices.notify_by,
+            cli.notices.notify_text,
+        ),
         held: Mutex::new(None),
     };
     let outcome = match cli.command {
@@ -176,6 +184,7 @@ pub(crate) struct Desk {
     json: bool,
     /// Others may learn what was read on the whole screen.
     receipts: bool,
+    pub(crate) notifier: Notifier,
     /// What is printed while the whole screen is somebody else's.
     held: Mutex<Option<Vec<String>>>,
 }
@@ -258,6 +267,13 @@ impl Desk {
                 }
                 (text, None) => self.plain(to.into(), &text.unwrap_or_default()).await,
             },
+            Command::Search { words, room, json } => {
+                let room = match room {
+                    Some(room) => Some(self.room(&room).await?),
+                    None => None,
+                };
+                self.search(room, &words.join(" "), json).await
+            }
             Command::Read { room, follow, json } => self.read(room, follow, json).await,
         }
     }

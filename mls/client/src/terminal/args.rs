@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand};
 use comity_net::dns::order::Start;
 use comity_xmpp::jid::BareJid;
 
+use super::notify::{By, Notify};
 use crate::connection::Endpoint;
 use crate::proxy::Proxy;
 
@@ -21,8 +22,24 @@ pub struct Cli {
     /// On the whole screen: tell nobody what was read, nor that you type
     #[arg(long, env = "COMITY_NO_RECEIPTS")]
     pub no_receipts: bool,
+    #[command(flatten)]
+    pub notices: Notices,
     #[command(subcommand)]
     pub command: Option<Command>,
+}
+
+/// Without a command: how somebody who looks elsewhere is told of messages.
+#[derive(Args, Debug)]
+pub struct Notices {
+    /// Of what
+    #[arg(long, value_enum, default_value = "mentions", env = "COMITY_NOTIFY")]
+    pub notify: Notify,
+    /// How
+    #[arg(long, value_enum, default_value = "auto", env = "COMITY_NOTIFY_BY")]
+    pub notify_by: By,
+    /// With what was said: locked screens and desktops show it, and keep it
+    #[arg(long, env = "COMITY_NOTIFY_TEXT")]
+    pub notify_text: bool,
 }
 
 /// Whose chat it is, and where the server is found.
@@ -235,6 +252,18 @@ pub enum Command {
         /// Upload this file as it is, which the server can read, and send its link
         #[arg(long, conflicts_with = "text")]
         file: Option<PathBuf>,
+    },
+    /// Look for what was said, in everything that is kept
+    Search {
+        /// All of these words, in any order
+        #[arg(required = true)]
+        words: Vec<String>,
+        /// In this room alone
+        #[arg(long)]
+        room: Option<String>,
+        /// One JSON object a line
+        #[arg(long)]
+        json: bool,
     },
     /// What was said, and who came and went
     Read {

@@ -1,14 +1,16 @@
 //! The conversation line by line: what is typed goes to the current room, `/help` tells the rest.
 
+use std::io::IsTerminal as _;
 use std::path::Path;
 
-use comity_mls_engine::{Engine, Event};
+use comity_mls_engine::{Engine, Event, What};
 use comity_xmpp::jid::BareJid;
 use tokio::io::{AsyncBufReadExt, BufReader};
 
 use super::files::downloads;
 use super::identities::find;
 use super::identity_words::device_line;
+use super::notify::News;
 use super::{Desk, Failed, Outcome, print_line, shown};
 use crate::agent::Update;
 
@@ -34,6 +36,7 @@ pub(super) const HELP: &str = "\
 /retract             take your last message back
 /file PATH           send a file, sealed for the room
 /save [ID] [FOLDER]  fetch the file that was sent last, or as ID, and open it
+/search WORDS        what was said, in everything that is kept
 /update              renew your keys
 /strengthen          put a new secret into the room's keys
 /strengthen ROOM     one that comes from the keys of another room you all share
@@ -62,6 +65,9 @@ pub(crate) async fn converse(desk: &mut Desk) -> Outcome {
                 if let Some(line) = shown(&update) {
                     print_line(&line);
                 }
+                if let Update::Engine(Event::Item { room, item }) = &update {
+                    told(desk, room, item).await?;
+                }
                 match update {
                     // The first room that appears is the one most likely meant.
                     Update::Engine(Event::RoomCreated { room } | Event::RoomJoined { room, .. }) => {
@@ -73,6 +79,32 @@ pub(crate) async fn converse(desk: &mut Desk) -> Outcome {
             }
         }
     }
+}
+
+/// Somebody who looks elsewhere hears of it, where lines go to a terminal.
+async fn told(desk: &mut Desk, room: &BareJid, item: &comity_mls_engine::Item) -> Outcome {
+    let What::Message(message) = &item.what else {
+        return Ok(());
+    };
+    let own = desk.chat.account().clone();
+    if message.sender.account == own.as_str() || !std::io::stdout().is_terminal() {
+        return Ok(());
+    }
+    let (at, rooms) = (room.clone(), desk.ask(|engine, _| engine.rooms()).await?);
+    let direct = rooms
+        .iter()
+        .any(|info| info.room == at && info.direct_with.is_some());
+    let title = desk.titles().await?.remove(room).unwrap_or_default();
+    if let Some(text) = crate::content::text_of(room, message) {
+        let news = News {
+            room: &title,
+            from: &message.sender.account,
+            text: &text,
+            personal: direct,
+        };
+        desk.notifier.tell(&own, news);
+    }
+    Ok(())
 }
 
 /// One line. False: the person has had enough.
@@ -122,6 +154,7 @@ pub(super) async fn obey(
         "/verify" => verify(desk, &here()?, rest).await?,
         "/devices" => devices(desk, rest).await?,
         "/reply" | "/correct" | "/react" | "/retract" => mend(desk, &here()?, word, rest).await?,
+        "/search" => desk.search(None, rest, false).await?,
         "/update" | "/strengthen" => renew(desk, &here()?, word, rest).await?,
         "/leave" => {
             let room = here()?;

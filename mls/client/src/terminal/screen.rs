@@ -2,6 +2,7 @@
 //! who of them is verified. The commands are those of the line mode.
 
 mod draw;
+mod found;
 mod model;
 mod typing;
 
@@ -10,6 +11,7 @@ use std::time::Duration;
 use comity_mls_engine::{Engine, Event, Item, RoomState, What};
 use comity_xmpp::jid::BareJid;
 use ratatui::crossterm::event::{self, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+use ratatui::crossterm::execute;
 use tokio::sync::mpsc;
 
 use super::identity_words::{trust_mark, trust_words};
@@ -38,8 +40,8 @@ Tab, Shift-Tab       next room, room before
 Page Up, Page Down   scroll
 Up, Down             what was typed before
 F1 help   F2 members   F3 your devices   F4 alerts
-Ctrl-F               look for what is typed, in all rooms
-Esc                  close what is over the rooms
+Ctrl-F               look for what is typed, in everything that is kept; Enter goes there
+Esc                  close what is over the rooms; back to the newest
 Ctrl-C               end
 
 ✔ verified here   ~ verified in another room   ✘ keys changed since   · this device
@@ -50,8 +52,11 @@ Ctrl-C               end
 pub(crate) async fn run(desk: &mut Desk) -> Outcome {
     let mut terminal = ratatui::try_init().map_err(Failed::new)?;
     desk.hold_output(true);
+    // A terminal that does not know it says nothing.
+    let _ = execute!(std::io::stdout(), event::EnableFocusChange);
     let outcome = converse(desk, &mut terminal).await;
     desk.hold_output(false);
+    let _ = execute!(std::io::stdout(), event::DisableFocusChange);
     ratatui::restore();
     outcome
 }
@@ -81,6 +86,7 @@ async fn converse(desk: &mut Desk, terminal: &mut ratatui::DefaultTerminal) -> O
         model: Model::new(desk.chat.account()),
         receipts: desk.receipts,
         typing: typing::Typing::default(),
+        focused: None,
     };
     screen.load(desk).await?;
     let mut keys = keys();
@@ -118,6 +124,8 @@ struct Screen {
     /// Whether others may learn what was read.
     receipts: bool,
     typing: typing::Typing,
+    /// Whether somebody looks here, where the terminal says so.
+    focused: Option<bool>,
 }
 
 /// The line of a message; none if it changes one that stands there.
@@ -155,20 +163,35 @@ impl Screen {
         self.refresh_rooms(desk).await?;
         let rooms: Vec<BareJid> = self.model.rooms.iter().map(|r| r.address.clone()).collect();
         for room in rooms {
-            let mut after = 0;
-            loop {
-                let at = room.clone();
-                let history = move |engine: &mut Engine, _| engine.history(&at, after, PAGE);
-                let page = desk.ask(history).await?;
-                let Some(last) = page.last() else { break };
-                after = last.seq;
-                for item in &page {
-                    self.item(&room, item);
-                }
-            }
+            self.load_room(desk, &room, 0, None).await?;
             self.refresh_members(desk, &room).await?;
         }
         self.seen(desk).await
+    }
+
+    /// Lines of a room behind an entry, up to another if one is named.
+    async fn load_room(
+        &mut self,
+        desk: &Desk,
+        room: &BareJid,
+        mut after: u64,
+        until: Option<u64>,
+    ) -> Outcome {
+        loop {
+            let at = room.clone();
+            let history = move |engine: &mut Engine, _| engine.history(&at, after, PAGE);
+            let page = desk.ask(history).await?;
+            let Some(last) = page.last() else {
+                return Ok(());
+            };
+            after = last.seq;
+            for item in &page {
+                if until.is_some_and(|until| item.seq > until) {
+                    return Ok(());
+                }
+                self.item(room, item);
+            }
+        }
     }
 
     /// Which rooms there are, and what is unread of them.
@@ -179,6 +202,7 @@ impl Screen {
             let title = info.name.as_deref().or(with).unwrap_or(info.room.as_str());
             room.title = super::clean::clean(title);
             room.last = room.last.max(info.read);
+            room.direct = info.direct_with.is_some();
             room.standing = match info.state {
                 RoomState::Creating => " [being made]",
                 RoomState::Awaiting => " [waiting to be let in]",
@@ -235,6 +259,7 @@ impl Screen {
         let view = self.model.room(room);
         let new = item.seq > view.last;
         view.last = view.last.max(item.seq);
+        let beyond = view.until.is_some_and(|until| item.seq > until);
         let line = match &item.what {
             What::Message(message) => said(view, room, message, (tone, &text), item.seq),
             _ => Some(Line::new(tone, &text)),
@@ -242,6 +267,10 @@ impl Screen {
         let Some(line) = line else {
             return;
         };
+        if beyond {
+            view.unread += usize::from(counts && new);
+            return;
+        }
         if counts && new && !current {
             view.unread += 1;
         }
@@ -319,6 +348,7 @@ impl Screen {
             }) => self.hint(&room, &by, &content_type, &content),
             Update::Engine(Event::Item { room, item }) => {
                 self.item(&room, &item);
+                self.tell(desk, &room, &item);
                 match &item.what {
                     What::Message(message) => self.heard(&room, &message.sender),
                     _ => self.refresh_members(desk, &room).await?,
@@ -383,6 +413,10 @@ impl Screen {
                 }
                 Ok(goes_on)
             }
+            event::Event::FocusGained | event::Event::FocusLost => {
+                self.focused = Some(event == event::Event::FocusGained);
+                Ok(true)
+            }
             event::Event::Paste(text) => {
                 text.chars().for_each(|c| self.model.type_char(c));
                 Ok(true)
@@ -398,7 +432,7 @@ impl Screen {
             KeyCode::Char('c' | 'q') if control => return Ok(false),
             KeyCode::Char('f') if control => {
                 let text = model.take_input();
-                model.search(&text);
+                self.find(desk, &text).await?;
             }
             KeyCode::Char('u') if control => drop(model.take_input()),
             KeyCode::Char(c) if !control => model.type_char(c),
@@ -408,13 +442,18 @@ impl Screen {
             KeyCode::Right => model.cursor = (model.cursor + 1).min(model.input.len()),
             KeyCode::Home => model.cursor = 0,
             KeyCode::End => model.cursor = model.input.len(),
+            KeyCode::Up if model.pick(true) => {}
+            KeyCode::Down if model.pick(false) => {}
             KeyCode::Up => model.recall(true),
             KeyCode::Down => model.recall(false),
             KeyCode::PageUp => model.scroll(true, 10),
             KeyCode::PageDown => model.scroll(false, 10),
             KeyCode::Esc => {
-                model.overlay = None;
+                let over = model.overlay.take().is_some();
                 model.notice = None;
+                if !over {
+                    self.newest(desk).await?;
+                }
             }
             KeyCode::Tab | KeyCode::BackTab => {
                 model.turn(key.code == KeyCode::Tab);
@@ -424,6 +463,7 @@ impl Screen {
             KeyCode::F(2) => model.show_members = !model.show_members,
             KeyCode::F(3) => self.obey(desk, "/devices").await?,
             KeyCode::F(4) => model.show_alerts(),
+            KeyCode::Enter if model.picked().is_some() => self.go_to_picked(desk).await?,
             KeyCode::Enter => {
                 let text = model.take_input();
                 if text.trim() == "/quit" {
@@ -444,8 +484,7 @@ impl Screen {
             return Ok(());
         }
         if let Some(wanted) = text.strip_prefix("/search ") {
-            self.model.search(wanted.trim());
-            return Ok(());
+            return self.find(desk, wanted.trim()).await;
         }
         let mut current = self.model.current().map(|room| room.address.clone());
         self.model.notice = None;
@@ -477,11 +516,7 @@ impl Screen {
 
 fn help() -> Vec<String> {
     let keys = KEYS_HELP.lines();
-    let search = std::iter::once("/search TEXT         what was said, in all rooms");
-    keys.chain(line::HELP.lines())
-        .chain(search)
-        .map(str::to_owned)
-        .collect()
+    keys.chain(line::HELP.lines()).map(str::to_owned).collect()
 }
 
 /// The same line where the room stands above it, and nobody waits for the second: of

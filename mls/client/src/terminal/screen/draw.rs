@@ -113,6 +113,7 @@ fn draw_talk(frame: &mut Frame, area: Rect, room: Option<&Room>) {
 
 fn title(room: &Room) -> String {
     match room.back {
+        _ if room.until.is_some() => format!("{} of long ago: Esc for the newest", room.title),
         0 => room.title.clone(),
         back => format!("{} ↓ {back} more lines", room.title),
     }
@@ -122,7 +123,12 @@ fn title(room: &Room) -> String {
 fn tail(room: &Room, width: usize, height: usize) -> Vec<Row<'static>> {
     let mut rows = Vec::new();
     for line in room.lines.iter().rev().skip(room.back) {
-        rows.extend(wrapped(line, width).into_iter().rev());
+        let marked = room.marked.is_some_and(|id| line.is(id));
+        let wrapped = wrapped(line, width).into_iter().rev();
+        rows.extend(wrapped.map(|row| match marked {
+            true => row.patch_style(Modifier::REVERSED),
+            false => row,
+        }));
         if rows.len() >= height {
             break;
         }
@@ -230,8 +236,17 @@ fn draw_overlay(frame: &mut Frame, area: Rect, overlay: &Overlay) {
     let rows: Vec<Row> = overlay
         .lines
         .iter()
+        .enumerate()
         .skip(overlay.top)
-        .flat_map(|text| wrapped(&Line::new(Tone::Said, text), width))
+        .flat_map(|(place, text)| {
+            let picked = !overlay.hits.is_empty() && place == overlay.picked;
+            let style = match picked {
+                true => Style::new().add_modifier(Modifier::REVERSED),
+                false => Style::new(),
+            };
+            let rows = wrapped(&Line::new(Tone::Said, text), width);
+            rows.into_iter().map(move |row| row.patch_style(style))
+        })
         .take(usize::from(area.height))
         .collect();
     frame.render_widget(Clear, area);

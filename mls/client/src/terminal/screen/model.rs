@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use comity_mls_engine::MessageId;
 use comity_xmpp::jid::BareJid;
 
+use crate::search::Hit;
 use crate::terminal::clean::clean;
 use crate::timeline::Timeline;
 
@@ -19,6 +20,9 @@ const MAX_ALERTS: usize = 200;
 const MAX_INPUT: usize = 16 * 1024;
 /// Lines that were sent, to be fetched back.
 const MAX_RECALLED: usize = 100;
+
+/// Lines that are shown below one that was looked for.
+const CONTEXT: usize = 5;
 
 /// How a line is drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +66,12 @@ impl Line {
     }
 }
 
+impl Line {
+    pub(super) fn is(&self, id: MessageId) -> bool {
+        self.message.as_ref().is_some_and(|(of, _)| *of == id)
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Member {
     pub(super) mark: char,
@@ -89,6 +99,12 @@ pub(super) struct Room {
     pub(super) back: usize,
     /// Who types there now, in words.
     pub(super) typing: String,
+    /// Between two.
+    pub(super) direct: bool,
+    /// The lines are of long ago, up to this entry: newer ones are not among them.
+    pub(super) until: Option<u64>,
+    /// The message that was looked for.
+    pub(super) marked: Option<MessageId>,
 }
 
 impl Room {
@@ -105,7 +121,30 @@ impl Room {
             held: BTreeMap::new(),
             back: 0,
             typing: String::new(),
+            direct: false,
+            until: None,
+            marked: None,
         }
+    }
+
+    /// Without lines, for others.
+    pub(super) fn empty(&mut self) {
+        self.lines.clear();
+        self.timeline = Timeline::new();
+        self.back = 0;
+        self.until = None;
+        self.marked = None;
+    }
+
+    /// Scrolls to a message and marks it. False: it is not among the lines.
+    pub(super) fn show_message(&mut self, id: MessageId) -> bool {
+        let Some(place) = self.lines.iter().position(|line| line.is(id)) else {
+            return false;
+        };
+        let below = self.lines.len() - 1 - place;
+        self.back = below.saturating_sub(CONTEXT);
+        self.marked = Some(id);
+        true
     }
 
     /// A message stands otherwise now: for others to read again, if it was changed by one's own
@@ -159,6 +198,9 @@ pub(super) struct Overlay {
     pub(super) title: String,
     pub(super) lines: Vec<String>,
     pub(super) top: usize,
+    /// Where each line leads, and which is picked.
+    pub(super) hits: Vec<Hit>,
+    pub(super) picked: usize,
 }
 
 #[derive(Debug)]
@@ -262,7 +304,42 @@ impl Model {
             title: title.to_owned(),
             lines: lines.iter().map(|line| clean(line)).collect(),
             top: 0,
+            hits: Vec::new(),
+            picked: 0,
         });
+    }
+
+    /// What was found, the newest first and picked.
+    pub(super) fn show_hits(&mut self, text: &str, mut hits: Vec<Hit>, lines: Vec<String>) {
+        if hits.is_empty() {
+            let words = "nobody has said that in what is kept here".to_owned();
+            return self.show(&format!("“{text}”"), vec![words]);
+        }
+        hits.reverse();
+        let lines: Vec<String> = lines.into_iter().rev().collect();
+        self.show(&format!("“{text}”: Up, Down and Enter"), lines);
+        if let Some(overlay) = &mut self.overlay {
+            overlay.hits = hits;
+        }
+    }
+
+    /// Another of what was found. False: nothing was.
+    pub(super) fn pick(&mut self, up: bool) -> bool {
+        let Some(overlay) = self.overlay.as_mut().filter(|o| !o.hits.is_empty()) else {
+            return false;
+        };
+        overlay.picked = match up {
+            true => overlay.picked.saturating_sub(1),
+            false => (overlay.picked + 1).min(overlay.hits.len() - 1),
+        };
+        overlay.top = overlay.picked.saturating_sub(CONTEXT);
+        true
+    }
+
+    /// What is picked, unless something was typed.
+    pub(super) fn picked(&self) -> Option<Hit> {
+        let overlay = self.overlay.as_ref().filter(|_| self.input.is_empty())?;
+        overlay.hits.get(overlay.picked).cloned()
     }
 
     pub(super) fn say(&mut self, tone: Tone, text: &str) {
@@ -287,21 +364,6 @@ impl Model {
             false => self.alerts.iter().rev().cloned().collect(),
         };
         self.show("alerts, newest first", lines);
-    }
-
-    /// The lines of all rooms that contain a text, newest first in each.
-    pub(super) fn search(&mut self, text: &str) {
-        let wanted = text.to_lowercase();
-        let mut found = Vec::new();
-        for room in &self.rooms {
-            let hits = room.lines.iter().rev();
-            let hits = hits.filter(|line| line.text.to_lowercase().contains(&wanted));
-            found.extend(hits.map(|line| format!("{}: {}", room.title, line.text)));
-        }
-        if found.is_empty() {
-            found.push("nowhere".to_owned());
-        }
-        self.show(&format!("where “{text}” was said"), found);
     }
 
     pub(super) fn type_char(&mut self, c: char) {
@@ -426,14 +488,34 @@ mod tests {
     }
 
     #[test]
-    fn what_was_said_is_found_in_all_rooms() {
+    fn what_was_found_is_picked_and_gone_to() {
         let mut model = model();
-        model.rooms[0].push(Line::new(Tone::Said, "Tea at five"));
-        model.rooms[1].push(Line::new(Tone::Said, "no tea for me"));
-        model.search("TEA");
-        assert_eq!(model.overlay.as_ref().unwrap().lines.len(), 2);
-        model.search("coffee");
-        assert_eq!(model.overlay.as_ref().unwrap().lines, ["nowhere"]);
+        let id = |n: u128| MessageId(uuid::Uuid::from_u128(n));
+        for n in 0..100 {
+            let line = Line::message(Tone::Said, id(n), "bob: ", &format!("tea {n}"));
+            model.rooms[0].push(line);
+        }
+        let hit = |n: u64| Hit {
+            room: model.rooms[0].address.clone(),
+            seq: n,
+            id: id(n.into()),
+            time: n,
+            by: "bob".to_owned(),
+            text: format!("tea {n}"),
+        };
+        let hits = vec![hit(3), hit(50)];
+        model.show_hits("tea", hits, vec!["three".to_owned(), "fifty".to_owned()]);
+        assert_eq!(model.picked().unwrap().seq, 50);
+        assert!(model.pick(false) && model.pick(false));
+        let picked = model.picked().unwrap();
+        assert_eq!(picked.seq, 3);
+        assert!(model.rooms[0].show_message(picked.id));
+        assert_eq!(model.rooms[0].back, 99 - 3 - CONTEXT);
+        assert!(!model.rooms[0].show_message(id(1_000)));
+        model.type_char('x');
+        assert_eq!(model.picked(), None, "what is typed is meant");
+        model.show_hits("coffee", Vec::new(), Vec::new());
+        assert!(!model.pick(true));
         model.alert("the server lies");
         assert_eq!(model.unseen_alerts, 1);
         model.show_alerts();

@@ -10,6 +10,7 @@ use comity_client::agent::Update;
 use comity_client::content;
 use comity_client::typing::ChatState;
 use comity_mls_engine::{Device, Event, What};
+use comity_mls_wire::policy::Role;
 use comity_xmpp::jid::BareJid;
 use integration::person::Person;
 use integration::stage::{PASSWORD, Stage};
@@ -124,6 +125,7 @@ async fn a_conversation_on_the_whole_screen() {
     );
     assert!(screen.contains("┌members"), "{screen}");
 
+    roles_and_files_and_what_was_said(&stage, &terminal, &mut juliet, &room).await;
     let id = juliet.verb(|engine, _| engine.device()).await.unwrap();
     terminal.types("/verify juliet@capulet.example");
     let screen = terminal.shows("Compare it by another way").await;
@@ -141,6 +143,47 @@ async fn a_conversation_on_the_whole_screen() {
     let screen = terminal.shows("✔ juliet@capulet.example").await;
     assert!(screen.contains(&hers[..8]), "{screen}");
     println!("{screen}");
+}
+
+/// He makes her admin, sends her a letter, and finds again what was said.
+async fn roles_and_files_and_what_was_said(
+    stage: &Stage,
+    terminal: &Terminal,
+    juliet: &mut Person,
+    room: &BareJid,
+) {
+    terminal.types("/role juliet@capulet.example admin");
+    let screen = terminal.shows("is admin now, and was member").await;
+    assert!(screen.contains("owner, this device"), "{screen}");
+    let at = room.clone();
+    let policy = juliet.verb(move |engine, _| engine.policy(&at)).await;
+    let policy = policy.unwrap().unwrap();
+    assert_eq!(policy.role(juliet.account()), Role::Admin);
+    let letter = stage.folder().join("letter.txt");
+    std::fs::write(&letter, "by a name I know not how to tell thee").unwrap();
+    terminal.types(&format!("/file {}", letter.display()));
+    terminal
+        .shows("[file: letter.txt (text/plain, 37 octets)]")
+        .await;
+    terminal.types("/save . ");
+    terminal
+        .shows("not done: no file was sent here lately")
+        .await;
+    terminal.types("/search LOVE call");
+    let screen = terminal.shows("Up, Down and Enter").await;
+    assert!(
+        screen.contains("Balcony romeo@montague.example: Call me but love"),
+        "{screen}"
+    );
+    // Where it was said, marked.
+    terminal.tmux(&["send-keys", "Enter"]);
+    terminal.shows("┌rooms").await;
+    let coloured = terminal.tmux(&["capture-pane", "-p", "-e"]);
+    let line = coloured
+        .lines()
+        .find(|line| line.contains("Call me but love"));
+    assert!(line.unwrap().contains("[7m"), "{coloured}");
+    terminal.tmux(&["send-keys", "Escape"]);
 }
 
 /// Juliet has read what he said, which he sees; he says it otherwise, and she likes it.

@@ -10,6 +10,7 @@ pub mod line;
 mod messages;
 pub mod notify;
 pub mod qr;
+pub mod roles;
 pub mod say;
 pub mod screen;
 
@@ -203,6 +204,17 @@ impl Desk {
             Command::Remove { room, account } => {
                 let room = self.room(&room).await?;
                 self.remove(room, account).await
+            }
+            Command::Role {
+                room,
+                account,
+                role,
+            } => {
+                let room = self.room(&room).await?;
+                match account.zip(role) {
+                    Some((account, role)) => self.set_role(room, account, role.into()).await,
+                    None => self.roles(&room).await,
+                }
             }
             Command::Update { room } => {
                 let room = self.room(&room).await?;

@@ -4,6 +4,7 @@
 use comity_mls_credential::leaf::Leaf;
 use comity_mls_credential::provider::certificate;
 use comity_xmpp::jid::BareJid;
+use mls_rs::ExtensionList;
 use mls_rs::group::proposal::Proposal;
 use mls_rs::group::{CachedProposal, CommitBuilder, CommitOutput, CommitSecrets, Sender};
 use mls_rs::time::MlsTime;
@@ -16,6 +17,7 @@ use crate::event::Refused;
 use crate::flow::TRY_AGAIN_MS;
 use crate::joining::Joining;
 use crate::mls::{Config, Group, unknown_issuer};
+use crate::role;
 use crate::room::{Body, CommitBody, Plan, ProposeBody, Record, RemovePlan, StoredJoiner};
 
 /// What became of a plan.
@@ -27,6 +29,15 @@ pub(crate) enum Built {
     Awaits,
     /// The person has been told; the plan is gone.
     Failed,
+}
+
+/// What a commit brings about.
+#[derive(Default)]
+struct Changes {
+    joining: Vec<Joining>,
+    leaving: Vec<u32>,
+    context: Option<ExtensionList>,
+    psk: Option<ExternalPskId>,
 }
 
 type Builder<'a> = CommitBuilder<'a, Config>;
@@ -42,42 +53,12 @@ impl Engine {
         now: u64,
     ) -> Result<Built, Error> {
         let number = plan.as_ref().map(|(number, _)| *number);
-        let mut joining = Vec::new();
-        let mut leaving = Vec::new();
-        let mut psk = None;
-        match plan {
-            None | Some((_, Plan::Update)) => {}
-            Some((number, Plan::Add(add))) => {
-                match self.choose_joining(room, group, number, add, now)? {
-                    Some(chosen) => joining = chosen,
-                    None => return Ok(Built::Awaits),
-                }
-                if joining.is_empty() {
-                    self.drop_plan(room, number)?;
-                    return Ok(Built::Nothing);
-                }
-            }
-            Some((number, Plan::Remove(remove))) => {
-                leaving = self.leaves_of(group, &remove);
-                if leaving.is_empty() {
-                    self.drop_plan(room, number)?;
-                    return Ok(Built::Nothing);
-                }
-            }
-            Some((_, Plan::Psk(plan))) => psk = Some(crate::psk::id(room, &plan)),
-            Some((_, Plan::Leave)) => {
-                let others = RemovePlan {
-                    account: self.account.as_str().to_owned(),
-                    device: None,
-                };
-                leaving = self.leaves_of(group, &others);
-                if leaving.is_empty() {
-                    return self.propose_leaving(room, record, group);
-                }
-            }
-        }
+        let changes = match self.changes_of(room, record, group, plan, now)? {
+            Ok(changes) => changes,
+            Err(built) => return Ok(built),
+        };
         let rotates = self.reserve_leaf(record, now)?;
-        let built = self.try_build(record, group, (joining, &leaving, psk), rotates, now);
+        let built = self.try_build(record, group, changes, rotates, now);
         match built {
             Ok(mut body) => {
                 body.plan = number;
@@ -103,11 +84,62 @@ impl Engine {
         }
     }
 
+    /// What a plan comes to, or what became of it without a commit.
+    fn changes_of(
+        &mut self,
+        room: &BareJid,
+        record: &mut Record,
+        group: &mut Group,
+        plan: Option<(u64, Plan)>,
+        now: u64,
+    ) -> Result<Result<Changes, Built>, Error> {
+        let mut changes = Changes::default();
+        let (number, there_is) = match plan {
+            None | Some((_, Plan::Update)) => return Ok(Ok(changes)),
+            Some((_, Plan::Psk(plan))) => {
+                changes.psk = Some(crate::psk::id(room, &plan));
+                return Ok(Ok(changes));
+            }
+            Some((number, Plan::Add(add))) => {
+                match self.choose_joining(room, group, number, add, now)? {
+                    Some(chosen) => changes.joining = chosen,
+                    None => return Ok(Err(Built::Awaits)),
+                }
+                (number, !changes.joining.is_empty())
+            }
+            Some((number, Plan::Remove(remove))) => {
+                changes.leaving = self.leaves_of(group, &remove);
+                (number, !changes.leaving.is_empty())
+            }
+            Some((number, Plan::Role(role))) => {
+                let context = role::context_with(group, &role);
+                changes.context = context.map_err(|error| Error::Mls(error.to_string()))?;
+                (number, changes.context.is_some())
+            }
+            Some((_, Plan::Leave)) => {
+                let others = RemovePlan {
+                    account: self.account.as_str().to_owned(),
+                    device: None,
+                };
+                changes.leaving = self.leaves_of(group, &others);
+                return match changes.leaving.is_empty() {
+                    true => self.propose_leaving(room, record, group).map(Err),
+                    false => Ok(Ok(changes)),
+                };
+            }
+        };
+        if there_is {
+            return Ok(Ok(changes));
+        }
+        self.drop_plan(room, number)?;
+        Ok(Err(Built::Nothing))
+    }
+
     fn try_build(
         &self,
         record: &Record,
         group: &mut Group,
-        (joining, leaving, psk): (Vec<Joining>, &[u32], Option<ExternalPskId>),
+        changes: Changes,
         rotates: bool,
         now: u64,
     ) -> Result<CommitBody, Failure> {
@@ -115,15 +147,18 @@ impl Engine {
         let mut builder = group
             .commit_builder()
             .commit_time(MlsTime::from(seconds(now)));
-        let mut joiners = Vec::with_capacity(joining.len());
-        for Joining { message, joiner } in joining {
+        let mut joiners = Vec::with_capacity(changes.joining.len());
+        for Joining { message, joiner } in changes.joining {
             builder = builder.add_member(message)?;
             joiners.push(joiner);
         }
-        for index in leaving {
-            builder = builder.remove_member(*index)?;
+        for index in changes.leaving {
+            builder = builder.remove_member(index)?;
         }
-        if let Some(psk) = psk {
+        if let Some(context) = changes.context {
+            builder = builder.set_group_context_ext(context)?;
+        }
+        if let Some(psk) = changes.psk {
             builder = builder.add_external_psk(psk)?;
         }
         if let (true, Some(next)) = (rotates, &record.next_leaf) {

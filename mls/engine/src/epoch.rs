@@ -13,6 +13,7 @@ use crate::event::{Because, Change, Device, Event, HubRemoval, Rejoined, Warning
 use crate::follow::device;
 use crate::mls::Group;
 use crate::noted::Noted;
+use crate::role;
 use crate::room::{CommitBody, Plan, Record, Stage};
 use crate::rows;
 use crate::store::Space;
@@ -244,6 +245,10 @@ pub(crate) fn changes(
                 None
             }
             Proposal::Psk(_) => by.clone().map(What::Strengthened),
+            Proposal::GroupContextExtensions(next) => {
+                whats.extend(role::changes(new, next, by.as_ref()));
+                None
+            }
             _ => None,
         };
         whats.extend(what);

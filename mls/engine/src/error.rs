@@ -20,6 +20,13 @@ pub enum Error {
     Key(#[from] KeyFault),
     #[error("the store belongs to {found}, not to {expected}")]
     OtherAccount { expected: String, found: String },
+    #[error("{deed} needs the role of {needs:?} in this room")]
+    NotAllowed {
+        deed: &'static str,
+        needs: comity_mls_wire::policy::Role,
+    },
+    #[error("the room's last owner stays one: make somebody else owner first")]
+    LastOwner,
     #[error("this device is not enrolled yet: enrol it first")]
     NotEnrolled,
     #[error("this device is enrolled already")]

@@ -1,5 +1,6 @@
 //! What a person is told.
 
+use comity_mls_wire::policy::Role;
 use comity_mls_wire::room::Member;
 use comity_xmpp::jid::BareJid;
 use mls_rs_codec::{MlsDecode, MlsEncode, MlsSize};
@@ -175,6 +176,7 @@ pub enum Refused {
     Creation,
     Invitation,
     Removal,
+    Role,
     Update,
     Departure,
     Proposals,
@@ -218,6 +220,8 @@ pub enum What {
     Barred(Barred) = 10,
     /// A member has committed a pre-shared key into the room's keys; names whom.
     Strengthened(Device) = 11,
+    /// An account may do more, or less, than before.
+    Role(RoleChange) = 20,
 }
 
 impl What {
@@ -227,6 +231,7 @@ impl What {
             Self::Added(change) | Self::Removed(change) => change.by.as_ref(),
             Self::Updated(who) | Self::Strengthened(who) => Some(who),
             Self::Rejoined(rejoined) => Some(&rejoined.who),
+            Self::Role(change) => change.by.as_ref(),
             _ => None,
         }
     }
@@ -246,6 +251,15 @@ impl Message {
     pub fn message_id(&self) -> MessageId {
         MessageId(Uuid::from_bytes(self.id))
     }
+}
+
+/// An account's role in a room, before and since.
+#[derive(Clone, Debug, PartialEq, Eq, MlsSize, MlsEncode, MlsDecode)]
+pub struct RoleChange {
+    pub account: String,
+    pub was: Role,
+    pub is: Role,
+    pub by: Option<Device>,
 }
 
 /// A member as MLS authenticated it.

@@ -103,6 +103,7 @@ mod requests;
 mod resync;
 mod revocations;
 mod revoked;
+mod role;
 mod room;
 mod rows;
 mod rules;
@@ -125,7 +126,7 @@ pub use ephemeral::MAX_EPHEMERAL;
 pub use error::Error;
 pub use event::{
     Barred, Because, Change, Device, Event, HubRemoval, InvitedDevice, Item, Message, Name,
-    Refused, Rejoined, Unreadable, Warning, What,
+    Refused, Rejoined, RoleChange, Unreadable, Warning, What,
 };
 pub use history::{MAX_HISTORY, RoomInfo, RoomState};
 pub use identity::MAX_DEVICE_NAME;

@@ -78,7 +78,7 @@ impl Engine {
         self.want(room, Plan::Leave, now)
     }
 
-    fn want(&mut self, room: &BareJid, plan: Plan, now: u64) -> Result<(), Error> {
+    pub(crate) fn want(&mut self, room: &BareJid, plan: Plan, now: u64) -> Result<(), Error> {
         self.input(now, |engine| {
             let mut record = engine.known_room(room)?;
             check_open(room, &record)?;
@@ -121,6 +121,7 @@ impl Engine {
             Some(Plan::Add(_)) => Refused::Invitation,
             Some(Plan::Remove(_)) => Refused::Removal,
             Some(Plan::Leave) => Refused::Departure,
+            Some(Plan::Role(_)) => Refused::Role,
             Some(Plan::Update) | None => Refused::Update,
         })
     }

@@ -277,6 +277,7 @@ pub(crate) enum Plan {
     /// By a proposal of its own; others commit it.
     Leave = 4,
     Psk(PskPlan) = 5,
+    Role(RolePlan) = 8,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, MlsSize, MlsEncode, MlsDecode)]
@@ -310,6 +311,12 @@ pub(crate) struct ClaimedPackage {
     pub(crate) device: [u8; 16],
     #[mls_codec(with = "mls_rs_codec::byte_vec")]
     pub(crate) package: Vec<u8>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, MlsSize, MlsEncode, MlsDecode)]
+pub(crate) struct RolePlan {
+    pub(crate) account: String,
+    pub(crate) role: comity_mls_wire::policy::Role,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, MlsSize, MlsEncode, MlsDecode)]

@@ -163,6 +163,14 @@ pub enum Command {
     },
     /// Put somebody out, with all devices
     Remove { room: String, account: BareJid },
+    /// Who is owner and admin of a room; or makes somebody that
+    Role {
+        room: String,
+        #[arg(requires = "role")]
+        account: Option<BareJid>,
+        #[arg(value_enum)]
+        role: Option<super::roles::Wanted>,
+    },
     /// Renew one's own keys in a room
     Update { room: String },
     /// Put a new secret into a room's keys, which all its devices have first said to hold

@@ -11,6 +11,7 @@ use super::args::{DeviceCommand, Verification};
 use super::identity_words::{
     code_lines, device_line, state_word, trust_mark, trust_word, trust_words,
 };
+use super::roles::word;
 use super::{Desk, Failed, Outcome, say};
 use crate::content;
 
@@ -132,7 +133,9 @@ impl Desk {
     }
 
     pub(crate) async fn members(&self, room: &BareJid, json: bool) -> Outcome {
+        let policy = self.policy(room).await?;
         for member in self.trust(room).await? {
+            let role = word(policy.role(&member.member.account));
             let device = Device::from(&member.member);
             if json {
                 let object = json!({
@@ -140,12 +143,13 @@ impl Desk {
                     "room": room.as_str(),
                     "account": device.account,
                     "device": device.id().to_string(),
+                    "role": role,
                     "trust": trust_word(&member.trust),
                 });
                 self.print(&object.to_string());
             } else {
                 let (mark, words) = (trust_mark(&member.trust), trust_words(&member.trust));
-                self.print(&format!("{mark} {}  {words}", say::name(&device)));
+                self.print(&format!("{mark} {}  {role}, {words}", say::name(&device)));
             }
         }
         Ok(())

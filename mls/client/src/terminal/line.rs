@@ -3,6 +3,7 @@
 use std::io::IsTerminal as _;
 use std::path::Path;
 
+use clap::ValueEnum as _;
 use comity_mls_engine::{Engine, Event, What};
 use comity_xmpp::jid::BareJid;
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -11,6 +12,7 @@ use super::files::downloads;
 use super::identities::find;
 use super::identity_words::device_line;
 use super::notify::News;
+use super::roles::Wanted;
 use super::{Desk, Failed, Outcome, print_line, shown};
 use crate::agent::Update;
 
@@ -20,7 +22,9 @@ pub(super) const HELP: &str = "\
 /talk ACCOUNT        go to the direct conversation with somebody
 /create NAME         make a room
 /invite ACCOUNT…     let people in, with all their devices
-/remove ACCOUNT      put somebody out
+/remove ACCOUNT      put somebody out, with all their devices (/kick)
+/roles               who may do what here
+/role ACCOUNT ROLE   make somebody member, admin or owner
 /members             who is here, by device, and who is verified
 /verify              the code to compare with everybody here
 /verify ACCOUNT      the codes to compare with somebody's devices
@@ -145,12 +149,14 @@ pub(super) async fn obey(
             desk.ask(move |engine, now| engine.invite(&room, &accounts, now))
                 .await?;
         }
-        "/remove" => {
+        "/remove" | "/kick" => {
             let (room, account) = (here()?, account(rest)?);
             desk.ask(move |engine, now| engine.remove(&room, &account, None, now))
                 .await?;
         }
         "/members" => desk.members(&here()?, false).await?,
+        "/roles" | "/role" if rest.is_empty() => desk.roles(&here()?).await?,
+        "/role" => role(desk, &here()?, rest).await?,
         "/verify" => verify(desk, &here()?, rest).await?,
         "/devices" => devices(desk, rest).await?,
         "/reply" | "/correct" | "/react" | "/retract" => mend(desk, &here()?, word, rest).await?,
@@ -238,6 +244,14 @@ async fn mend(desk: &Desk, room: &BareJid, word: &str, rest: &str) -> Outcome {
         }
     }
     .map(drop)
+}
+
+/// `/role ACCOUNT ROLE`
+async fn role(desk: &Desk, room: &BareJid, rest: &str) -> Outcome {
+    let usage = || Failed::new("/role ACCOUNT member|admin|owner");
+    let (who, role) = rest.split_once(char::is_whitespace).ok_or_else(usage)?;
+    let role = Wanted::from_str(role.trim(), true).map_err(|_| usage())?;
+    desk.wish_role(room, &account(who)?, role.into()).await
 }
 
 /// `/verify [ACCOUNT] [CODE]`

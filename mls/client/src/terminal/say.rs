@@ -1,6 +1,9 @@
 //! What happened, in a line a person understands, or as a JSON object for scripts.
 
-use comity_mls_engine::{Because, Change, Device, Event, Item, MessageId, Refused, What};
+use super::roles::word;
+use comity_mls_engine::{
+    Because, Change, Device, Event, Item, MessageId, Refused, RoleChange, What,
+};
 use comity_xmpp::jid::BareJid;
 use serde_json::{Value, json};
 
@@ -136,6 +139,7 @@ fn refused(what: &Refused) -> String {
         Refused::Creation => "the room was".to_owned(),
         Refused::Invitation => "the invitation was".to_owned(),
         Refused::Removal => "the removal was".to_owned(),
+        Refused::Role => "the change of the role was".to_owned(),
         Refused::Update => "the renewal of your keys was".to_owned(),
         Refused::Departure => "your leave was".to_owned(),
         Refused::Proposals => "the pending proposals were".to_owned(),
@@ -174,6 +178,7 @@ pub fn item(room: &BareJid, item: &Item) -> String {
         What::Strengthened(device) => {
             format!("* {} put a new secret into the room's keys", name(device))
         }
+        What::Role(change) => format!("* {}", role_change(change)),
         What::Updated(device) => format!("* {} renewed its keys", name(device)),
         What::Named(named) => format!("* {} calls the room “{}”", name(&named.by), named.name),
         What::Unreadable(unreadable) => {
@@ -294,6 +299,13 @@ pub fn item_json(room: &BareJid, item: &Item) -> Value {
         What::Strengthened(device) => {
             json!({"type": "strengthened", "who": device_json(device)})
         }
+        What::Role(change) => json!({
+            "type": "role",
+            "account": change.account,
+            "was": word(change.was),
+            "is": word(change.is),
+            "by": change.by.as_ref().map(device_json),
+        }),
         What::Updated(device) => json!({"type": "updated", "who": device_json(device)}),
         What::Named(named) => {
             json!({"type": "named", "name": named.name, "by": device_json(&named.by)})
@@ -307,6 +319,16 @@ pub fn item_json(room: &BareJid, item: &Item) -> Value {
         object.extend(detail);
     }
     object
+}
+
+/// `juliet@capulet.example is admin now, and was member: by romeo@montague.example (4325994d)`
+fn role_change(change: &RoleChange) -> String {
+    let by = change.by.as_ref();
+    let by = by
+        .map(|by| format!(": by {}", name(by)))
+        .unwrap_or_default();
+    let (was, is) = (word(change.was), word(change.is));
+    format!("{} is {is} now, and was {was}{by}", change.account)
 }
 
 /// What somebody who came back has shown.

@@ -9,12 +9,14 @@ mod typing;
 use std::time::Duration;
 
 use comity_mls_engine::{Engine, Event, Item, RoomState, What};
+use comity_mls_wire::policy::Role;
 use comity_xmpp::jid::BareJid;
 use ratatui::crossterm::event::{self, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use ratatui::crossterm::execute;
 use tokio::sync::mpsc;
 
 use super::identity_words::{trust_mark, trust_words};
+use super::roles::word;
 use super::{Desk, Failed, Outcome, line, say};
 use crate::agent::Update;
 use crate::timeline::Effect;
@@ -218,6 +220,7 @@ impl Screen {
 
     async fn refresh_members(&mut self, desk: &Desk, room: &BareJid) -> Outcome {
         let members = desk.trust(room).await?;
+        let policy = desk.policy(room).await?;
         self.model.room(room).members = members
             .iter()
             .map(|member| {
@@ -225,7 +228,10 @@ impl Screen {
                 Member {
                     mark: trust_mark(&member.trust),
                     name: super::clean::clean(&say::name(&device)),
-                    words: trust_words(&member.trust),
+                    words: match policy.role(&member.member.account) {
+                        Role::Member => trust_words(&member.trust),
+                        role => format!("{}, {}", word(role), trust_words(&member.trust)),
+                    },
                     changed: matches!(member.trust, comity_mls_engine::Trust::Changed { .. }),
                     account: device.account,
                 }

@@ -238,6 +238,21 @@ impl Desk {
             }
             Command::Verify { room, asked } => self.verify_command(&room, asked).await,
             Command::Devices { command, json } => self.devices(command, json).await,
+            Command::Search { words, room, json } => {
+                let room = match room {
+                    Some(room) => Some(self.room(&room).await?),
+                    None => None,
+                };
+                self.search(room, &words.join(" "), json).await
+            }
+            Command::Read { room, follow, json } => self.read(room, follow, json).await,
+            command => self.speak(command).await,
+        }
+    }
+
+    /// What is said, in whatever form.
+    async fn speak(&mut self, command: Command) -> Outcome {
+        match command {
             Command::Send { room, text } => {
                 let room = self.room_or_direct(&room).await?;
                 self.send_all(room, text).await
@@ -279,14 +294,8 @@ impl Desk {
                 }
                 (text, None) => self.plain(to.into(), &text.unwrap_or_default()).await,
             },
-            Command::Search { words, room, json } => {
-                let room = match room {
-                    Some(room) => Some(self.room(&room).await?),
-                    None => None,
-                };
-                self.search(room, &words.join(" "), json).await
-            }
-            Command::Read { room, follow, json } => self.read(room, follow, json).await,
+            // Everything else is no word to anybody, and done where this is called.
+            _ => Ok(()),
         }
     }
 

@@ -35,7 +35,7 @@ impl Terminal {
             .map(|root| root.display().to_string())
             .collect();
         let command = format!(
-            "{} --account romeo@{} --server {} --ca {} --data {} --password-file {}",
+            "{} --notify all --notify-by osc9 --account romeo@{} --server {} --ca {} --data {} --password-file {}",
             integration::binary("comity-chat").display(),
             home.domain(),
             home.c2s(),
@@ -45,6 +45,8 @@ impl Terminal {
         );
         let terminal = Self { socket };
         terminal.tmux(&["new-session", "-d", "-x", "130", "-y", "50", &command]);
+        let raw = format!("cat > {}", stage.folder().join("raw").display());
+        terminal.tmux(&["pipe-pane", "-o", &raw]);
         terminal
     }
 
@@ -124,6 +126,12 @@ async fn a_conversation_on_the_whole_screen() {
         "{screen}"
     );
     assert!(screen.contains("┌members"), "{screen}");
+    // He was told of whom and where, and the terminal of nothing that she wrote.
+    let raw = std::fs::read(stage.folder().join("raw")).unwrap();
+    let raw = String::from_utf8_lossy(&raw).into_owned();
+    let told = "\u{1b}]9;juliet@capulet.example has written in Balcony\u{7}";
+    assert!(raw.contains(told), "{raw:?}");
+    assert!(!raw.contains("\u{1b}]0;owned"), "{raw:?}");
 
     roles_and_files_and_what_was_said(&stage, &terminal, &mut juliet, &room).await;
     let id = juliet.verb(|engine, _| engine.device()).await.unwrap();

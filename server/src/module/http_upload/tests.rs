@@ -390,7 +390,8 @@ async fn what_is_over_goes_from_the_disk_too() {
     sweep(&scene.play.home).await;
     let mut stays = vec![hex(&id_in(&late)), "README".to_owned()];
     let mut files = scene.files();
-    (files.sort(), stays.sort());
+    files.sort();
+    stays.sort();
     assert_eq!(files, stays);
     // What an account has goes with it; and what the disk has lost is known to be.
     let lost = scene.place("e.jpg", 3).await;

@@ -83,7 +83,7 @@ fn an_owner_changes_roles_and_everybody_is_told() {
     let first = words("bob@b.example", Role::Member, Role::Admin);
     for client in everybody {
         assert_eq!(stage.role(client, "bob@b.example"), Role::Admin);
-        assert_eq!(stage.told(client), [first.clone()]);
+        assert_eq!(stage.told(client), std::slice::from_ref(&first));
     }
     // Nothing changes twice.
     stage.sets(alice, "bob@b.example", Role::Admin).unwrap();

@@ -30,8 +30,8 @@ const MIGRATIONS: &[(i64, &str)] = &[
     (24, include_str!("../migrations/0024_leaf_updates.sql")),
     (26, include_str!("../migrations/0026_former_accounts.sql")),
     (29, include_str!("../migrations/0029_nominations.sql")),
-    (35, include_str!("../migrations/0035_stock.sql")),
     (34, include_str!("../migrations/0034_uploads.sql")),
+    (35, include_str!("../migrations/0035_stock.sql")),
 ];
 
 /// Brings the schema up to date, or refuses a newer one. What was written by an older version is

@@ -33,6 +33,7 @@
 //! |---|---|
 //! | `Warning`, `RoomStopped` | always, at once: a server or a peer does what it must not |
 //! | `RoomResyncing`, `RoomResynced` | always: what is said in between cannot be read here, and what the person says waits |
+//! | `Restored` | always: the data of this device is an older copy, as after a backup was put back |
 //! | `OwnDevice` (not revoked) | always: a device of this account that the person has not confirmed. Offer to compare codes (`device_code`, `confirm_device`) and to revoke it (`revoke_device`) |
 //! | `Inviting` | before somebody reads along: with how many devices, and which are new |
 //! | `VerificationLost`, `UnverifiedDevice` | where the room is shown: the mark is gone until codes are compared (`verification_code`, `mark_verified`, `member_trust`) |

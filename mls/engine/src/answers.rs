@@ -80,7 +80,7 @@ impl Engine {
                 self.on_claimed(&room, &account, claimed)
             }
             (Purpose::Sync, Answer::Sync(sync::Answer::Syncing { rooms })) => {
-                self.on_syncing(rooms, now)
+                self.on_syncing(&rooms, now)
             }
             (Purpose::Acknowledge(room), Answer::Sync(sync::Answer::Acknowledged)) => {
                 self.on_acknowledged(&room, &pending.request, now)
@@ -107,6 +107,9 @@ impl Engine {
                     proposals,
                 };
                 self.on_group_info(&room, &served, now)
+            }
+            (Purpose::Head(room), Answer::Room(room::Answer::Head(head))) => {
+                self.on_head(&room, &head, now)
             }
             (Purpose::Report(room), Answer::Room(room::Answer::Reported)) => {
                 self.on_reported(&room)
@@ -169,6 +172,7 @@ impl Engine {
             Purpose::Hub(room) => return self.on_creation_refused(&room, refusal),
             // The hub knows no such commit any more, or takes no reports.
             Purpose::Report(room) => return self.on_reported(&room),
+            Purpose::Head(room) => return self.on_head_refused(&room, refusal, now),
             Purpose::GroupInfo(room) => {
                 return self.on_group_info_refused(&room, refusal, now);
             }

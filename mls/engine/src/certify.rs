@@ -165,6 +165,6 @@ impl Engine {
     }
 }
 
-fn spare_key(key: &Certified) -> Vec<u8> {
+pub(crate) fn spare_key(key: &Certified) -> Vec<u8> {
     [&key.suite.to_be_bytes()[..], &key.handle].concat()
 }

@@ -264,6 +264,7 @@ impl Engine {
             device: self.own_device()?.into_bytes(),
         };
         self.forget_in_flight(address);
+        self.fresh.insert(address.clone());
         self.tell(Event::RoomCreated {
             room: address.clone(),
         });

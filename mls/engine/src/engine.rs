@@ -18,6 +18,7 @@ use crate::mls::{Group, Mls};
 use crate::outgoing::{Answered, Destination, Notice, Outgoing, Request, RequestId};
 use crate::progress::Catching;
 use crate::requests::{Purpose, Requests};
+use crate::restored::Stray;
 use crate::revocations::Parts;
 use crate::revoked::Flagged;
 use crate::rows::Rows;
@@ -63,6 +64,8 @@ pub(crate) enum Timer {
     /// Anchors to be asked for again.
     Anchors(String),
     Stock,
+    /// Rooms that the server speaks of and this store does not know.
+    Strays,
     Upkeep,
     /// Revocation lists to be renewed.
     RevocationLists,
@@ -87,6 +90,14 @@ pub struct Engine {
     pub(crate) anchors: Arc<Anchors>,
     pub(crate) mls: Mls,
     pub(crate) session: Session,
+    /// The server has said how this device stands to its rooms.
+    pub(crate) synced: bool,
+    /// Rooms of which the hub has said, since this program was started, where their log ends.
+    pub(crate) fresh: HashSet<BareJid>,
+    /// Rooms that the server sees otherwise than this store.
+    pub(crate) strays: HashMap<BareJid, Stray>,
+    /// When all that was in stock was made anew, because the store is an older copy.
+    pub(crate) distrusted: Option<u64>,
     pub(crate) requests: Requests,
     pub(crate) groups: HashMap<BareJid, Group>,
     /// Entries that came before their turn, by room.
@@ -158,6 +169,10 @@ impl Engine {
             anchors,
             mls,
             session: Session::Down,
+            synced: false,
+            fresh: HashSet::new(),
+            strays: HashMap::new(),
+            distrusted: None,
             requests: Requests::default(),
             groups: HashMap::new(),
             early: HashMap::new(),
@@ -335,6 +350,7 @@ impl Engine {
                 Timer::Retry(room) => drop(self.touched.insert(room)),
                 Timer::Anchors(domain) => self.ask_anchors(&domain, now),
                 Timer::Stock => self.restock(now)?,
+                Timer::Strays => self.look_for_strays(now)?,
                 Timer::Upkeep => self.upkeep(now)?,
                 Timer::RevocationLists => self.renew_crls(now)?,
                 Timer::Evidence(room) => self.look_again(&room, true)?,

@@ -106,6 +106,10 @@ pub enum Event {
         done: u64,
         total: u64,
     },
+    /// The data of this device is an older copy: its server knows of things that it has done since.
+    /// What it had in stock for new rooms is made anew; rooms that it cannot read any more are come
+    /// back to, which [`Self::RoomResyncing`] tells of each.
+    Restored,
     /// Another commit came first: the change or message is prepared anew for the new epoch.
     Retrying {
         room: BareJid,

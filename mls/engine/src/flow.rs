@@ -75,7 +75,8 @@ impl Engine {
 
     fn step(&mut self, room: &BareJid, mut record: Record, now: u64) -> Result<(), Error> {
         let paused = self.paused.get(room).is_some_and(|until| now < *until);
-        if self.send_in_flight(room, now)? || self.is_behind(room, &record) || paused {
+        let waits = !self.synced || self.is_behind(room, &record) || paused;
+        if self.send_in_flight(room, now)? || waits {
             return Ok(());
         }
         let mut group = self.take_group(room, &record)?;
@@ -139,6 +140,7 @@ impl Engine {
             self.await_commit(room, &group, now);
         } else if let Some((number, message)) = waiting
             && flagged.is_empty()
+            && self.is_fresh(room, now)
         {
             return self.encrypt(room, &record, group, number, &message, now);
         }
@@ -194,6 +196,7 @@ impl Engine {
             return Ok(());
         };
         let ready = record.stage == Stage::Active
+            && self.synced
             && self.paused.get(room).is_none_or(|until| now >= *until)
             && self.in_flight(room)?.is_none()
             && !self.is_behind(room, &record);

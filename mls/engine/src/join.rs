@@ -74,6 +74,7 @@ impl Engine {
         let known = self.record(&welcome.room)?;
         if let Some(record) = &known
             && record.stage == Stage::Active
+            && !self.leads_back(&welcome)
         {
             // Either it was used before, or it follows a removal the log has not come to yet: then
             // the server sends it again.
@@ -117,7 +118,7 @@ impl Engine {
             Err(Unjoinable::Because(why)) => {
                 self.warn(Some(&welcome.room), Warning::BadWelcome { why });
                 self.acknowledge_welcome(welcome.id, now);
-                Ok(())
+                self.on_lost_package(&welcome, now)
             }
         }
     }
@@ -147,7 +148,7 @@ impl Engine {
         Ok(Joined { group, own, by })
     }
 
-    fn own_package(&self, message: &MlsMessage) -> Result<Option<OwnPackage>, Error> {
+    pub(crate) fn own_package(&self, message: &MlsMessage) -> Result<Option<OwnPackage>, Error> {
         let references = message.welcome_key_package_references();
         for reference in references.into_iter().take(MAX_REFERENCES) {
             let own = self.rows.read(Space::KeyPackage, reference)?;
@@ -197,6 +198,8 @@ impl Engine {
         self.forget_noted(room)?;
         self.forget_resync(room)?;
         self.remember_rejoin(room, &group)?;
+        self.fresh.insert(room.clone());
+        self.strays.remove(room);
         self.remember_head(room, &record);
         self.write_record(room, &record)?;
         let by = by.unwrap_or_else(|| nobody(&welcome.sender));

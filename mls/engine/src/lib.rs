@@ -100,6 +100,7 @@ mod random;
 mod receive;
 mod rejoin;
 mod requests;
+mod restored;
 mod resync;
 mod revocations;
 mod revoked;

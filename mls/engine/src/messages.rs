@@ -14,6 +14,7 @@ use crate::engine::Engine;
 use crate::error::Error;
 use crate::event::{Device, Event, Message, Name, Warning, What};
 use crate::follow::device;
+use crate::history::MAX_HISTORY;
 use crate::mls::Group;
 use crate::room::{Body, InFlight, Record, Waiting};
 use crate::rows;
@@ -213,6 +214,10 @@ impl Engine {
             self.rows.write(Space::Said, &key, &said)?;
             return Ok(true);
         };
+        if first.by == *sender && self.came_back(room, sender, first.seq)? {
+            // Its data is an older copy, in which this still waited.
+            return Ok(false);
+        }
         let account = sender.account.clone();
         let warning = match first.by == *sender {
             true => Warning::Replayed {
@@ -227,6 +232,26 @@ impl Engine {
         };
         self.warn(Some(room), warning);
         Ok(false)
+    }
+
+    /// Has a device come, or come back, since that entry?
+    fn came_back(&self, room: &BareJid, who: &Device, since: u64) -> Result<bool, Error> {
+        let mut after = since;
+        loop {
+            let page = self.history(room, after, MAX_HISTORY)?;
+            let Some(last) = page.last() else {
+                return Ok(false);
+            };
+            after = last.seq;
+            let came = page.iter().any(|item| match &item.what {
+                What::Rejoined(back) => back.who == *who,
+                What::Added(change) => change.who == *who,
+                _ => false,
+            });
+            if came {
+                return Ok(true);
+            }
+        }
     }
 
     fn take_name(

@@ -2,7 +2,7 @@
 //! An entry that is wrong leaves everything as it was.
 
 use comity_mls_wire::room::{Entry, EntryKind, Payload};
-use comity_mls_wire::sync;
+use comity_mls_wire::sync::{self, Standing};
 use comity_xmpp::jid::BareJid;
 
 use crate::engine::{Engine, Timer};
@@ -237,15 +237,24 @@ impl Engine {
     }
 
     /// The server will send what is missing; it says how much there is.
-    pub(crate) fn on_syncing(&mut self, rooms: Vec<(BareJid, u64)>, now: u64) -> Result<(), Error> {
-        for (room, seq) in rooms.into_iter().take(crate::memory::MAX_ROOMS) {
-            if let Some(record) = self.record(&room)?
+    pub(crate) fn on_syncing(&mut self, rooms: &[Standing], now: u64) -> Result<(), Error> {
+        let first = !std::mem::replace(&mut self.synced, true);
+        self.compare_standings(rooms, now)?;
+        for Standing { room, seq, .. } in rooms.iter().take(crate::memory::MAX_ROOMS) {
+            if let Some(record) = self.record(room)?
                 && record.stage.follows()
-                && seq > record.seq
+                && *seq > record.seq
             {
-                self.begin_catching(&room, &record, seq);
-                self.expect_seq(&room, seq, ARRIVES_MS, now);
+                self.begin_catching(room, &record, *seq);
+                self.expect_seq(room, *seq, ARRIVES_MS, now);
             }
+        }
+        if first {
+            // Nothing new was made before.
+            let rooms = self.all_rooms()?.into_iter();
+            let active = rooms.filter(|(_, record)| record.stage.follows());
+            self.touched.extend(active.map(|(room, _)| room));
+            self.restock(now)?;
         }
         if !self.rooms_behind()?.is_empty() {
             // What it spoke of before and now does not is asked for as well.

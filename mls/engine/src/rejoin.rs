@@ -6,12 +6,13 @@ use comity_mls_credential::endorsement;
 use comity_mls_wire::authenticated::{AuthenticatedData, Endorsement};
 use comity_mls_wire::policy::{ExternalJoins, Policy};
 use comity_mls_wire::refusal::Refusal;
-use comity_mls_wire::room::{Entry, Member};
+use comity_mls_wire::room::{self, Entry};
 use comity_xmpp::jid::BareJid;
 use mls_rs::MlsMessage;
-use mls_rs::group::ExportedTree;
+use mls_rs::group::{ExportedTree, Member};
 use mls_rs_codec::MlsDecode as _;
 
+use crate::certify::spare_key;
 use crate::commit::members;
 use crate::engine::{Engine, seconds};
 use crate::error::Error;
@@ -22,6 +23,7 @@ use crate::join::{Unjoinable, check_context};
 use crate::mls::{Certified, PublicGroup};
 use crate::resync::{Lost, Resync};
 use crate::room::{Body, Record, RejoinBody, Stage};
+use crate::store::Space;
 
 /// An endorsement of one's own is used at once.
 const ENDORSED_FOR_S: u64 = 60 * 60;
@@ -37,6 +39,18 @@ pub(crate) struct Served {
     /// Pending SelfRemoves.
     pub(crate) proposals: Vec<Bytes>,
 }
+
+/// What became of an attempt to come back.
+enum Made {
+    Commit(Box<RejoinBody>),
+    /// A certified key is not at hand yet.
+    Awaits,
+    /// The device has no leaf to come back to: it was put out.
+    Out,
+}
+
+const KEY_LOST: &str = "the key of the leaf that this device has in the room is lost: remove the \
+                        device, and invite it again";
 
 fn because(why: &str) -> Unjoinable {
     Unjoinable::Because(why.to_owned())
@@ -68,17 +82,21 @@ impl Engine {
             return self.try_soon(room, now);
         }
         match self.make_rejoin(room, &mut record, &lost, served, now) {
-            Ok(Some(body)) => {
+            Ok(Made::Commit(body)) => {
                 resync.tried.push(now);
                 self.write_resync(room, &resync)?;
                 self.write_record(room, &record)?;
-                self.put_in_flight(room, Body::Rejoin(body))?;
+                self.put_in_flight(room, Body::Rejoin(*body))?;
                 self.send_in_flight(room, now).map(drop)
             }
             // Certificates are on their way.
-            Ok(None) => {
+            Ok(Made::Awaits) => {
                 self.write_record(room, &record)?;
                 self.try_soon(room, now)
+            }
+            Ok(Made::Out) => {
+                self.close_room(room, &mut record, None)?;
+                self.write_record(room, &record)
             }
             Err(Unjoinable::Engine(error)) => Err(error),
             Err(Unjoinable::Awaits(domain)) => {
@@ -153,7 +171,7 @@ impl Engine {
         self.put_off(room, &mut resync, now)
     }
 
-    /// Makes the external commit. None: a certified key is not at hand yet.
+    /// Makes the external commit.
     fn make_rejoin(
         &mut self,
         room: &BareJid,
@@ -161,24 +179,25 @@ impl Engine {
         lost: &Lost,
         served: &Served,
         now: u64,
-    ) -> Result<Option<RejoinBody>, Unjoinable> {
+    ) -> Result<Made, Unjoinable> {
         let info = MlsMessage::from_bytes(&served.group_info)
             .map_err(|_| because("the GroupInfo that is served cannot be read"))?;
         let tree = ExportedTree::mls_decode_exhaustive(&served.tree)
             .map_err(|_| because("the tree that is served cannot be read"))?;
         let public = self.mls.observe_served(info.clone(), tree.clone())?;
         self.compare_served(room, record, lost, &public)?;
-        let old = self.own_leaf(&public)?.ok_or_else(|| {
-            because("the room that is served has no leaf of this device to come back to")
-        })?;
+        let Some(old) = self.own_leaf(&public)? else {
+            return Ok(Made::Out);
+        };
+        self.find_key(record, &old)?;
         if record.next_leaf.is_none() {
             let suite = public.group_context().cipher_suite();
             record.next_leaf = self.take_spare(suite.into(), now)?;
         }
         let Some(leaf) = record.next_leaf.clone() else {
-            return Ok(None);
+            return Ok(Made::Awaits);
         };
-        let data = self.rejoin_data(room, record, lost, &leaf, &old, now)?;
+        let data = self.rejoin_data(room, record, lost, &leaf, now)?;
         let attempt = crate::random::uuid().map_err(Error::from)?.into_bytes();
         let mut builder = self
             .mls
@@ -195,13 +214,26 @@ impl Engine {
         let (mut group, commit) = builder.build(info)?;
         let group_info = group.group_info_message_allowing_ext_commit(false)?;
         self.mls.save_attempt(&mut group, attempt)?;
-        Ok(Some(RejoinBody {
+        Ok(Made::Commit(Box::new(RejoinBody {
             epoch: served.epoch,
             commit: commit.to_bytes()?,
             group_info: group_info.to_bytes()?,
             attempt,
             leaf,
-        }))
+        })))
+    }
+
+    /// The key with which this device has signed in the room becomes that of its leaf again.
+    fn find_key(&self, record: &mut Record, old: &Member) -> Result<(), Unjoinable> {
+        let found = self.key_of_leaf(record, old)?;
+        let (key, shared) = found.ok_or_else(|| because(KEY_LOST))?;
+        if record.next_leaf.as_ref() == Some(&key) {
+            record.next_leaf = None;
+        }
+        self.rows.delete(Space::Certificate, &spare_key(&key));
+        record.leaf = Some(key);
+        record.rotate = shared;
+        Ok(())
     }
 
     /// Is it the group that this device has followed, and one that it can live in?
@@ -242,21 +274,12 @@ impl Engine {
         record: &Record,
         lost: &Lost,
         leaf: &Certified,
-        old: &mls_rs::group::Member,
         now: u64,
     ) -> Result<Vec<u8>, Unjoinable> {
         let public = |certified: &Certified| -> Result<Vec<u8>, Error> {
             Ok(self.keys.public(&certified.key())?.as_mls().to_vec())
         };
-        let in_room = old.signing_identity.signature_key.as_ref();
-        let own = record.leaf.as_ref();
-        let own = own.filter(|own| public(own).is_ok_and(|key| key == in_room));
-        let own = own.ok_or_else(|| {
-            because(
-                "the key of the leaf that this device has in the room is lost: remove it and add \
-                 it from another device",
-            )
-        })?;
+        let own = record.leaf.as_ref().ok_or_else(|| because(KEY_LOST))?;
         let key = public(leaf)?;
         let device = self.own_device()?;
         let hash = endorsement::key_hash(&key);
@@ -293,6 +316,7 @@ impl Engine {
         record.rotate = false;
         record.next_leaf = None;
         record.stage = Stage::Active;
+        self.fresh.insert(room.clone());
         record.epoch = group.current_epoch();
         record.updated = entry.time;
         // Each message that was missed is told of by itself.
@@ -310,7 +334,7 @@ impl Engine {
             // Who came and went meanwhile was not seen.
             let present: Vec<Device> = members(&group)
                 .into_iter()
-                .map(|(account, device)| Device::from(&Member { account, device }))
+                .map(|(account, device)| Device::from(&room::Member { account, device }))
                 .collect();
             for who in &present {
                 self.see(room, who, now)?;

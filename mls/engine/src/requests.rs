@@ -29,6 +29,8 @@ pub(crate) enum Purpose {
     /// A revocation list of that domain.
     Crl(String, IssuerId),
     Hub(BareJid),
+    /// Where a room's log ends.
+    Head(BareJid),
     /// GroupInfo and tree of a room to come back to.
     GroupInfo(BareJid),
     /// That a commit cannot be applied here.

@@ -93,6 +93,12 @@ impl Engine {
         now: u64,
     ) -> Result<Step, Error> {
         let room = &entry.room;
+        let own = entry.sender == self.account && entry.device == Some(self.own_device()?);
+        if own {
+            // It was made by this device, and its store does not know it.
+            self.distrust(now)?;
+            record.next_leaf = None;
+        }
         self.forget_group(room);
         let public = match self.mls.load(&record.group_id) {
             Ok(group) => self.mls.observe(&group).ok(),
@@ -110,7 +116,7 @@ impl Engine {
             report: entry.kind == EntryKind::Commit
                 && matches!(entry.payload, Payload::Held(_))
                 && public.is_some()
-                && (entry.sender != self.account || entry.device != Some(self.own_device()?)),
+                && !own,
         };
         self.begin_resync(room, record, lost, now)?;
         let step = self.take_public(record, entry, now)?;
@@ -173,7 +179,7 @@ impl Engine {
         }
     }
 
-    fn begin_resync(
+    pub(crate) fn begin_resync(
         &mut self,
         room: &BareJid,
         record: &mut Record,
@@ -215,7 +221,7 @@ impl Engine {
         record: &Record,
         now: u64,
     ) -> Result<(), Error> {
-        if self.send_in_flight(room, now)? || self.is_behind(room, record) {
+        if self.send_in_flight(room, now)? || !self.synced || self.is_behind(room, record) {
             return Ok(());
         }
         let resync = self.resync(room)?;

@@ -86,6 +86,8 @@ impl Engine {
         self.hushed.clear();
         self.flags.clear();
         self.stock = None;
+        self.synced = false;
+        self.strays.clear();
         self.logs.clear();
     }
 
@@ -156,7 +158,6 @@ impl Engine {
             }
         }
         self.sync(now)?;
-        self.restock(now)?;
         for (room, record) in self.all_rooms()? {
             if !matches!(record.stage, Stage::Left | Stage::Stopped) {
                 self.touched.insert(room);

@@ -34,7 +34,7 @@ impl Engine {
     /// Takes the next step towards a full stock.
     pub(crate) fn restock(&mut self, now: u64) -> Result<(), Error> {
         self.clear_timer(&Timer::Stock);
-        if self.device()?.is_none() {
+        if self.device()?.is_none() || !self.synced {
             return Ok(());
         }
         if self.own_anchors_stale(now) {
@@ -193,4 +193,4 @@ impl Engine {
     }
 }
 
-const MAX_PACKAGES_READ: usize = 4_096;
+pub(crate) const MAX_PACKAGES_READ: usize = 4_096;

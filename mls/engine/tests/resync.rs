@@ -3,6 +3,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+#[path = "resync/restored.rs"]
+mod restored;
 mod world;
 
 use comity_mls_engine::{Event, Refused, RoomState, Space, Warning, What};
@@ -383,6 +385,11 @@ fn a_return_survives_crashes_lost_answers_and_races() {
         }
         stage.world.lossy = 0;
         stage.world.leaky = 0;
+        // What was lost last shows with the next session.
+        for client in stage.all() {
+            stage.world.disconnect(client);
+            stage.world.connect(client);
+        }
         stage.world.run_for(25 * HOUR_MS);
         let room = stage.room.clone();
         stage.world.assert_agreement(&room, &stage.all());

@@ -37,6 +37,8 @@ pub enum Request {
     Create(Create),
     /// IQ get: where the room stands. Members only.
     Info,
+    /// IQ get: the same without the members, however many there are. Members only.
+    Head,
     /// IQ set: ends the epoch.
     Commit(Bundle),
     /// IQ set: a proposal by reference (PublicMessage).
@@ -122,6 +124,7 @@ pub enum Answer {
     Hub(Hub),
     Accepted(Accepted),
     Info(Info),
+    Head(Head),
     /// `None`: no such request was accepted.
     Status(Option<Accepted>),
     GroupInfo {
@@ -168,6 +171,15 @@ pub struct Info {
     pub seq: u64,
     pub head: Hash,
     pub members: Vec<Member>,
+}
+
+/// Where the log of a room ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Head {
+    pub group_id: Bytes,
+    pub epoch: u64,
+    pub seq: u64,
+    pub head: Hash,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -21,11 +21,24 @@ pub enum Request {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// The rooms the device is in, each with the last seq its domain holds.
+    /// The rooms the device is in.
     Syncing {
-        rooms: Vec<(BareJid, u64)>,
+        rooms: Vec<Standing>,
     },
     Acknowledged,
+}
+
+/// How a device stands to a room, as its domain sees it. From `since` and `stored` a device whose data
+/// was restored from an older copy learns of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    pub room: BareJid,
+    /// The last entry its domain holds for it.
+    pub seq: u64,
+    /// The entry with which it has come, the last time: it gets what follows.
+    pub since: u64,
+    /// What it has said to have stored, or where it begins.
+    pub stored: u64,
 }
 
 /// A message from the room (relayed by one's own server) to the device's session.

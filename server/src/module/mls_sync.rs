@@ -7,8 +7,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 
-use comity_mls_service::room::rows;
-use comity_mls_service::room::sync::Feed;
+use comity_mls_service::room::sync::{self, Feed};
 use comity_mls_wire::limits;
 use comity_mls_wire::refusal::Refusal;
 use comity_mls_wire::room::Member;
@@ -105,21 +104,10 @@ async fn begin(
     // From here on nothing that happens is missed: what is read next is older.
     let signals = home.services.rooms.feeds.begin(&member, session);
     let rooms = rooms_of(home, &member, None).await?;
-    let mut held: BTreeMap<&str, u64> = BTreeMap::new();
-    for room in &rooms {
-        let last = room.until.map_or(room.held, |until| until.min(room.held));
-        let known = held.entry(&room.room).or_default();
-        *known = last.max(*known);
-    }
-    let answer = Answer::Syncing {
-        rooms: held
-            .into_iter()
-            // What the client may be told; it is fed all of its rooms.
-            .take(limits::ROOMS)
-            .map(|(room, seq)| Ok((rows::address(room)?, seq)))
-            .collect::<Result<_, rows::Corrupt>>()
-            .map_err(|error| failed(&error))?,
-    };
+    let mut standings = sync::standings(&rooms).map_err(|error| failed(&error))?;
+    // What the client may be told; it is fed all of its rooms.
+    standings.truncate(limits::ROOMS);
+    let answer = Answer::Syncing { rooms: standings };
     let start = feed::Start {
         home: home.clone(),
         feed: Feed::new(rooms, &cursors),

@@ -66,6 +66,7 @@ fn lengthens(request: &Request) -> bool {
         Request::Create(_)
         | Request::Hub
         | Request::Info
+        | Request::Head
         | Request::GroupInfo
         | Request::Status { .. }
         | Request::Fetch { .. }

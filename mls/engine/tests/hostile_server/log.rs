@@ -5,6 +5,7 @@ use comity_mls_engine::{Answer, Request};
 use comity_mls_wire::refusal::Refusal;
 use comity_mls_wire::room::{self, Barred, Entry, EntryKind, Payload};
 use comity_mls_wire::sync;
+use comity_xmpp::jid::BareJid;
 
 use crate::lies::{CAROL, Ends, Row, Stage};
 use crate::world::jid;
@@ -47,6 +48,15 @@ fn flipped(entry: &mut Entry) {
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
     payload(entry, &bytes);
+}
+
+fn standing(room: BareJid, seq: u64) -> sync::Standing {
+    sync::Standing {
+        room,
+        seq,
+        since: 1,
+        stored: 1,
+    }
 }
 
 macro_rules! rows {
@@ -286,7 +296,7 @@ pub(crate) const TABLE: &[Row] = rows![
         let room = stage.room.clone();
         stage.world.lie = Some(Box::new(move |_, _, answer| match answer {
             Ok(Answer::Sync(sync::Answer::Syncing { .. })) => {
-                let rooms = vec![(room.clone(), u64::MAX)];
+                let rooms = vec![standing(room.clone(), u64::MAX)];
                 Ok(Answer::Sync(sync::Answer::Syncing { rooms }))
             }
             other => other,
@@ -301,7 +311,7 @@ pub(crate) const TABLE: &[Row] = rows![
         stage.hold();
         stage.world.lie = Some(Box::new(|_, _, answer| match answer {
             Ok(Answer::Sync(sync::Answer::Syncing { mut rooms })) => {
-                rooms.push((jid("~aaaaaaaaaaaaaaaaaaaaaaaaaa@a.example"), 7));
+                rooms.push(standing(jid("~aaaaaaaaaaaaaaaaaaaaaaaaaa@a.example"), 7));
                 Ok(Answer::Sync(sync::Answer::Syncing { rooms }))
             }
             other => other,

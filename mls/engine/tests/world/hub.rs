@@ -13,6 +13,7 @@ use comity_mls_wire::room::{
     self, Accepted, Answer, Bundle, Entry, EntryKind, Hash, IdempotencyKey, Member, Payload,
     Welcome,
 };
+use comity_mls_wire::sync::Standing;
 use comity_xmpp::jid::BareJid;
 use mls_rs::MlsMessage;
 use mls_rs::external_client::builder::{
@@ -38,6 +39,8 @@ pub struct Room {
     pub log: Vec<Entry>,
     /// From where, and to where, a device may read.
     readers: HashMap<Member, (u64, Option<u64>)>,
+    /// What devices have said to have stored.
+    stored: HashMap<Member, u64>,
     pub welcomes: Vec<(Member, Welcome)>,
     answers: HashMap<(Member, IdempotencyKey), Result<Answer, Refusal>>,
     pending: Vec<u64>,
@@ -93,6 +96,7 @@ pub fn create(
         group,
         log: Vec::new(),
         readers: HashMap::new(),
+        stored: HashMap::new(),
         welcomes: Vec::new(),
         answers: HashMap::new(),
         pending: Vec::new(),
@@ -195,6 +199,9 @@ impl Room {
         if let Request::Ephemeral { epoch, message } = request {
             return self.relay(from, epoch, message);
         }
+        if request == Request::Head {
+            return self.head_of(from);
+        }
         if let Request::Report { seq, hash, .. } = request {
             return self.report(from, seq, hash, now);
         }
@@ -220,6 +227,19 @@ impl Room {
         };
         self.answers.insert(known, answer.clone());
         answer
+    }
+
+    fn head_of(&self, from: &Member) -> Result<Answer, Refusal> {
+        if !self.members().contains(from) {
+            return Err(Refusal::NoRoom);
+        }
+        let log = self.log_of(from);
+        Ok(Answer::Head(room::Head {
+            group_id: self.group.group_context().group_id.clone().into(),
+            epoch: self.epoch(),
+            seq: log.len() as u64,
+            head: log.last().map_or(room::GENESIS, |entry| entry.head),
+        }))
     }
 
     fn group_info(&self, from: &Member) -> Result<Answer, Refusal> {
@@ -383,6 +403,7 @@ impl Room {
         let tree: Bytes = self.group.export_tree().unwrap().into();
         for new in after.iter().filter(|m| !before.contains(m)) {
             self.readers.insert(new.clone(), (accepted.seq, None));
+            self.stored.insert(new.clone(), accepted.seq);
             let joiner = bundle
                 .joiners
                 .iter()
@@ -514,6 +535,31 @@ impl Room {
 
     pub fn reads(&self, member: &Member) -> bool {
         self.readers.contains_key(member)
+    }
+
+    /// How a device stands to this room.
+    pub fn standing(&self, member: &Member) -> Option<Standing> {
+        let (since, until) = *self.readers.get(member)?;
+        let last = self.log_of(member).len() as u64;
+        Some(Standing {
+            room: self.address.clone(),
+            seq: until.map_or(last, |until| until.min(last)),
+            since,
+            stored: self.stored.get(member).copied().unwrap_or(since),
+        })
+    }
+
+    /// A device has stored everything up to `seq`: who has left and has all is forgotten.
+    pub fn stored(&mut self, member: &Member, seq: u64) {
+        let Some((since, until)) = self.readers.get(member).copied() else {
+            return;
+        };
+        let known = self.stored.entry(member.clone()).or_insert(since);
+        *known = seq.max(*known);
+        if until.is_some_and(|until| until <= seq) {
+            self.readers.remove(member);
+            self.stored.remove(member);
+        }
     }
 }
 

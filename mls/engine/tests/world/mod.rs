@@ -693,16 +693,17 @@ impl World {
                                 .push_back(Input::Notice(Box::new(Notice::Sync(notice))));
                         }
                     }
-                    if room.reads(&member) {
+                    if let Some(standing) = room.standing(&member) {
                         let cursor = cursors.get(address).copied().unwrap_or(0);
                         state.syncing.insert(address.clone(), cursor);
-                        rooms.push((address.clone(), room.log_of(&member).len() as u64));
+                        rooms.push(standing);
                     }
                 }
                 Ok(sync::Answer::Syncing { rooms })
             }
-            sync::Request::Acknowledge { room, .. } => {
+            sync::Request::Acknowledge { room, seq } => {
                 if let Some(room) = self.rooms.get_mut(&room) {
+                    room.stored(&member, seq);
                     room.seen(&member);
                 }
                 Ok(sync::Answer::Acknowledged)

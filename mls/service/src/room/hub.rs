@@ -22,7 +22,8 @@ use comity_mls_credential::leaf::CLOCK_TOLERANCE_S;
 use comity_mls_credential::provider::Provider;
 use comity_mls_wire::refusal::Refusal;
 use comity_mls_wire::room::{
-    Accepted, Answer, Entry, Ephemeral, Fanout, IdempotencyKey, Info, Member, Request, Stamped,
+    Accepted, Answer, Entry, Ephemeral, Fanout, Head, IdempotencyKey, Info, Member, Request,
+    Stamped,
 };
 use comity_storage::Storage;
 use comity_storage::rooms::{self as rows_of, Append, Appended, At, PendingChange};
@@ -255,6 +256,7 @@ impl<P: Pool> Hub<P> {
                 Ok(told(Answer::Hub(create::describe(&asked.hub, exists))))
             }
             Request::Info => Ok(told(self.info(room, &sender?).await?)),
+            Request::Head => Ok(told(self.head(room, &sender?).await?)),
             Request::GroupInfo => Ok(told(self.group_info(room, &sender?, now).await?)),
             Request::Status { key } => Ok(told(self.status(room, &sender?, key).await?)),
             Request::Ephemeral { epoch, message } => {
@@ -289,6 +291,7 @@ impl<P: Pool> Hub<P> {
             Request::Ephemeral { .. } => Kind::Ephemeral,
             Request::Hub
             | Request::Info
+            | Request::Head
             | Request::Status { .. }
             | Request::GroupInfo
             | Request::Fetch { .. }
@@ -383,6 +386,16 @@ impl<P: Pool> Hub<P> {
             seq: state.seq,
             head: state.head,
             members: state.members.values().cloned().collect(),
+        }))
+    }
+
+    async fn head(&self, room: &BareJid, sender: &Member) -> Result<Answer, Refusal> {
+        let state = self.for_member(room, sender).await?.state;
+        Ok(Answer::Head(Head {
+            group_id: Bytes::copy_from_slice(&state.group_id),
+            epoch: state.epoch,
+            seq: state.seq,
+            head: state.head,
         }))
     }
 

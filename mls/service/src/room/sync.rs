@@ -3,7 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use comity_mls_wire::sync::Standing;
 use comity_storage::rooms::DeviceRoom;
+
+use super::rows;
 
 /// Entries on their way to a device that it has not acknowledged.
 pub const WINDOW: u64 = 64;
@@ -46,6 +49,35 @@ pub enum Want {
         through: u64,
         limit: usize,
     },
+}
+
+/// How a device stands to its rooms, by address: of one that it has left and come back to, the two
+/// together.
+///
+/// # Errors
+/// [`rows::Corrupt`] where the database holds an address that is none.
+pub fn standings(rooms: &[DeviceRoom]) -> Result<Vec<Standing>, rows::Corrupt> {
+    let mut standings: BTreeMap<&str, Standing> = BTreeMap::new();
+    for room in rooms {
+        let seq = room.until.map_or(room.held, |until| until.min(room.held));
+        match standings.get_mut(&*room.room) {
+            Some(known) => {
+                known.seq = seq.max(known.seq);
+                known.since = room.since.max(known.since);
+                known.stored = room.cursor.min(known.stored);
+            }
+            None => {
+                let standing = Standing {
+                    room: rows::address(&room.room)?,
+                    seq,
+                    since: room.since,
+                    stored: room.cursor,
+                };
+                standings.insert(&room.room, standing);
+            }
+        }
+    }
+    Ok(standings.into_values().collect())
 }
 
 impl Feed {
@@ -322,6 +354,28 @@ mod tests {
         assert_eq!(entries(feed.want()).0, "b");
         feed.sent_entries("b", &[1]);
         assert_eq!(entries(feed.want()).0, "a");
+    }
+
+    #[test]
+    fn a_device_learns_how_it_stands() {
+        const ROOM: &str = "~aaaaaaaaaaaaaaaaaaaaaaaaaa@b.example";
+        const OTHER: &str = "~bbbbbbbbbbbbbbbbbbbbbbbbbb@b.example";
+        let held = |mut room: DeviceRoom, held| {
+            room.held = held;
+            room
+        };
+        let rooms = [
+            held(room(ROOM, 2, Some(4), 3), 12),
+            held(room(ROOM, 9, None, 9), 12),
+            held(room(OTHER, 1, Some(8), 5), 6),
+        ];
+        let found = standings(&rooms).unwrap();
+        let found: Vec<_> = found
+            .iter()
+            .map(|s| (s.room.as_str(), s.seq, s.since, s.stored))
+            .collect();
+        assert_eq!(found, [(ROOM, 12, 9, 3), (OTHER, 6, 1, 5)]);
+        standings(&[room("r", 0, None, 0)]).unwrap_err();
     }
 
     #[test]

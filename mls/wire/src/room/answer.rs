@@ -3,7 +3,7 @@
 use comity_xmpp::element::Element;
 use comity_xmpp::ns::MLS_ROOM as NS;
 
-use super::{Accepted, Answer, Entry, Hub, Info, Member};
+use super::{Accepted, Answer, Entry, Head, Hub, Info, Member};
 use crate::limits;
 use crate::read::{
     Attributes as _, Malformed, attr, blob, bytes, child_bytes, child_opt, children, name_in,
@@ -18,6 +18,7 @@ impl Answer {
             Self::Hub(hub) => hub.to_element(),
             Self::Accepted(accepted) => accepted.to_element(),
             Self::Info(info) => info.to_element(),
+            Self::Head(head) => head.to_element(),
             Self::Status(accepted) => {
                 new("status").with_children(accepted.iter().map(Accepted::to_element))
             }
@@ -47,6 +48,7 @@ impl Answer {
             Some("hub") => Self::Hub(Hub::from_element(element)?),
             Some("accepted") => Self::Accepted(Accepted::from_element(element)?),
             Some("info") => Self::Info(Info::from_element(element)?),
+            Some("head") => Self::Head(Head::from_element(element)?),
             Some("status") => Self::Status(
                 child_opt(element, "accepted")?
                     .map(Accepted::from_element)
@@ -74,7 +76,7 @@ impl Answer {
                 return Err(unknown(
                     element,
                     NS,
-                    "hub, accepted, info, status, group-info, reported, entries, \
+                    "hub, accepted, info, head, status, group-info, reported, entries, \
                      acknowledged, relayed",
                 ));
             }
@@ -139,6 +141,25 @@ impl Info {
             seq: attr(element, "seq")?,
             head: attr(element, "head")?,
             members: children(element, "member", limits::MEMBERS, Member::from_element)?,
+        })
+    }
+}
+
+impl Head {
+    fn to_element(&self) -> Element {
+        Element::new(NS, "head")
+            .put("epoch", &self.epoch)
+            .put("seq", &self.seq)
+            .put("head", &self.head)
+            .with_child(blob(NS, "group-id", &self.group_id))
+    }
+
+    fn from_element(element: &Element) -> Result<Self, Malformed> {
+        Ok(Self {
+            group_id: child_bytes(element, "group-id", limits::GROUP_ID_BYTES)?,
+            epoch: attr(element, "epoch")?,
+            seq: attr(element, "seq")?,
+            head: attr(element, "head")?,
         })
     }
 }

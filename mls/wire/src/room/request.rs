@@ -51,9 +51,12 @@ impl Request {
     #[must_use]
     pub fn iq_type(&self) -> IqType {
         match self {
-            Self::Hub | Self::Info | Self::Status { .. } | Self::GroupInfo | Self::Fetch { .. } => {
-                IqType::Get
-            }
+            Self::Hub
+            | Self::Info
+            | Self::Head
+            | Self::Status { .. }
+            | Self::GroupInfo
+            | Self::Fetch { .. } => IqType::Get,
             Self::Create(_)
             | Self::Commit(_)
             | Self::Propose { .. }
@@ -71,6 +74,7 @@ impl Request {
             Self::Hub => new("hub"),
             Self::Create(create) => create.to_element(),
             Self::Info => new("info"),
+            Self::Head => new("head"),
             Self::Commit(bundle) => bundle.to_element(),
             Self::Propose { key, proposal } => new("propose")
                 .put("key", key)
@@ -114,6 +118,7 @@ impl Request {
             Some("hub") => Self::Hub,
             Some("create") => Self::Create(Create::from_element(element)?),
             Some("info") => Self::Info,
+            Some("head") => Self::Head,
             Some("commit") => Self::Commit(Bundle::from_element(element)?),
             Some("propose") => Self::Propose {
                 key: attr(element, "key")?,
@@ -155,7 +160,7 @@ impl Request {
                 return Err(unknown(
                     element,
                     NS,
-                    "hub, create, info, commit, propose, send, ephemeral, status, group-info, \
+                    "hub, create, info, head, commit, propose, send, ephemeral, status, group-info, \
                      report, fetch, acknowledge",
                 ));
             }

@@ -99,6 +99,7 @@ fn requests() -> Vec<Request> {
         create(None),
         create(Some(jid("bob@b.example"))),
         Request::Info,
+        Request::Head,
         Request::Commit(bundle()),
         Request::Commit(Bundle {
             welcome: None,
@@ -210,6 +211,12 @@ fn answers_round_trip() {
                 account: jid("alice@a.example"),
                 device: Uuid::from_u128(1),
             }],
+        }),
+        Answer::Head(Head {
+            group_id: some(2),
+            epoch: 8,
+            seq: 13,
+            head: [1; 32],
         }),
         Answer::Status(None),
         Answer::Status(Some(accepted)),

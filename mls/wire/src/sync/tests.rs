@@ -30,7 +30,12 @@ fn everything_round_trips() {
     }
     for answer in [
         Answer::Syncing {
-            rooms: vec![(room(), 0)],
+            rooms: vec![Standing {
+                room: room(),
+                seq: 7,
+                since: 2,
+                stored: 5,
+            }],
         },
         Answer::Acknowledged,
     ] {

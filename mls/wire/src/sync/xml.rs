@@ -5,7 +5,7 @@ use comity_xmpp::jid::BareJid;
 use comity_xmpp::ns::MLS_ROOM as NS;
 use comity_xmpp::stanza::IqType;
 
-use super::{Answer, Notice, Request};
+use super::{Answer, Notice, Request, Standing};
 use crate::limits;
 use crate::read::{Attributes as _, Malformed, attr, children, expect_iq, name_in, unknown};
 use crate::room::{Entry, Ephemeral, Welcome};
@@ -58,7 +58,7 @@ impl Answer {
     pub fn to_element(&self) -> Element {
         match self {
             Self::Syncing { rooms } => {
-                Element::new(NS, "syncing").with_children(rooms.iter().map(room))
+                Element::new(NS, "syncing").with_children(rooms.iter().map(Standing::to_element))
             }
             Self::Acknowledged => Element::new(NS, "acknowledged"),
         }
@@ -67,10 +67,29 @@ impl Answer {
     pub fn from_element(element: &Element) -> Result<Self, Malformed> {
         Ok(match name_in(element, NS) {
             Some("syncing") => Self::Syncing {
-                rooms: rooms(element)?,
+                rooms: children(element, "room", limits::ROOMS, Standing::from_element)?,
             },
             Some("acknowledged") => Self::Acknowledged,
             _ => return Err(unknown(element, NS, "syncing, acknowledged")),
+        })
+    }
+}
+
+impl Standing {
+    fn to_element(&self) -> Element {
+        Element::new(NS, "room")
+            .put("jid", &self.room)
+            .put("seq", &self.seq)
+            .put("since", &self.since)
+            .put("stored", &self.stored)
+    }
+
+    fn from_element(element: &Element) -> Result<Self, Malformed> {
+        Ok(Self {
+            room: attr(element, "jid")?,
+            seq: attr(element, "seq")?,
+            since: attr(element, "since")?,
+            stored: attr(element, "stored")?,
         })
     }
 }

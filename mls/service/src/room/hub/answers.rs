@@ -19,6 +19,7 @@ pub(super) fn key(request: &Request) -> Option<IdempotencyKey> {
         Request::Hub
         | Request::Info
         | Request::Ephemeral { .. }
+        | Request::Head
         | Request::Status { .. }
         | Request::GroupInfo
         | Request::Report { .. }
@@ -54,6 +55,7 @@ pub fn digest(request: &Request) -> [u8; 32] {
         Request::Hub
         | Request::Info
         | Request::Ephemeral { .. }
+        | Request::Head
         | Request::Status { .. }
         | Request::GroupInfo
         | Request::Report { .. }

@@ -1,6 +1,6 @@
 //! Devices and their domains, and everything that may befall them.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,13 +10,15 @@ use comity_mls_engine::{
     Answered, Engine, Error, Event, MemoryKeys, MemoryStore, Notice, Options, RequestId, RoomState,
     Row, Space, Store, StoreError, Transaction,
 };
-use comity_mls_wire::keys::Published;
 use comity_mls_wire::room::Member;
+use comity_storage::CreateAccount;
 use comity_xmpp::jid::BareJid;
 use uuid::Uuid;
 
+use super::directory::Book;
 use super::domain::Proof;
 use super::server::{AllIssuers, Server, Stanzas};
+use super::tale::Tale;
 
 /// 2026-01-01.
 const START: u64 = 1_767_225_600_000;
@@ -98,17 +100,23 @@ pub(super) struct Client {
 struct Backup {
     rows: MemoryStore,
     keys: MemoryKeys,
-    departures: usize,
-    /// What its directory offered.
-    packages: Vec<Published>,
+    at: u64,
 }
 
 impl Client {
-    /// How often it was out of a room.
-    fn departures(&self) -> usize {
-        let left = |event: &&Event| matches!(event, Event::RoomLeft { .. });
-        self.events.iter().filter(left).count()
+    /// Something is to be said, or under way, or wanted.
+    pub(super) fn has_something_waiting(&self) -> bool {
+        let spaces = [Space::Outbox, Space::InFlight, Space::Plan];
+        let waits = |space: &Space| !self.store.scan(*space, b"", None, 1).unwrap().is_empty();
+        spaces.iter().any(waits)
     }
+}
+
+/// A room, and the client whose device made it and stays.
+#[derive(Clone)]
+pub(super) struct Place {
+    pub(super) room: BareJid,
+    pub(super) owner: usize,
 }
 
 pub(super) struct Fleet {
@@ -116,18 +124,27 @@ pub(super) struct Fleet {
     pub(super) servers: BTreeMap<String, Server>,
     pub(super) stanzas: Stanzas,
     pub(super) clients: Vec<Client>,
+    pub(super) places: Vec<Place>,
     pub(super) faulty: bool,
-    /// Entries or Welcomes may have come that were not sent on.
-    pub(super) moved: bool,
+    /// Domains' copies of rooms that have entries which were not sent on.
+    pub(super) grown: BTreeSet<(String, BareJid)>,
+    /// Clients for whom all is looked up.
+    pub(super) hungry: BTreeSet<usize>,
+    /// Of each domain's copy: those who get it.
+    pub(super) audience: HashMap<(String, BareJid), BTreeSet<usize>>,
+    pub(super) book: Book,
+    pub(super) tale: Tale,
     random: u64,
     directory: PathBuf,
-    authenticators: HashMap<u64, Vec<u8>>,
+    authenticators: HashMap<(BareJid, u64), Vec<u8>>,
     words: u64,
     pub(super) kills: u64,
+    /// How often somebody had to be invited again.
+    pub(super) lost: usize,
 }
 
 impl Fleet {
-    pub(super) async fn new(domains: &[&str], seed: u64) -> Self {
+    pub(super) async fn new(domains: &[&str], seed: u64, tale: Tale) -> Self {
         let id = Uuid::from_u128(u128::from(seed) << 64 | u128::from(std::process::id()));
         let directory = std::env::temp_dir().join(format!("comity-history-{id}"));
         std::fs::create_dir_all(&directory).unwrap();
@@ -142,13 +159,19 @@ impl Fleet {
             servers,
             stanzas,
             clients: Vec::new(),
+            places: Vec::new(),
             faulty: false,
-            moved: false,
+            grown: BTreeSet::new(),
+            hungry: BTreeSet::new(),
+            audience: HashMap::new(),
+            book: Book::default(),
+            tale,
             random: 0x9e37_79b9_7f4a_7c15 ^ (seed.wrapping_mul(0xd134_2543_de82_ef95) | 1),
             directory,
             authenticators: HashMap::new(),
             words: 0,
             kills: 0,
+            lost: 0,
         }
     }
 
@@ -176,6 +199,57 @@ impl Fleet {
         usize::try_from(self.random(count)).unwrap()
     }
 
+    pub(super) fn pick_place(&mut self) -> Place {
+        let count = self.places.len() as u64;
+        let place = usize::try_from(self.random(count)).unwrap();
+        self.places[place].clone()
+    }
+
+    /// Somebody; more often than not, somebody who is or was in the room.
+    pub(super) fn pick_near(&mut self, place: &Place) -> usize {
+        let known = |client: &usize| self.state(*client, &place.room).is_some();
+        let near: Vec<usize> = (0..self.clients.len()).filter(known).collect();
+        match self.random(4) {
+            0 => self.pick(),
+            _ => near[usize::try_from(self.random(near.len() as u64)).unwrap()],
+        }
+    }
+
+    /// All accounts, those of each domain in turn.
+    pub(super) fn accounts(&self) -> Vec<BareJid> {
+        let named: BTreeSet<&BareJid> = self.clients.iter().map(|c| &c.account).collect();
+        let mut by_domain: BTreeMap<&str, Vec<BareJid>> = BTreeMap::new();
+        for account in named {
+            let of_it = by_domain.entry(account.domain()).or_default();
+            of_it.push(account.clone());
+        }
+        let longest = by_domain.values().map(Vec::len).max().unwrap_or(0);
+        let nth = |place: usize| {
+            by_domain
+                .values()
+                .filter_map(move |of| of.get(place).cloned())
+        };
+        (0..longest).flat_map(nth).collect()
+    }
+
+    pub(super) fn device_of(&self, account: &BareJid) -> usize {
+        let mut clients = self.clients.iter();
+        clients.position(|c| c.account == *account).unwrap()
+    }
+
+    pub(super) fn client_of(&self, member: &Member) -> Option<usize> {
+        let is_it = |client: &usize| self.member(*client).as_ref() == Some(member);
+        (0..self.clients.len()).find(is_it)
+    }
+
+    /// Enters into the tale what happens to a client.
+    pub(super) fn tell(&self, client: usize, what: &str) {
+        let after = self.now - START;
+        let account = &self.clients[client].account;
+        self.tale
+            .add(format!("{after:>9} {client}:{account} {what}"));
+    }
+
     pub(super) fn pick_domain(&mut self) -> String {
         let place = usize::try_from(self.random(self.servers.len() as u64)).unwrap();
         self.servers.keys().nth(place).unwrap().clone()
@@ -197,6 +271,14 @@ impl Fleet {
 
     pub(super) async fn enrolled(&mut self, account: &str) {
         let account = jid(account);
+        let created = CreateAccount {
+            account: account.as_str().to_owned(),
+            domain: account.domain().to_owned(),
+            created: self.now / 1_000,
+            keys: Vec::new(),
+        };
+        let storage = self.servers[account.domain()].storage.clone();
+        storage.write(created).await.unwrap();
         let store = Crashing::over(MemoryStore::new());
         let keys = MemoryKeys::new();
         let engine = self.open(&account, &store, &keys);
@@ -232,6 +314,7 @@ impl Fleet {
         match run(&mut self.clients[client].engine) {
             Ok(value) => Some(value),
             Err(Error::Store(_)) => {
+                self.tell(client, "crashes");
                 self.restart(client);
                 None
             }
@@ -256,43 +339,33 @@ impl Fleet {
         self.connect(client);
     }
 
-    /// A copy of the store and its keys as they are now, while nothing waits to be said.
+    /// A copy of the store and its keys as they are now. Who owns a room is not copied while it is
+    /// coming back to it: nobody else could invite it again.
     pub(super) fn remember(&mut self, client: usize) {
-        let packages = self.packages(client);
-        let state = &mut self.clients[client];
-        let waits = state.store.scan(Space::Outbox, b"", None, 1).unwrap();
-        let flies = state.store.scan(Space::InFlight, b"", None, 1).unwrap();
-        if waits.is_empty() && flies.is_empty() {
-            state.backup = Some(Backup {
-                rows: state.store.rows.snapshot(),
-                keys: state.keys.snapshot(),
-                departures: state.departures(),
-                packages,
-            });
+        let owned = self.places.iter().filter(|place| place.owner == client);
+        let well = |place: &Place| self.state(client, &place.room) == Some(RoomState::Active);
+        if !owned.clone().all(well) {
+            return;
         }
+        let at = self.now;
+        let state = &mut self.clients[client];
+        state.backup = Some(Backup {
+            rows: state.store.rows.snapshot(),
+            keys: state.keys.snapshot(),
+            at,
+        });
     }
 
-    /// The device is put back to the state it had then, unless it has left the room since, or
-    /// has come to it by a KeyPackage that it then had: of those nobody could tell it any more.
+    /// The device is put back to the state it had then.
     pub(super) fn roll_back(&mut self, client: usize) {
-        let packages = self.packages(client);
         let state = &mut self.clients[client];
-        if let Some(backup) = state.backup.take()
-            && backup.departures == state.departures()
-            && backup.packages == packages
-        {
+        if let Some(backup) = state.backup.take() {
             state.store = Crashing::over(backup.rows);
             state.keys = backup.keys;
             state.rolled_back += 1;
+            self.tell(client, &format!("is put back to {}", backup.at - START));
             self.restart(client);
         }
-    }
-
-    fn packages(&self, client: usize) -> Vec<Published> {
-        let device = self.member(client).map(|member| member.device);
-        let domain = &self.servers[self.clients[client].account.domain()].domain;
-        let known = device.and_then(|device| domain.devices.get(&device));
-        known.map_or_else(Vec::new, |known| known.packages.clone())
     }
 
     pub(super) fn disconnect(&mut self, client: usize) {
@@ -314,6 +387,8 @@ impl Fleet {
     /// A server is killed: its sessions end, and those that had one come back.
     pub(super) async fn kill(&mut self, domain: &str) {
         self.kills += 1;
+        self.tale
+            .add(format!("{:>9} {domain} is killed", self.now - START));
         self.servers.get_mut(domain).unwrap().kill().await;
         for client in 0..self.clients.len() {
             if self.clients[client].account.domain() == domain && self.clients[client].online {
@@ -349,20 +424,18 @@ impl Fleet {
     }
 
     /// Whoever holds an epoch holds the same one.
-    pub(super) fn compare_authenticators(&mut self, room: &BareJid) {
-        for client in 0..self.clients.len() {
-            if self.state(client, room) != Some(RoomState::Active) {
-                continue;
+    pub(super) fn compare_authenticators(&mut self) {
+        for state in &mut self.clients {
+            for info in state.engine.rooms().unwrap() {
+                if info.state != RoomState::Active {
+                    continue;
+                }
+                let own = state.engine.epoch_authenticator(&info.room).unwrap();
+                let of = (info.room, info.epoch);
+                let known = self.authenticators.entry(of);
+                let known = known.or_insert_with(|| own.clone());
+                assert_eq!(*known, own, "epoch {}", info.epoch);
             }
-            let engine = &mut self.clients[client].engine;
-            let rooms = engine.rooms().unwrap();
-            let epoch = rooms.iter().find(|r| r.room == *room).unwrap().epoch;
-            let own = engine.epoch_authenticator(room).unwrap();
-            let known = self
-                .authenticators
-                .entry(epoch)
-                .or_insert_with(|| own.clone());
-            assert_eq!(*known, own, "epoch {epoch}");
         }
     }
 }

@@ -5,26 +5,26 @@ use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::task::Poll;
 
-use comity_mls_engine::{Answer, Answered, Destination, Notice, Outgoing, Request};
+use comity_mls_engine::{Answer, Answered, Destination, Event, Outgoing, Request};
 use comity_mls_service::error::Refused;
-use comity_mls_service::room::{Outcome, rows};
+use comity_mls_service::room::Outcome;
+use comity_mls_service::room::sync::standings;
 use comity_mls_wire::refusal::Refusal;
-use comity_mls_wire::room::{self, Fanout, Member, Stamped};
-use comity_mls_wire::{authority, keys, sync};
-use comity_storage::Delivered;
-use comity_storage::rooms::{AcknowledgeWelcome, AdvanceCursor, DeviceView};
+use comity_mls_wire::room::{self, Fanout, Stamped};
+use comity_mls_wire::{authority, sync};
+use comity_storage::rooms::{AcknowledgeWelcome, AdvanceCursor};
+use comity_storage::{Delivered, RegisterDevice};
 use comity_xmpp::jid::BareJid;
+use uuid::Uuid;
 
 use super::fleet::{Fleet, Input, jid};
+use super::push::PAGE;
 
-/// Entries and Welcomes read at a time.
-const PAGE: usize = 64;
-const PAGE_BYTES: usize = 1 << 20;
 /// Turns after which something goes in a circle.
-const TURNS: usize = 50_000;
+const TURNS: usize = 500_000;
 
 /// Drives a request so far and no further: its server is killed in the middle of it.
-async fn cut<F: Future>(future: F, mut polls: u64) -> Option<F::Output> {
+pub(super) async fn cut<F: Future>(future: F, mut polls: u64) -> Option<F::Output> {
     let mut future = pin!(future);
     poll_fn(|context| match future.as_mut().poll(context) {
         Poll::Ready(done) => Poll::Ready(Some(done)),
@@ -37,12 +37,17 @@ async fn cut<F: Future>(future: F, mut polls: u64) -> Option<F::Output> {
     .await
 }
 
+/// What tells rooms apart in a tale.
+fn short(room: &BareJid) -> &str {
+    &room.as_str()[..6]
+}
+
 impl Fleet {
     /// Carries everything until nothing moves.
     pub(super) async fn run(&mut self) {
         for _ in 0..TURNS {
             let moved = self.turn().await;
-            if std::mem::take(&mut self.moved) {
+            if self.has_news() {
                 self.push().await;
             } else if !moved && !self.federate().await {
                 return;
@@ -101,6 +106,7 @@ impl Fleet {
         for place in 0..count {
             let client = (first + place) % count;
             while let Some(event) = self.clients[client].engine.poll_event() {
+                self.tell_event(client, &event);
                 self.clients[client].events.push(event);
             }
             if let Some(outgoing) = self.clients[client].engine.poll_request() {
@@ -125,9 +131,16 @@ impl Fleet {
         self.now += 1;
         let answer: Option<Answered> = match request {
             Request::Authority(request) => {
-                Some(self.authority(client, &to, request).map(Answer::Authority))
+                let answer = self.authority(client, &to, request).await;
+                Some(answer.map(Answer::Authority))
             }
-            Request::Keys(request) => Some(self.keys(client, &to, request).map(Answer::Keys)),
+            Request::Keys(request) => {
+                let Destination::Account(account) = to else {
+                    panic!("a directory request to {to:?}")
+                };
+                let answer = self.keys(client, &account, request).await;
+                answer.map(|answer| answer.map(Answer::Keys))
+            }
             Request::Room(request) => {
                 let Destination::Room(room) = to else {
                     panic!("a room request to {to:?}")
@@ -147,7 +160,7 @@ impl Fleet {
         }
     }
 
-    fn authority(
+    async fn authority(
         &mut self,
         client: usize,
         to: &Destination,
@@ -190,29 +203,51 @@ impl Fleet {
                 let state = &mut self.clients[client];
                 let server = self.servers.get_mut(state.account.domain()).unwrap();
                 let proof = &mut state.proof;
-                server
+                let answer = server
                     .domain
-                    .authority(&state.account, proof, request, now_s)
+                    .authority(&state.account, proof, request, now_s);
+                if let Ok(Answer::Registered { device }) = &answer {
+                    self.record(client, *device).await;
+                }
+                answer
             }
         }
     }
 
-    fn keys(
-        &mut self,
-        client: usize,
-        to: &Destination,
-        request: keys::Request,
-    ) -> Result<keys::Answer, Refusal> {
-        let Destination::Account(account) = to else {
-            panic!("a directory request to {to:?}")
+    /// The directory knows the devices that the domain has registered.
+    async fn record(&mut self, client: usize, device: Uuid) {
+        let account = &self.clients[client].account;
+        let server = &self.servers[account.domain()];
+        let registered = &server.domain.devices[&device];
+        let change = RegisterDevice {
+            id: device.into_bytes(),
+            account: account.as_str().to_owned(),
+            name: registered.name.clone(),
+            device_key: registered.key.to_spki(),
+            now: self.now / 1_000,
+            limit: 8,
         };
-        if let keys::Request::Claim(claim) = request {
-            let server = self.servers.get_mut(account.domain()).unwrap();
-            return server.domain.claim(account, &claim.devices);
-        }
-        let own = self.clients[client].account.clone();
-        let server = self.servers.get_mut(own.domain()).unwrap();
-        server.domain.publish(&own, request)
+        server.storage.write(change).await.unwrap();
+    }
+
+    /// What its person is told that says how it went on.
+    fn tell_event(&self, client: usize, event: &Event) {
+        let line = match event {
+            Event::RoomLeft { room, .. } => format!("is out of {}", short(room)),
+            Event::RoomJoined { room, .. } => format!("comes to {}", short(room)),
+            Event::RoomStopped { room, seq, why } => {
+                format!("stops at {seq} of {}: {why}", short(room))
+            }
+            Event::RoomResyncing { room, seq, why } => {
+                format!("cannot read {seq} of {}: {why}", short(room))
+            }
+            Event::RoomResynced { room, .. } => format!("is back in {}", short(room)),
+            Event::Restored | Event::Refused { .. } | Event::Warning { .. } => {
+                format!("{event:?}")
+            }
+            _ => return,
+        };
+        self.tell(client, &line);
     }
 
     /// `None`: the server was killed before it could answer.
@@ -233,7 +268,13 @@ impl Fleet {
             true => cut(asked, polls).await,
             false => Some(asked.await),
         };
-        self.moved = true;
+        let entry = decided.as_ref().and_then(|decided| decided.as_ref().ok());
+        let entry = entry.and_then(|reply| reply.entry.clone());
+        if let Some(entry) = &entry {
+            let (kind, seq) = (entry.kind, entry.seq);
+            self.tell(client, &format!("{kind:?} at {seq} of {}", short(room)));
+        }
+        self.grew(&name, room, entry.as_ref());
         if killed {
             self.kill(&name).await;
             return None;
@@ -242,6 +283,7 @@ impl Fleet {
             Ok(reply) => {
                 if reply.sweep {
                     self.servers[&name].hub.sweep(room, now).await;
+                    self.grew(&name, room, None);
                 }
                 Some(Ok(reply.answer))
             }
@@ -263,14 +305,12 @@ impl Fleet {
         match request {
             sync::Request::Sync { cursors } => {
                 let rooms = storage.device_rooms(&name, id, None).await.unwrap();
-                let rooms = rooms.iter().map(|room| (jid(&room.room), room.held));
+                let rooms = standings(&rooms).unwrap();
                 let state = &mut self.clients[client];
                 state.sent = Some(cursors.into_iter().collect());
                 state.handed.clear();
-                self.moved = true;
-                Ok(sync::Answer::Syncing {
-                    rooms: rooms.collect(),
-                })
+                self.hungry.insert(client);
+                Ok(sync::Answer::Syncing { rooms })
             }
             sync::Request::Acknowledge { room, seq } => {
                 let change = AdvanceCursor {
@@ -290,79 +330,10 @@ impl Fleet {
                     id: welcome.into_bytes(),
                 };
                 storage.write(change).await.unwrap();
-                self.moved = true;
+                self.hungry.insert(client);
                 Ok(sync::Answer::Acknowledged)
             }
         }
-    }
-
-    /// Hands every syncing device what its server holds for it.
-    async fn push(&mut self) {
-        for client in 0..self.clients.len() {
-            if self.clients[client].sent.is_none() {
-                continue;
-            }
-            if let Some(member) = self.member(client) {
-                self.push_welcomes(client, &member).await;
-                self.push_entries(client, &member).await;
-            }
-        }
-    }
-
-    async fn push_welcomes(&mut self, client: usize, member: &Member) {
-        let storage = self.servers[member.account.domain()].storage.clone();
-        let (name, id) = (member.account.as_str(), member.device.into_bytes());
-        let handed = self.clients[client].handed.clone();
-        let found = storage.welcomes_for(name, id, &handed, PAGE).await.unwrap();
-        for row in found {
-            self.clients[client].handed.push(row.id);
-            let welcome = sync::Notice::Welcome(rows::welcome(row).unwrap());
-            self.hand(client, welcome);
-        }
-    }
-
-    async fn push_entries(&mut self, client: usize, member: &Member) {
-        let domain = member.account.domain().to_owned();
-        let storage = self.servers[&domain].storage.clone();
-        let (name, id) = (member.account.as_str(), member.device.into_bytes());
-        let view = DeviceView {
-            account: name,
-            domain: &domain,
-            device: id,
-        };
-        let stretches = storage.device_rooms(name, id, None).await.unwrap();
-        for stretch in stretches {
-            let room = jid(&stretch.room);
-            let sent = self.clients[client].sent.as_ref();
-            let sent = sent.and_then(|sent| sent.get(&room).copied());
-            let after = sent.unwrap_or(stretch.cursor).max(stretch.since);
-            let through = stretch.until.unwrap_or(u64::MAX);
-            if after >= through {
-                continue;
-            }
-            let found = storage
-                .device_entries(view, &stretch.room, after, through, PAGE, PAGE_BYTES)
-                .await
-                .unwrap();
-            let Some(last) = found.last().map(|row| row.seq) else {
-                continue;
-            };
-            self.moved = true;
-            if let Some(sent) = &mut self.clients[client].sent {
-                sent.insert(room.clone(), last);
-            }
-            for row in found {
-                let entry = rows::entry(&room, row).unwrap();
-                if !self.fails(4) {
-                    self.hand(client, sync::Notice::Entry(entry));
-                }
-            }
-        }
-    }
-
-    fn hand(&mut self, client: usize, notice: sync::Notice) {
-        let notice = Box::new(Notice::Sync(notice));
-        self.clients[client].inbox.push_back(Input::Notice(notice));
     }
 
     /// Carries what waits for other domains; true if anything was carried.
@@ -397,7 +368,6 @@ impl Fleet {
             through,
         };
         storage.write(delivered).await.unwrap();
-        self.moved = true;
         true
     }
 
@@ -418,6 +388,7 @@ impl Fleet {
         let copies = &self.servers[domain].copies;
         let room = &fanout.entry.room;
         let outcome = copies.receive(room, domain, fanout, now).await.unwrap();
+        self.grew(domain, room, Some(&fanout.entry));
         if let Some(id) = fanout.welcome.as_ref().map(|welcome| welcome.id)
             && !matches!(outcome, Outcome::Gap { .. } | Outcome::Refused { .. })
         {
@@ -451,7 +422,6 @@ impl Fleet {
                 };
                 self.receive(domain, &fanout).await;
             }
-            self.moved = true;
             after = last;
         }
     }

@@ -1,5 +1,5 @@
-//! A domain's server as far as rooms go: its hub, its copies of other domains' rooms, and the file in
-//! which it keeps both.
+//! A domain's server as far as rooms go: its hub, its copies of other domains' rooms, its directory of
+//! KeyPackages, and the file in which it keeps them.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -10,12 +10,16 @@ use comity_mls_credential::certificate::issuer_id;
 use comity_mls_credential::keys::Algorithm;
 use comity_mls_credential::leaf::{IssuerId, Issuers};
 use comity_mls_credential::provider::Provider;
+use comity_mls_service::key_packages::{self, Directory};
 use comity_mls_service::room::{Copies, Hub, HubKey, Limits, Pool, Surroundings};
 use comity_mls_wire::room::Fanout;
 use comity_storage::Storage;
 use comity_xmpp::jid::BareJid;
 
 use super::domain::Domain;
+
+/// A device that has fewer packages is told.
+const LOW_STOCK: u32 = 2;
 
 type Issued = HashMap<(String, IssuerId), Arc<[u8]>>;
 
@@ -86,6 +90,7 @@ pub(super) struct Server {
     pub(super) storage: Storage,
     pub(super) hub: Hub<Inline>,
     pub(super) copies: Copies,
+    pub(super) directory: Directory,
     around: Arc<Around>,
     issuers: AllIssuers,
     file: PathBuf,
@@ -113,12 +118,13 @@ impl Server {
             stanzas: stanzas.clone(),
         });
         let file = directory.join(format!("{name}.sqlite"));
-        let (storage, hub, copies) = open(&file, &around, issuers).await;
+        let (storage, hub, copies, directory) = open(&file, &around, issuers).await;
         Self {
             domain,
             storage,
             hub,
             copies,
+            directory,
             around,
             issuers: issuers.clone(),
             file,
@@ -128,7 +134,7 @@ impl Server {
     /// The server dies where it stands, and is there again with what it had written.
     pub(super) async fn kill(&mut self) {
         let opened = open(&self.file, &self.around, &self.issuers).await;
-        (self.storage, self.hub, self.copies) = opened;
+        (self.storage, self.hub, self.copies, self.directory) = opened;
     }
 }
 
@@ -136,16 +142,22 @@ async fn open(
     file: &Path,
     around: &Arc<Around>,
     issuers: &AllIssuers,
-) -> (Storage, Hub<Inline>, Copies) {
+) -> (Storage, Hub<Inline>, Copies, Directory) {
     let storage = Storage::open(file).await.unwrap();
     let surroundings: Arc<dyn Surroundings> = Arc::clone(around) as _;
+    let provider = || Provider::new(Arc::new(issuers.clone()));
     let hub = Hub::new(
         storage.clone(),
-        Provider::new(Arc::new(issuers.clone())),
+        provider(),
         Arc::clone(&surroundings),
         Limits::default(),
         Inline,
     );
     let copies = Copies::new(storage.clone(), surroundings);
-    (storage, hub, copies)
+    let limits = key_packages::Limits {
+        low_stock: LOW_STOCK,
+        ..key_packages::Limits::default()
+    };
+    let directory = Directory::new(storage.clone(), provider(), limits);
+    (storage, hub, copies, directory)
 }

@@ -70,12 +70,13 @@ impl Engine {
     fn may_pass(&mut self, room: &BareJid, record: &Record, now: u64) -> Result<bool, Error> {
         let of_room = |purpose: &Purpose| matches!(purpose, Purpose::Ephemeral(r, _) if r == room);
         let there = matches!(self.session, Session::Up { .. })
+            && self.synced
             && record.stage == Stage::Active
             && !record.leaving
             && !self.is_behind(room, record)
             && self.hushed.get(room).is_none_or(|until| now >= *until)
             && self.requests.count(of_room) < UNDER_WAY;
-        Ok(there && !self.is_damaged(room, record)?)
+        Ok(there && self.is_fresh(room, now) && !self.is_damaged(room, record)?)
     }
 
     /// Seals it and asks the hub to hand it on. Its generation is spent in the transaction that sends

@@ -192,7 +192,6 @@ impl Engine {
         record.updated = now;
         self.mls.save(&mut group, true)?;
         self.check_all_logged(&group, now)?;
-        self.early.remove(room);
         self.blocked.remove(room);
         self.forget_counters(room)?;
         self.forget_noted(room)?;
@@ -220,7 +219,8 @@ impl Engine {
         self.acknowledge_welcome(welcome.id, now);
         self.acknowledge(room, now)?;
         self.touched.insert(room.clone());
-        Ok(())
+        // What came while the Welcome was looked at.
+        self.drain_early(room, now)
     }
 
     /// What members said while this device was out is not lost, it was never ours to read.

@@ -31,13 +31,20 @@ const ARRIVES_MS: u64 = 10_000;
 impl Engine {
     pub(crate) fn on_entry(&mut self, entry: Entry, now: u64) -> Result<(), Error> {
         let room = entry.room.clone();
-        let Some(record) = self.record(&room)? else {
-            return Ok(());
-        };
-        if record.stage == Stage::Creating {
-            return self.on_own_creation(&room, &record, &entry, now);
+        let record = self.record(&room)?;
+        if let Some(record) = &record
+            && record.stage == Stage::Creating
+        {
+            return self.on_own_creation(&room, record, &entry, now);
         }
-        if !record.stage.follows() || entry.seq <= record.seq {
+        let welcome = self.welcomes.iter().find(|welcome| welcome.room == room);
+        let held = match (record, welcome) {
+            (Some(record), _) if record.stage.follows() => record.seq,
+            // It comes in as soon as its Welcome can be checked, and the entry is not given twice.
+            (_, Some(welcome)) => welcome.seq,
+            _ => return Ok(()),
+        };
+        if entry.seq <= held {
             return Ok(());
         }
         if !self.hold(entry) {
@@ -104,7 +111,8 @@ impl Engine {
             while early.front().is_some_and(|entry| entry.seq <= record.seq) {
                 early.pop_front();
             }
-            if !record.stage.follows() {
+            let awaits = self.welcomes.iter().any(|welcome| welcome.room == *room);
+            if !record.stage.follows() && !awaits {
                 early.clear();
             }
             match early.front() {

@@ -156,8 +156,8 @@ async fn step(fleet: &mut Fleet) {
     let inside = fleet.state(client, room) == Some(RoomState::Active);
     let account = fleet.clients[client].account.clone();
     let owned = account == fleet.clients[owner].account;
-    if fleet.random(3) == 0 {
-        let client = fleet.pick();
+    if fleet.random(2) == 0 {
+        let client = fleet.pick_near(&place);
         fleet.remember(client);
     }
     match fleet.random(20) {
@@ -186,7 +186,7 @@ async fn step(fleet: &mut Fleet) {
             let domain = fleet.pick_domain();
             fleet.kill(&domain).await;
         }
-        15..=16 => fleet.roll_back(client),
+        15..=16 => fleet.roll_back_one(),
         _ => everybody_at_once(fleet, &place),
     }
 }

@@ -356,8 +356,18 @@ impl Fleet {
         });
     }
 
+    /// One of the devices of which there is a copy is put back.
+    pub(super) fn roll_back_one(&mut self) {
+        let copied = |client: &usize| self.clients[*client].backup.is_some();
+        let copied: Vec<usize> = (0..self.clients.len()).filter(copied).collect();
+        if !copied.is_empty() {
+            let place = self.random(copied.len() as u64);
+            self.roll_back(copied[usize::try_from(place).unwrap()]);
+        }
+    }
+
     /// The device is put back to the state it had then.
-    pub(super) fn roll_back(&mut self, client: usize) {
+    fn roll_back(&mut self, client: usize) {
         let state = &mut self.clients[client];
         if let Some(backup) = state.backup.take() {
             state.store = Crashing::over(backup.rows);

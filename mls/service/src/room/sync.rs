@@ -375,7 +375,7 @@ mod tests {
             .map(|s| (s.room.as_str(), s.seq, s.since, s.stored))
             .collect();
         assert_eq!(found, [(ROOM, 12, 9, 3), (OTHER, 6, 1, 5)]);
-        standings(&[room("r", 0, None, 0)]).unwrap_err();
+        standings(&[room("", 0, None, 0)]).unwrap_err();
     }
 
     #[test]

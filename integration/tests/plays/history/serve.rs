@@ -85,16 +85,22 @@ impl Fleet {
     /// What the servers do about rooms where proposals wait; when they have to look again.
     async fn nominate(&mut self) -> Option<u64> {
         let mut again: Option<u64> = None;
-        for server in self.servers.values() {
+        let mut asked = Vec::new();
+        for (domain, server) in &self.servers {
             let waiting = server.storage.rooms_pending("", 1_000).await.unwrap();
             for room in waiting {
                 // A fault of the storage that the play makes: the next look finds it again.
                 let Ok(done) = server.hub.nominate(&jid(&room), self.now).await else {
                     continue;
                 };
-                self.moved |= done.asked.is_some();
+                if done.asked.is_some() {
+                    asked.push((domain.clone(), jid(&room)));
+                }
                 again = done.again.into_iter().chain(again).min();
             }
+        }
+        for (domain, room) in asked {
+            self.grew(&domain, &room, None);
         }
         again
     }

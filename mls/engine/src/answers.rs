@@ -108,9 +108,6 @@ impl Engine {
                 };
                 self.on_group_info(&room, &served, now)
             }
-            (Purpose::Head(room), Answer::Room(room::Answer::Head(head))) => {
-                self.on_head(&room, &head, now)
-            }
             (Purpose::Report(room), Answer::Room(room::Answer::Reported)) => {
                 self.on_reported(&room)
             }
@@ -123,7 +120,11 @@ impl Engine {
     }
 
     fn on_log_granted(&mut self, purpose: Purpose, answer: Answer, now: u64) -> Result<(), Error> {
+        use comity_mls_wire::room;
         match (purpose, answer) {
+            (Purpose::Head(room), Answer::Room(room::Answer::Head(head))) => {
+                self.on_head(&room, &head, now)
+            }
             (Purpose::Devices, Answer::Authority(authority::Answer::Devices(devices))) => {
                 self.on_devices(devices, now)
             }

@@ -96,6 +96,11 @@ pub(super) fn trust_word(trust: &Trust) -> &'static str {
 pub(crate) fn event(event: &Event) -> Option<String> {
     Some(match event {
         Event::OwnDevices => return None,
+        Event::Restored => {
+            let told =
+                "the data of this device is an older copy: what it had in stock is made anew";
+            told.to_owned()
+        }
         Event::OwnDevice {
             id, revoked: true, ..
         } => {

@@ -62,11 +62,6 @@ pub fn event(event: &Event) -> Option<String> {
                 .unwrap_or_default();
             format!("{room}{} refused: {why}", refused(what))
         }
-        Event::Restored => {
-            let told =
-                "the data of this device is an older copy: what it had in stock is made anew";
-            told.to_owned()
-        }
         Event::RoomResyncing { room, seq, why } => {
             format!("{room} cannot be followed from entry {seq} on, and is come back to: {why}")
         }

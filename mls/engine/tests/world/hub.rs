@@ -403,7 +403,6 @@ impl Room {
         let tree: Bytes = self.group.export_tree().unwrap().into();
         for new in after.iter().filter(|m| !before.contains(m)) {
             self.readers.insert(new.clone(), (accepted.seq, None));
-            self.stored.insert(new.clone(), accepted.seq);
             let joiner = bundle
                 .joiners
                 .iter()

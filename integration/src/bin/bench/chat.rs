@@ -143,17 +143,21 @@ pub(crate) async fn talk(
         .ok_or_else(|| "no round".into())
 }
 
-/// Delivered for each second of the server's CPU, alone and among thousands.
+/// Delivered for each second of the server's CPU, alone and among thousands; and the memory of one
+/// of these.
 pub(crate) async fn growth(
     contender: &Contender,
     extent: Extent,
-) -> Result<[f64; 2], Box<dyn Error>> {
+) -> Result<([f64; 2], u64), Box<dyn Error>> {
     let alone = run(contender, &ALONE, extent).await?;
     let accounts = ACCOUNTS / extent.divisor;
-    let others = login::idle(contender, OTHERS / extent.divisor, accounts).await?;
+    let (sessions, memory) = (OTHERS / extent.divisor, contender.memory()?);
+    let others = login::idle(contender, sessions, accounts).await?;
+    tokio::time::sleep(login::SETTLED.min(extent.window)).await;
+    let memory = contender.memory()?.saturating_sub(memory) / sessions as u64;
     let among = run(contender, &ALONE, extent).await?;
     drop(others);
-    Ok([alone.per_cpu_second, among.per_cpu_second])
+    Ok(([alone.per_cpu_second, among.per_cpu_second], memory))
 }
 
 async fn round(

@@ -6,13 +6,18 @@ use std::time::Duration;
 use crate::Extent;
 use crate::client::Client;
 use crate::contender::{ACCOUNTS, Contender};
+use crate::table::Figure;
 
 pub(crate) const NAME: &str = "server CPU of a login";
 const SESSIONS: usize = 2000;
 pub(crate) const MEMORY: &str = "memory of an idle session";
 pub(crate) const LEFT: &str = "the same, when they have left";
+/// Where growth is measured.
+pub(crate) const AMONG_MANY: &str = "memory of an idle session, 9,900 of them";
+/// What such a one may take.
+pub(crate) const WANTED: Figure = Figure::Memory(16 << 10);
 /// A server's memory settles for so long before it is read.
-const SETTLED: Duration = Duration::from_secs(2);
+pub(crate) const SETTLED: Duration = Duration::from_secs(2);
 
 pub(crate) struct Outcome {
     /// Of the server, for one login.

@@ -48,7 +48,7 @@ struct Arguments {
 }
 
 /// A work that takes longer has stalled.
-const STALLED: Duration = Duration::from_secs(120);
+const STALLED: Duration = Duration::from_secs(240);
 
 /// How much of everything.
 #[derive(Clone, Copy, Debug)]
@@ -123,6 +123,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     for kind in kinds {
         bench.apart(kind, &mut table, &runtime);
     }
+    table.compare();
     println!("{}", process::machine());
     println!("{table}");
     Ok(())
@@ -219,16 +220,24 @@ impl Bench {
                 table.set(login::NAME, kind, Figure::Time(outcome.cpu));
                 table.set(login::MEMORY, kind, Figure::Memory(outcome.memory));
                 table.set(login::LEFT, kind, Figure::Memory(outcome.left));
+                if kind == Kind::Comity {
+                    let most = Figure::Memory(outcome.memory / 4);
+                    table.judge(login::LEFT, most, "a quarter, ");
+                }
             }
             Work::Offline => {
                 let stored = offline::run(contender, self.extent).await?;
                 table.set(offline::NAME, kind, Figure::Rate(stored));
             }
             Work::Growth => {
-                let rates = chat::growth(contender, self.extent).await?;
+                let (rates, memory) = chat::growth(contender, self.extent).await?;
                 for (name, rate) in chat::GROWTH.into_iter().zip(rates) {
                     table.set(name, kind, Figure::Rate(rate));
                 }
+                let flat = Figure::Rate(0.9 * rates[0]);
+                table.judge(chat::GROWTH[1], flat, "nine tenths, ");
+                table.set(login::AMONG_MANY, kind, Figure::Memory(memory));
+                table.judge(login::AMONG_MANY, login::WANTED, "");
             }
         }
         Ok(())

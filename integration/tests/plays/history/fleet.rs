@@ -1,7 +1,7 @@
 //! Devices and their domains, and everything that may befall them.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -146,7 +146,13 @@ pub(super) struct Fleet {
 impl Fleet {
     pub(super) async fn new(domains: &[&str], seed: u64, tale: Tale) -> Self {
         let id = Uuid::from_u128(u128::from(seed) << 64 | u128::from(std::process::id()));
-        let directory = std::env::temp_dir().join(format!("comity-history-{id}"));
+        // A kill of the server is none of the machine: nothing is lost where memory is the disk.
+        let memory = Path::new("/dev/shm");
+        let place = match memory.is_dir() {
+            true => memory.to_owned(),
+            false => std::env::temp_dir(),
+        };
+        let directory = place.join(format!("comity-history-{id}"));
         std::fs::create_dir_all(&directory).unwrap();
         let (issuers, stanzas) = (AllIssuers::default(), Stanzas::default());
         let mut servers = BTreeMap::new();

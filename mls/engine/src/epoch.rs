@@ -88,6 +88,7 @@ impl Engine {
                     // It counts its messages anew.
                     self.forget_counter(room, by);
                 }
+                self.forget_counters_of_comers(room, &whats);
                 self.check_sender(entry, by.as_ref());
                 record.epoch = group.current_epoch();
                 self.marks_after_commit(room, description, &group, &whats, now)?;

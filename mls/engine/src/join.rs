@@ -230,6 +230,15 @@ impl Engine {
             .delete(Space::Counter, &crate::messages::counter_key(room, who));
     }
 
+    /// So does one that is let in, again maybe: its data may be a copy from before its last messages.
+    pub(crate) fn forget_counters_of_comers(&self, room: &BareJid, whats: &[What]) {
+        for what in whats {
+            if let What::Added(change) = what {
+                self.forget_counter(room, &change.who);
+            }
+        }
+    }
+
     pub(crate) fn forget_counters(&self, room: &BareJid) -> Result<(), Error> {
         let prefix = rows::of_room(room.as_str());
         for (key, _) in self

@@ -135,6 +135,10 @@ pub struct Rooms {
     pub devices: u32,
     /// Commits, proposals and messages of one account in a minute, each room. Default 600.
     pub entries_per_minute: u32,
+    /// Messages that one account may report to the operator in a day. Default 20.
+    pub reports_per_day: u32,
+    /// Reports of one room that are kept, until the operator discards them. Default 1,000.
+    pub reports_of_room: u32,
     /// Rooms whose state is held in memory. Default 256; the others are read when needed.
     pub in_memory: u32,
 }
@@ -190,6 +194,8 @@ impl Default for Rooms {
             created_per_day: 100,
             devices: 1_000,
             entries_per_minute: 600,
+            reports_per_day: 20,
+            reports_of_room: 1_000,
             in_memory: 256,
         }
     }

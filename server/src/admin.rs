@@ -190,6 +190,8 @@ async fn carry_out(request: Request, state: &State) -> Answer {
         Request::RoomShow { room } => room::show(state, &room).await,
         Request::RoomClose { room, reason } => room::close(state, &room, &reason).await,
         Request::RoomOpen { room } => room::open(state, &room).await,
+        Request::RoomReports { after } => room::reports(state, after).await,
+        Request::RoomReportDiscard { id } => room::discard_report(state, id).await,
         Request::Stats => stats::stats(state).await,
         Request::DeviceList { jid } => device::list(state, &jid).await,
         Request::DeviceRevoke { jid, id } => device::revoke(state, &jid, &id).await,

@@ -30,6 +30,7 @@ const MIGRATIONS: &[(i64, &str)] = &[
     (24, include_str!("../migrations/0024_leaf_updates.sql")),
     (26, include_str!("../migrations/0026_former_accounts.sql")),
     (29, include_str!("../migrations/0029_nominations.sql")),
+    (31, include_str!("../migrations/0031_abuse_reports.sql")),
     (34, include_str!("../migrations/0034_uploads.sql")),
     (35, include_str!("../migrations/0035_stock.sql")),
 ];

@@ -4,6 +4,7 @@
 //! [`Append`] is the one change that lengthens a log at its hub; [`Receive`] the one that lengthens
 //! a copy. Both carry what is to be sent, so that a crash after them is healed from the outbox.
 
+mod abuse;
 mod append;
 mod closed;
 mod copy;
@@ -19,6 +20,7 @@ mod welcome;
 #[cfg(test)]
 mod tests;
 
+pub use abuse::{ABUSE_REPORTS, AbuseReport, AbuseReportKept, DiscardAbuseReport, KeepAbuseReport};
 pub use append::{Append, Appended, At, Begin, Pending, PendingChange, Presence};
 pub use closed::{CLOSED_LIMIT, CloseRoom, Closed, OpenRoom, RoomClosed};
 pub use copy::{CopyState, Receive, ReceiveWelcome, Received};

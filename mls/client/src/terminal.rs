@@ -287,6 +287,10 @@ impl Desk {
                 let id = self.retract(&room, Some(&id)).await?;
                 self.sent(vec![id]).await
             }
+            Command::Report { room, id, why } => {
+                let room = self.room(&room).await?;
+                self.report_and_wait(room, &id, &why).await
+            }
             Command::Plain { to, text, file } => match (text, file) {
                 (_, Some(file)) => {
                     self.enrolled().await?;

@@ -4,7 +4,7 @@
 //! What each part is for: [`keys`] are signature keys in their three spellings; [`certificate`] is
 //! the one strict reader; [`leaf`] and [`provider`] believe or refuse; [`csr`] and [`issue`] make
 //! certificates; [`crl`] takes them back; [`endorsement`] says who may come where its account is
-//! already; [`anchors`] carries a domain's CAs to other domains; [`transparency`] shows what was
+//! already; [`franking`] lets a message be shown; [`anchors`] carries a domain's CAs to other domains; [`transparency`] shows what was
 //! issued; [`signed`] says what a signature outside MLS covers.
 //!
 //! Absent on purpose: XML, storage, clocks, sockets.
@@ -15,6 +15,7 @@ pub mod crl;
 pub mod csr;
 mod der;
 pub mod endorsement;
+pub mod franking;
 pub mod issue;
 pub mod keys;
 pub mod leaf;

@@ -44,5 +44,8 @@ pub const BAN: &str = "comity ban v1";
 pub const REJOIN: &str = "comity rejoin v1";
 /// Under a pre-shared key, by HMAC-SHA-256: who has the key has the same. Parts: room, nonce (16 bytes).
 pub const PSK: &str = "comity psk v1";
+/// Under a message's franking key, by HMAC-SHA-256: see [`crate::franking`]. Parts: message id (16
+/// bytes), content type, content.
+pub const FRANKING: &str = "comity franking v1";
 /// By an issuing CA: the head of the domain's transparency log. Parts: the head as it is encoded.
 pub const LOG_HEAD: &str = "comity log head v1";

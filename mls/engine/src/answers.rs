@@ -112,6 +112,9 @@ impl Engine {
                 self.on_reported(&room)
             }
             (Purpose::Ephemeral(..), Answer::Room(room::Answer::Relayed)) => Ok(()),
+            (Purpose::Complaint(room, id), Answer::Room(room::Answer::Reported)) => {
+                self.on_complaint(&room, id, None)
+            }
             (Purpose::InFlight(room, key), Answer::Room(room::Answer::Accepted(accepted))) => {
                 self.on_accepted(&room, key, &accepted, now)
             }
@@ -174,6 +177,9 @@ impl Engine {
             // The hub knows no such commit any more, or takes no reports.
             Purpose::Report(room) => return self.on_reported(&room),
             Purpose::Head(room) => return self.on_head_refused(&room, refusal, now),
+            Purpose::Complaint(room, id) => {
+                return self.on_complaint(&room, id, Some(refusal));
+            }
             Purpose::GroupInfo(room) => {
                 return self.on_group_info_refused(&room, refusal, now);
             }

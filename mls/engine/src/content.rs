@@ -1,6 +1,7 @@
 //! The inside of an application message: what its sender signs beside the content, so that replay,
 //! loss and a forked log show (RFC 9750 §8.4.4), and padding to the steps of the policy.
 
+use comity_mls_credential::franking;
 use comity_mls_wire::room::Hash;
 use mls_rs_codec::{MlsDecode, MlsEncode, MlsSize};
 use uuid::Uuid;
@@ -50,6 +51,8 @@ pub(crate) struct Framed {
     pub(crate) epoch_authenticator: Vec<u8>,
     /// The head of a domain's transparency log as the sender has it, now and then.
     pub(crate) log_head: Option<LogHead>,
+    /// With it a receiver can show the message to the hub.
+    pub(crate) franking_key: franking::Key,
     pub(crate) content_type: String,
     #[mls_codec(with = "mls_rs_codec::byte_vec")]
     pub(crate) content: Vec<u8>,
@@ -69,6 +72,7 @@ pub(crate) struct Position {
     pub(crate) head: Hash,
     pub(crate) epoch_authenticator: Vec<u8>,
     pub(crate) log_head: Option<Vec<u8>>,
+    pub(crate) franking_key: franking::Key,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -90,6 +94,7 @@ impl Framed {
             head: position.head,
             epoch_authenticator: position.epoch_authenticator,
             log_head: position.log_head.map(LogHead),
+            franking_key: position.franking_key,
             content_type: content_type.to_owned(),
             content: content.to_vec(),
             padding: Vec::new(),
@@ -186,6 +191,7 @@ mod tests {
             head: [5; 32],
             epoch_authenticator: vec![6; 32],
             log_head: length.is_multiple_of(2).then(|| vec![9; 250]),
+            franking_key: [7; 32],
         };
         Framed::new(position, "sce", &vec![b'x'; length], step)
     }

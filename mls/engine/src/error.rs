@@ -57,6 +57,10 @@ pub enum Error {
     RoomName,
     #[error("{0} is no account one can talk to")]
     NoAccount(BareJid),
+    #[error("no message {0} is held here")]
+    UnknownMessage(Uuid),
+    #[error("that is a message of one's own")]
+    OwnMessage,
     #[error("the room's policy forbids it: {0}")]
     Forbidden(String),
     #[error(

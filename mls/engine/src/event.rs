@@ -110,6 +110,11 @@ pub enum Event {
     /// What it had in stock for new rooms is made anew; rooms that it cannot read any more are come
     /// back to, which [`Self::RoomResyncing`] tells of each.
     Restored,
+    /// The hub's operator has been shown this message.
+    Reported {
+        room: BareJid,
+        id: MessageId,
+    },
     /// Another commit came first: the change or message is prepared anew for the new epoch.
     Retrying {
         room: BareJid,
@@ -185,6 +190,8 @@ pub enum Refused {
     Departure,
     Proposals,
     Message(MessageId),
+    /// To show this message to the hub's operator.
+    Report(MessageId),
     Lookup,
     /// To use a pre-shared key.
     Psk,
@@ -369,6 +376,11 @@ pub enum Warning {
         seq: u64,
         missing: u64,
     },
+    #[error(
+        "entry {seq} of {account} bears no tag that fits what it says, so that it could not be \
+         reported: it is not shown"
+    )]
+    Unfranked { account: String, seq: u64 },
     #[error("entry {seq} repeats an earlier message of {account}")]
     Replayed { account: String, seq: u64 },
     #[error(

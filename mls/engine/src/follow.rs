@@ -37,8 +37,15 @@ pub(crate) enum Step {
     Dropped,
 }
 
-/// A decrypted message: the group after it, its sender, its content.
-type Opened = (Group, SigningIdentity, Vec<u8>);
+/// A decrypted message.
+pub(crate) struct Opened {
+    /// After it.
+    pub(crate) group: Group,
+    pub(crate) sender: SigningIdentity,
+    pub(crate) data: Vec<u8>,
+    pub(crate) authenticated_data: Vec<u8>,
+}
+
 pub(crate) type HubKey = (CipherSuite, SignaturePublicKey);
 
 impl Engine {
@@ -62,9 +69,7 @@ impl Engine {
             return self.lose(record, entry, why, now);
         }
         let opened = match self.open_message(record, entry)? {
-            Ok((group, sender, data)) => {
-                self.accept_content(record, entry, group, sender, &data, now)?
-            }
+            Ok(opened) => self.accept_content(record, entry, opened, now)?,
             Err(why) => Err(why),
         };
         if let Err(why) = opened {
@@ -120,11 +125,12 @@ impl Engine {
             }
             Ok(ReceivedMessage::ApplicationMessage(message)) => {
                 match group.member_at_index(message.sender_index) {
-                    Some(member) => Ok(Ok((
+                    Some(member) => Ok(Ok(Opened {
                         group,
-                        member.signing_identity,
-                        message.data().to_vec(),
-                    ))),
+                        sender: member.signing_identity,
+                        data: message.data().to_vec(),
+                        authenticated_data: message.authenticated_data,
+                    })),
                     None => fail("its sender is no member"),
                 }
             }

@@ -58,6 +58,7 @@
 //!
 //! Not here yet: room reset and successors of a group, private handshakes.
 
+mod abuse;
 mod acknowledge;
 mod anchoring;
 mod answers;
@@ -116,6 +117,7 @@ mod transparency;
 mod upkeep;
 mod verification;
 
+pub use abuse::MAX_REPORTS;
 pub use code::{CODE_DIGITS, VerificationCode};
 pub use content::{
     ACKNOWLEDGEMENT, MAX_CONTENT, MAX_CONTENT_TYPE, MessageId, PSK, PSK_HELD, ROOM_STATE,

@@ -1,10 +1,10 @@
 //! Messages that have their place in the log: one's own, and those of others with what they say
 //! of themselves.
 
+use comity_mls_credential::franking;
 use comity_mls_wire::room::Entry;
 use comity_xmpp::jid::BareJid;
 use mls_rs_codec::{MlsDecode, MlsEncode, MlsSize};
-use mls_rs_core::identity::SigningIdentity;
 use uuid::Uuid;
 
 use crate::acknowledge::Counted;
@@ -13,9 +13,8 @@ use crate::create::is_room_name;
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::event::{Device, Event, Message, Name, Warning, What};
-use crate::follow::device;
+use crate::follow::{Opened, device};
 use crate::history::MAX_HISTORY;
-use crate::mls::Group;
 use crate::room::{Body, InFlight, Record, Waiting};
 use crate::rows;
 use crate::store::Space;
@@ -55,6 +54,8 @@ impl Engine {
         let said = Said {
             by: sender.clone(),
             seq: entry.seq,
+            // Of one's own nothing is shown to anybody.
+            franking_key: [0; franking::KEY_BYTES],
         };
         self.rows
             .write(Space::Said, &said_key(room, &waiting.id), &said)?;
@@ -72,12 +73,13 @@ impl Engine {
         &mut self,
         record: &mut Record,
         entry: &Entry,
-        mut group: Group,
-        sender: SigningIdentity,
-        data: &[u8],
+        opened: Opened,
         now: u64,
     ) -> Result<Result<(), String>, Error> {
         let room = &entry.room;
+        let Opened {
+            mut group, sender, ..
+        } = opened;
         let authenticator = group.epoch_authenticator()?.as_bytes().to_vec();
         // The key is spent, whatever the content is worth.
         self.mls.save(&mut group, false)?;
@@ -95,7 +97,7 @@ impl Engine {
                 },
             );
         }
-        let framed = match Framed::read(data) {
+        let framed = match Framed::read(&opened.data) {
             Ok(framed) => framed,
             Err(error) => return Ok(Err(error.to_string())),
         };
@@ -105,6 +107,12 @@ impl Engine {
         }
         if !self.count(entry, &framed, &sender)? || !self.is_new(entry, &framed, &sender)? {
             return Ok(Ok(()));
+        }
+        let at = (room, entry.seq);
+        if !self.is_franked(at, &framed, &sender, &opened.authenticated_data)? {
+            return Ok(Err(
+                "its sender has not put beside it what makes it theirs".to_owned()
+            ));
         }
         match framed.content_type.as_str() {
             ACKNOWLEDGEMENT => return Ok(Ok(())),
@@ -210,6 +218,7 @@ impl Engine {
             let said = Said {
                 by: sender.clone(),
                 seq: entry.seq,
+                franking_key: framed.franking_key,
             };
             self.rows.write(Space::Said, &key, &said)?;
             return Ok(true);
@@ -285,12 +294,14 @@ impl Engine {
 
 /// A message that has its place in the log.
 #[derive(Clone, Debug, PartialEq, Eq, MlsSize, MlsEncode, MlsDecode)]
-struct Said {
-    by: Device,
-    seq: u64,
+pub(crate) struct Said {
+    pub(crate) by: Device,
+    pub(crate) seq: u64,
+    /// With it the message can be shown to the hub.
+    pub(crate) franking_key: franking::Key,
 }
 
-fn said_key(room: &BareJid, id: &[u8; 16]) -> Vec<u8> {
+pub(crate) fn said_key(room: &BareJid, id: &[u8; 16]) -> Vec<u8> {
     let mut key = rows::of_room(room.as_str());
     key.extend_from_slice(id);
     key

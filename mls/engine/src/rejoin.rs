@@ -288,9 +288,8 @@ impl Engine {
         let signature = self.keys.sign(&own.key(), &content).map_err(Error::from)?;
         let data = AuthenticatedData {
             endorsements: vec![Endorsement::new(device, hash, not_after, device, signature)],
-            ground: None,
             rejoin: self.prove_rejoin(room, lost.epoch, &record.group_id, &key)?,
-            ephemeral: false,
+            ..AuthenticatedData::default()
         };
         data.to_bytes()
             .map_err(|error| Unjoinable::Engine(Error::Mls(error.to_string())))

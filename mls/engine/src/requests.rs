@@ -35,6 +35,8 @@ pub(crate) enum Purpose {
     GroupInfo(BareJid),
     /// That a commit cannot be applied here.
     Report(BareJid),
+    /// A message to be shown to the hub's operator, by its id.
+    Complaint(BareJid, [u8; 16]),
     Claim {
         room: BareJid,
         account: BareJid,

@@ -1,6 +1,8 @@
 //! Saying something: queued in the store, encrypted for the epoch it will be accepted in, one at a
 //! time in the order it was said.
 
+use comity_mls_credential::franking;
+use comity_mls_wire::authenticated::AuthenticatedData;
 use comity_xmpp::jid::BareJid;
 use mls_rs_codec::MlsEncode as _;
 use uuid::Uuid;
@@ -101,6 +103,16 @@ impl Engine {
         now: u64,
     ) -> Result<(), Error> {
         let log_head = self.head_to_say(room, &group, now)?;
+        let mut franking_key = [0; franking::KEY_BYTES];
+        openssl::rand::rand_bytes(&mut franking_key)?;
+        let franked = franking::Message {
+            id: &message.id,
+            content_type: &message.content_type,
+            content: &message.content,
+        };
+        let data = AuthenticatedData::franked(franked.tag(&franking_key)?)
+            .to_bytes()
+            .map_err(|e| Error::Mls(e.to_string()))?;
         self.said_to_hold(room, record)?;
         let position = Position {
             id: MessageId(Uuid::from_bytes(message.id)),
@@ -109,13 +121,14 @@ impl Engine {
             head: record.head,
             epoch_authenticator: group.epoch_authenticator()?.as_bytes().to_vec(),
             log_head,
+            franking_key,
         };
         let step = agreed(&group).padding;
         let framed = Framed::new(position, &message.content_type, &message.content, step)
             .mls_encode_to_vec()
             .map_err(|e| Error::Mls(e.to_string()))?;
         let encrypted = group
-            .encrypt_application_message(&framed, Vec::new())?
+            .encrypt_application_message(&framed, data)?
             .to_bytes()?;
         self.mls.save(&mut group, false)?;
         self.keep_group(room, group);

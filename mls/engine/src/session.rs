@@ -150,6 +150,7 @@ impl Engine {
         };
         self.tell(Event::Online);
         self.ask_devices(now);
+        self.ask_complaints(now)?;
         for (room, mut record) in self.all_rooms()? {
             // A newer version of this program may know how to go on.
             if record.stage == Stage::Stopped {

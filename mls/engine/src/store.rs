@@ -47,6 +47,8 @@ pub enum Space {
     Said,
     /// Room → how many messages outside the log this device has sent in the epoch.
     Ephemeral,
+    /// Room, message id → a report that its hub has not answered.
+    Complaint,
     /// Room, seq → what the person may read: messages and changes of membership.
     History,
     /// Room, account, device → what the person found the same when comparing codes.
@@ -86,6 +88,7 @@ impl Space {
             Self::Counter => "counter",
             Self::Said => "said",
             Self::Ephemeral => "ephemeral",
+            Self::Complaint => "complaint",
             Self::History => "history",
             Self::Verified => "verified",
             Self::OwnDevice => "own_device",

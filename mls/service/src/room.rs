@@ -8,7 +8,8 @@
 //!
 //! On a member domain, [`copy`] takes what the hub sends; [`sync`] says what a device gets next.
 
-pub mod additions;
+pub mod abuse;
+mod additions;
 pub mod commit;
 pub mod context;
 pub mod copy;

@@ -24,6 +24,8 @@ pub struct AuthenticatedData {
     /// Of an application message: it has no place in the log. So no server can pass the one off as
     /// the other, and spend the key of a message that is still to come.
     pub ephemeral: bool,
+    /// Of an application message: by it what is said can be shown to the hub.
+    pub franking: Option<[u8; 32]>,
 }
 
 /// A leaf of an account vouches for another device of the same account. What the signature covers
@@ -167,6 +169,7 @@ enum Item {
     Endorsements(Vec<Endorsement>) = 1,
     Ground(Ground) = 2,
     Rejoin(Rejoin) = 3,
+    Franking([u8; 32]) = 4,
     Ephemeral = 6,
 }
 
@@ -176,6 +179,15 @@ impl AuthenticatedData {
     pub fn endorsing(endorsements: Vec<Endorsement>) -> Self {
         Self {
             endorsements,
+            ..Self::default()
+        }
+    }
+
+    /// Of an application message.
+    #[must_use]
+    pub fn franked(tag: [u8; 32]) -> Self {
+        Self {
+            franking: Some(tag),
             ..Self::default()
         }
     }
@@ -214,6 +226,7 @@ impl AuthenticatedData {
         }
         items.extend(self.ground.clone().map(Item::Ground));
         items.extend(self.rejoin.map(Item::Rejoin));
+        items.extend(self.franking.map(Item::Franking));
         items.extend(self.ephemeral.then_some(Item::Ephemeral));
         let mut out = VERSION.to_be_bytes().to_vec();
         items.mls_encode(&mut out).map_err(malformed)?;
@@ -242,6 +255,7 @@ impl AuthenticatedData {
                 Item::Endorsements(endorsements) => read.endorsements = endorsements,
                 Item::Ground(ground) => read.ground = Some(ground),
                 Item::Rejoin(rejoin) => read.rejoin = Some(rejoin),
+                Item::Franking(tag) => read.franking = Some(tag),
                 Item::Ephemeral => read.ephemeral = true,
             }
         }

@@ -65,6 +65,10 @@ pub const EXTENSIONS: usize = 64;
 pub const JOINERS: usize = 250;
 /// Pre-shared keys one commit may use.
 pub const PSKS: usize = 8;
+/// Octets of what one application message says.
+pub const CONTENT_BYTES: usize = 64 * 1024;
+/// Octets of its content type.
+pub const CONTENT_TYPE_BYTES: usize = 128;
 /// Members listed by a room.
 pub const MEMBERS: usize = 10_000;
 /// Entries of one answer.

@@ -66,6 +66,8 @@ pub enum Request {
         hash: Hash,
         why: String,
     },
+    /// IQ set: somebody's message, for the hub's operator.
+    ReportMessage(Box<MessageReport>),
     /// IQ get, from a member domain: entries it lacks.
     Fetch { after: u64, limit: u16 },
     /// IQ set, from a member domain: it holds all entries up to `seq`, and these Welcomes.
@@ -109,6 +111,20 @@ pub struct Bundle {
     pub joiners: Vec<Joiner>,
     /// GroupInfo of the new epoch, without the tree.
     pub group_info: Bytes,
+}
+
+/// What was said at an entry, with the key that its sender put into it. Whoever could read it has both.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MessageReport {
+    pub seq: u64,
+    /// The message's id.
+    pub id: Uuid,
+    pub content_type: String,
+    pub content: Bytes,
+    /// The franking key.
+    pub key: Hash,
+    /// What the reporter says to it.
+    pub why: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -62,6 +62,13 @@ pub enum Request {
     RoomOpen {
         room: String,
     },
+    /// Messages that members have reported, by their numbers after one.
+    RoomReports {
+        after: u64,
+    },
+    RoomReportDiscard {
+        id: u64,
+    },
     /// How the server fares.
     Stats,
     /// Devices of an account, revoked ones too.
@@ -145,6 +152,10 @@ pub enum Answer {
     },
     Room {
         room: Box<RoomDetail>,
+    },
+    Reports {
+        reports: Vec<Report>,
+        more: bool,
     },
     Stats {
         stats: Box<Stats>,
@@ -261,6 +272,28 @@ pub struct RoomDomain {
     pub acknowledged: u64,
     /// It has left with this entry.
     pub until: Option<u64>,
+}
+
+/// A message that a member has reported. Times are milliseconds since 1970.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Report {
+    pub id: u64,
+    pub room: String,
+    pub seq: u64,
+    pub sent: u64,
+    /// Who said it, and with which device, a UUID.
+    pub sender: String,
+    pub device: Option<String>,
+    /// The message's id, a UUID.
+    pub message: String,
+    pub content_type: String,
+    /// Base64.
+    pub content: String,
+    /// The content, if it is text.
+    pub text: Option<String>,
+    pub reporter: String,
+    pub why: String,
+    pub time: u64,
 }
 
 /// How the server fares. Times are milliseconds since 1970; what has passed is counted from its
@@ -510,6 +543,21 @@ mod tests {
             resumable: false,
             queued: 0,
         };
+        let report = Report {
+            id: 0,
+            room: String::new(),
+            seq: 0,
+            sent: 0,
+            sender: String::new(),
+            device: None,
+            message: String::new(),
+            content_type: String::new(),
+            content: String::new(),
+            text: None,
+            reporter: String::new(),
+            why: String::new(),
+            time: 0,
+        };
         let device = Device {
             id: String::new(),
             name: String::new(),
@@ -536,6 +584,7 @@ mod tests {
             ("device", serde_json::json!(device)),
             ("room", serde_json::json!(room())),
             ("room, in full", serde_json::json!(room_in_full())),
+            ("report", serde_json::json!(report)),
             ("stats", serde_json::json!(stats)),
             ("peer", serde_json::json!(peer())),
             ("root", serde_json::json!(root)),

@@ -1,16 +1,22 @@
 //! `comity room …`: the rooms that are ordered here, as far as a server can see into them.
 
-use comity_storage::rooms::{CLOSED_LIMIT, CloseRoom, Closed, OpenRoom, RoomClosed, RoomSummary};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use comity_storage::rooms::{
+    CLOSED_LIMIT, CloseRoom, Closed, DiscardAbuseReport, OpenRoom, RoomClosed, RoomSummary,
+};
 use comity_xmpp::jid::BareJid;
 use uuid::Uuid;
 
 use super::State;
-use super::protocol::{Answer, LIST_LIMIT, Room, RoomDetail, RoomDomain, RoomMember};
+use super::protocol::{Answer, LIST_LIMIT, Report, Room, RoomDetail, RoomDomain, RoomMember};
 use super::user::{Result, done, text};
 use crate::home::millis;
 
 /// Devices and domains of one room in an answer.
 const MEMBER_LIMIT: usize = 2_000;
+/// Reports in an answer: each may bring 64 KiB of what was said.
+const REPORT_LIMIT: usize = 8;
 /// Characters of a reason.
 const REASON_LIMIT: usize = 200;
 
@@ -85,6 +91,41 @@ pub(super) async fn open(state: &State, address: &str) -> Result {
     }
     state.closed.open(address.as_str());
     done(format!("{address} is open again"))
+}
+
+pub(super) async fn reports(state: &State, after: u64) -> Result {
+    let found = state.storage.abuse_reports(after, REPORT_LIMIT).await;
+    let found = found.map_err(text)?;
+    let more = found.len() == REPORT_LIMIT;
+    let reports = found.into_iter().map(|(id, report)| Report {
+        id,
+        room: report.room,
+        seq: report.seq,
+        sent: report.sent,
+        sender: report.sender,
+        device: report.device.map(|id| Uuid::from_bytes(id).to_string()),
+        message: Uuid::from_bytes(report.message).to_string(),
+        content_type: report.content_type,
+        content: STANDARD.encode(&report.content),
+        text: String::from_utf8(report.content).ok(),
+        reporter: report.reporter,
+        why: report.why,
+        time: report.time,
+    });
+    Ok(Answer::Reports {
+        reports: reports.collect(),
+        more,
+    })
+}
+
+pub(super) async fn discard_report(state: &State, id: u64) -> Result {
+    match state.storage.write(DiscardAbuseReport { id }).await {
+        Ok(true) => done(format!("report {id} is discarded")),
+        Ok(false) => Err(format!(
+            "there is no report {id}; `comity room reports` shows those that are kept"
+        )),
+        Err(error) => Err(text(error)),
+    }
 }
 
 fn room(state: &State, found: RoomSummary) -> Room {

@@ -6,7 +6,7 @@ use comity_conf::Conf;
 use super::json::{self, Json};
 use super::table::{Table, age, octets};
 use crate::admin::client::{Client, Error};
-use crate::admin::protocol::{Answer, Request, Room, RoomDetail};
+use crate::admin::protocol::{Answer, Report, Request, Room, RoomDetail};
 use crate::home::{Clock, SystemClock, millis};
 use crate::time;
 
@@ -32,6 +32,16 @@ pub enum Command {
     },
     /// Open a closed room again.
     Open { room: String },
+    /// Show the messages that members have reported, each found to be what its sender said.
+    Reports {
+        #[command(flatten)]
+        json: Json,
+    },
+    /// Discard a report that has been seen to.
+    DiscardReport {
+        /// Its number
+        id: u64,
+    },
 }
 
 /// # Errors
@@ -64,6 +74,16 @@ pub async fn room(conf: &Conf, command: Command) -> Result<(), Error> {
         }
         Command::Close { room, reason } => Request::RoomClose { room, reason },
         Command::Open { room } => Request::RoomOpen { room },
+        Command::DiscardReport { id } => Request::RoomReportDiscard { id },
+        Command::Reports { json } => {
+            let all = reports(&mut client).await?;
+            match json.json {
+                true => json::print(&all),
+                false if all.is_empty() => println!("nothing was reported"),
+                false => all.iter().for_each(|one| print!("{}", report(one, now))),
+            }
+            return Ok(());
+        }
     };
     match client.ask(&request).await? {
         Answer::Done { what } => println!("{what}"),
@@ -88,6 +108,49 @@ async fn list(client: &mut Client) -> Result<Vec<Room>, Error> {
             other => return Err(Error::NotUnderstood(format!("{other:?}"))),
         }
     }
+}
+
+async fn reports(client: &mut Client) -> Result<Vec<Report>, Error> {
+    let mut all: Vec<Report> = Vec::new();
+    loop {
+        let after = all.last().map_or(0, |last| last.id);
+        match client.ask(&Request::RoomReports { after }).await? {
+            Answer::Reports { reports, more } => {
+                all.extend(reports);
+                if !more {
+                    return Ok(all);
+                }
+            }
+            other => return Err(Error::NotUnderstood(format!("{other:?}"))),
+        }
+    }
+}
+
+/// What people wrote is shown as they wrote it, without what would move the cursor.
+fn report(report: &Report, now: u64) -> String {
+    let said = report.text.as_deref().unwrap_or(&report.content);
+    let lines = [
+        format!(
+            "{}  {} in {}, entry {}, {} ago",
+            report.id,
+            report.sender,
+            report.room,
+            report.seq,
+            age(report.sent, now)
+        ),
+        format!("  {}: {said}", report.content_type),
+        format!(
+            "  reported by {}, {} ago: {}",
+            report.reporter,
+            age(report.time, now),
+            report.why
+        ),
+    ];
+    let clean = |line: &String| -> String {
+        let shown = |c: char| if c.is_control() { '\u{fffd}' } else { c };
+        line.chars().map(shown).collect::<String>() + "\n"
+    };
+    lines.iter().map(clean).collect()
 }
 
 fn table(rooms: &[Room], now: u64) -> String {

@@ -62,6 +62,8 @@ fn lengthens(request: &Request) -> bool {
         | Request::Send { .. }
         | Request::Ephemeral { .. }
         | Request::Report { .. } => true,
+        // What was said before it was closed may be shown.
+        Request::ReportMessage(_) => false,
         // A room that is closed is there: nobody makes it anew.
         Request::Create(_)
         | Request::Hub

@@ -48,8 +48,11 @@ impl Rooms {
         let surroundings: Arc<dyn Surroundings> = Arc::new(Around { authorities });
         let section = &conf.mls.rooms;
         let retention_ms = u64::try_from(section.log_retention.as_millis()).unwrap_or(u64::MAX);
+        let count = |of: u32| usize::try_from(of).unwrap_or(usize::MAX);
         let mut limits = Limits {
-            leaves: usize::try_from(section.devices).unwrap_or(usize::MAX),
+            reports_per_day: count(section.reports_per_day),
+            reports_of_room: count(section.reports_of_room),
+            leaves: count(section.devices),
             fanout_lifetime_ms: retention_ms,
             ..Limits::default()
         };

@@ -245,6 +245,15 @@ pub enum Command {
         /// Its id, or the beginning of it
         id: String,
     },
+    /// Show a message to the operator of the room's server, with proof of who said it
+    Report {
+        room: String,
+        /// Its id, or the beginning of it
+        id: String,
+        /// What is wrong with it
+        #[arg(default_value = "")]
+        why: String,
+    },
     /// React to a message; without emoji, not any more
     React {
         room: String,

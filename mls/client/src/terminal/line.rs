@@ -41,6 +41,7 @@ pub(super) const HELP: &str = "\
 /file PATH           send a file, sealed for the room
 /save [ID] [FOLDER]  fetch the file that was sent last, or as ID, and open it
 /search WORDS        what was said, in everything that is kept
+/report WHY          show what was said last to the operator of the room's server
 /update              renew your keys
 /strengthen          put a new secret into the room's keys
 /strengthen ROOM     one that comes from the keys of another room you all share
@@ -161,6 +162,7 @@ pub(super) async fn obey(
         "/devices" => devices(desk, rest).await?,
         "/reply" | "/correct" | "/react" | "/retract" => mend(desk, &here()?, word, rest).await?,
         "/search" => desk.search(None, rest, false).await?,
+        "/report" => drop(desk.report(&here()?, None, rest).await?),
         "/update" | "/strengthen" => renew(desk, &here()?, word, rest).await?,
         "/leave" => {
             let room = here()?;

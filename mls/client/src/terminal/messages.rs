@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use comity_mls_engine::{MAX_HISTORY, MessageId, What};
+use comity_mls_engine::{Event, MAX_HISTORY, MessageId, Refused, What};
 use comity_xmpp::jid::BareJid;
 
 use super::{Desk, Failed, Outcome};
@@ -102,6 +102,35 @@ impl Desk {
         let emoji: BTreeSet<String> = emoji.iter().cloned().collect();
         let act = Act::Reactions { to, emoji };
         Ok(self.chat.send(room, &act, None).await?)
+    }
+
+    /// Shows a message to the operator of the room's server.
+    pub(crate) async fn report(
+        &self,
+        room: &BareJid,
+        id: Option<&str>,
+        why: &str,
+    ) -> Outcome<MessageId> {
+        let id = self.meant(room, id, false).await?.id;
+        let (room, why) = (room.clone(), why.to_owned());
+        self.ask(move |engine, now| engine.report(&room, id, &why, now))
+            .await?;
+        Ok(id)
+    }
+
+    /// The same, until the server has answered.
+    pub(crate) async fn report_and_wait(&mut self, room: BareJid, id: &str, why: &str) -> Outcome {
+        let wanted = self.report(&room, Some(id), why).await?;
+        self.until(move |event| match event {
+            Event::Reported { id, .. } if *id == wanted => Some(Ok(())),
+            Event::Refused {
+                what: Refused::Report(id),
+                why,
+                ..
+            } if *id == wanted => Some(Err(Failed::new(why))),
+            _ => None,
+        })
+        .await
     }
 
     /// Others would not believe it of somebody else's message.

@@ -36,6 +36,12 @@ pub fn event(event: &Event) -> Option<String> {
         ),
         Event::Sent { .. } | Event::Acknowledged { .. } => return None,
         Event::Ephemeral { .. } | Event::CatchingUp { .. } => return None,
+        Event::Reported { room, id } => {
+            format!(
+                "{room}: the operator of its server was shown the message {}",
+                id.0
+            )
+        }
         Event::Retrying { room, epoch } => {
             format!("{room}: somebody else was first, trying again in epoch {epoch}")
         }
@@ -145,6 +151,7 @@ fn refused(what: &Refused) -> String {
         Refused::Proposals => "the pending proposals were".to_owned(),
         Refused::Message(id) => format!("your message {} was", id.0),
         Refused::Psk => "the use of a pre-shared key was".to_owned(),
+        Refused::Report(id) => format!("the report of message {} was", id.0),
         Refused::Lookup => "the lookup was".to_owned(),
         Refused::Resync => "coming back was".to_owned(),
         other => format!("{other:?} was"),

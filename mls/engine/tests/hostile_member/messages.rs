@@ -1,6 +1,8 @@
 //! What a member says: positions, counters, ids, sizes, and what stands in the content.
 
+use comity_mls_credential::franking;
 use comity_mls_engine::{MAX_CONTENT, What};
+use comity_mls_wire::authenticated::AuthenticatedData;
 use comity_mls_wire::room::{EntryKind, Payload, Request};
 use mls_rs_codec::{MlsEncode, MlsSize};
 
@@ -18,6 +20,7 @@ struct Said {
     #[mls_codec(with = "mls_rs_codec::byte_vec")]
     epoch_authenticator: Vec<u8>,
     log_head: Option<Head>,
+    franking_key: [u8; 32],
     content_type: Bytes,
     #[mls_codec(with = "mls_rs_codec::byte_vec")]
     content: Vec<u8>,
@@ -48,6 +51,7 @@ fn honest(stage: &mut Stage, counter: u64, words: &str) -> Said {
         head,
         epoch_authenticator: authenticator.as_bytes().to_vec(),
         log_head: None,
+        franking_key: [5; 32],
         content_type: Bytes(b"text".to_vec()),
         content: words.as_bytes().to_vec(),
         padding: vec![0; 20],
@@ -56,12 +60,36 @@ fn honest(stage: &mut Stage, counter: u64, words: &str) -> Said {
 
 /// Sends these octets as an application message.
 fn send(stage: &mut Stage, octets: &[u8]) {
+    send_with(stage, octets, Vec::new());
+}
+
+/// With that beside it.
+fn send_with(stage: &mut Stage, octets: &[u8], data: Vec<u8>) {
     let message = stage
         .mallory
         .group()
-        .encrypt_application_message(octets, Vec::new());
+        .encrypt_application_message(octets, data);
     let message = message.unwrap().to_bytes().unwrap();
     send_message(stage, message);
+}
+
+/// The tag of that, under the key that is said.
+fn tag(said: &Said, content: &[u8]) -> Vec<u8> {
+    let message = franking::Message {
+        id: &said.id,
+        content_type: std::str::from_utf8(&said.content_type.0).unwrap_or_default(),
+        content,
+    };
+    let tag = message.tag(&said.franking_key).unwrap();
+    AuthenticatedData::franked(tag).to_bytes().unwrap()
+}
+
+/// As if it were said, with that beside it.
+fn franked(stage: &mut Stage, data: impl FnOnce(&Said) -> Vec<u8>) {
+    let said = honest(stage, 1, "nobody can show this");
+    let octets = said.mls_encode_to_vec().unwrap();
+    let data = data(&said);
+    send_with(stage, &octets, data);
 }
 
 fn send_message(stage: &mut Stage, message: Vec<u8>) {
@@ -78,7 +106,7 @@ fn send_message(stage: &mut Stage, message: Vec<u8>) {
 
 fn say(stage: &mut Stage, said: &Said) {
     let octets = said.mls_encode_to_vec().unwrap();
-    send(stage, &octets);
+    send_with(stage, &octets, tag(said, &said.content));
 }
 
 /// Mallory has spoken once as everybody does; then she says something that is not so.
@@ -125,6 +153,15 @@ pub(crate) use rows;
 pub(crate) const TABLE: &[Row] = rows![
     "says what she may", [], GoesOn, |stage| {
         said(stage, |_| {});
+    };
+    "says what could not be reported", ["Unfranked", "Unreadable"], GoesOn, |stage| {
+        franked(stage, |_| Vec::new());
+    };
+    "puts the tag of other words beside hers", ["Unfranked", "Unreadable"], GoesOn, |stage| {
+        franked(stage, |said| tag(said, b"see you tomorrow"));
+    };
+    "puts beside hers what is no tag", ["Unfranked", "Unreadable"], GoesOn, |stage| {
+        franked(stage, |_| b"\0\x01\0".to_vec());
     };
     "hands out a key, which is never used", [], GoesOn, |stage| {
         psk(stage, b"psk", &offer(1, 32));

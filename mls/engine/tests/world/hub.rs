@@ -8,10 +8,11 @@ use comity_mls_credential::keys::PrivateKey;
 use comity_mls_credential::leaf::Leaf;
 use comity_mls_credential::provider::{Provider, certificate};
 use comity_mls_credential::signed;
+use comity_mls_wire::authenticated::AuthenticatedData;
 use comity_mls_wire::refusal::Refusal;
 use comity_mls_wire::room::{
-    self, Accepted, Answer, Bundle, Entry, EntryKind, Hash, IdempotencyKey, Member, Payload,
-    Welcome,
+    self, Accepted, Answer, Bundle, Entry, EntryKind, Hash, IdempotencyKey, Member, MessageReport,
+    Payload, Welcome,
 };
 use comity_mls_wire::sync::Standing;
 use comity_xmpp::jid::BareJid;
@@ -65,6 +66,9 @@ pub struct Room {
     /// Who is to go, and when the first proposal came.
     leaving: Vec<Member>,
     since: u64,
+    /// Messages shown to the operator, and whether they are taken.
+    pub told: Vec<MessageReport>,
+    pub takes_reports: bool,
     /// What single devices are shown in place of the log.
     pub(super) shown: HashMap<Member, Vec<Entry>>,
 }
@@ -112,6 +116,8 @@ pub fn create(
         active: Vec::new(),
         leaving: Vec::new(),
         since: 0,
+        told: Vec::new(),
+        takes_reports: true,
         shown: HashMap::new(),
     };
     room.readers.insert(creator.clone(), (0, None));
@@ -205,6 +211,9 @@ impl Room {
         if let Request::Report { seq, hash, .. } = request {
             return self.report(from, seq, hash, now);
         }
+        if let Request::ReportMessage(report) = request {
+            return self.report_message(*report);
+        }
         let key = match &request {
             Request::Create(create) => create.key,
             Request::Commit(bundle) => bundle.key,
@@ -240,6 +249,29 @@ impl Room {
             seq: log.len() as u64,
             head: log.last().map_or(room::GENESIS, |entry| entry.head),
         }))
+    }
+
+    fn report_message(&mut self, report: MessageReport) -> Result<Answer, Refusal> {
+        if !self.takes_reports {
+            return Err(Refusal::LimitReached {
+                limit: "none".to_owned(),
+            });
+        }
+        self.told.push(report);
+        Ok(Answer::Reported)
+    }
+
+    /// What stands beside a message.
+    pub fn tag(&self, seq: u64) -> Option<[u8; 32]> {
+        let entry = &self.log[usize::try_from(seq - 1).unwrap()];
+        let Payload::Held(payload) = &entry.payload else {
+            return None;
+        };
+        // RFC 9420 §6.3: version, wire format, group_id, epoch, content type, authenticated_data.
+        let group_id = usize::from(payload[4]);
+        let rest = &payload[5 + group_id + 8 + 1..];
+        let data = &rest[1..=usize::from(rest[0])];
+        AuthenticatedData::from_bytes(data).unwrap().franking
     }
 
     fn group_info(&self, from: &Member) -> Result<Answer, Refusal> {

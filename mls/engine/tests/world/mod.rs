@@ -105,6 +105,7 @@ impl FaultyStore {
             Space::Counter,
             Space::Said,
             Space::Ephemeral,
+            Space::Complaint,
             Space::History,
             Space::Verified,
             Space::OwnDevice,

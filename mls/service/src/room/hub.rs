@@ -4,6 +4,7 @@
 //! if the room still stands where it was, and only then is memory advanced. So whatever is refused,
 //! fails or is given up half-way leaves memory and database as they were.
 
+mod abuse;
 mod answers;
 mod cache;
 mod domains;
@@ -265,6 +266,7 @@ impl<P: Pool> Hub<P> {
             Request::Report { seq, hash, why } => {
                 self.report(asked, &sender?, seq, hash, why).await
             }
+            Request::ReportMessage(report) => self.report_message(asked, &sender?, *report).await,
             Request::Fetch { after, limit } => self.fetch(room, from, after, limit, now).await,
             Request::Acknowledge {
                 seq,
@@ -286,7 +288,9 @@ impl<P: Pool> Hub<P> {
         let kind = match request {
             Request::Create(_) => Kind::Creation,
             Request::Commit(_) => Kind::Commit,
-            Request::Propose { .. } | Request::Report { .. } => Kind::Proposal,
+            Request::Propose { .. } | Request::Report { .. } | Request::ReportMessage(_) => {
+                Kind::Proposal
+            }
             Request::Send { .. } => Kind::Message,
             Request::Ephemeral { .. } => Kind::Ephemeral,
             Request::Hub

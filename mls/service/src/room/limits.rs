@@ -23,6 +23,10 @@ pub struct Limits {
     /// Milliseconds an entry for another domain waits in the outbox. Default 90 days, as long as
     /// the log is kept: a domain that was away gets all of it.
     pub fanout_lifetime_ms: u64,
+    /// Messages that an account may report in a day. Default 20.
+    pub reports_per_day: usize,
+    /// Reports of one room that are kept for the operator. Default 1,000.
+    pub reports_of_room: usize,
     pub rates: RateLimits,
 }
 
@@ -54,6 +58,8 @@ impl Default for Limits {
             fetch_entries: 100,
             fetch_bytes: 128 * 1024,
             fanout_lifetime_ms: 90 * 24 * 3600 * 1000,
+            reports_per_day: 20,
+            reports_of_room: 1_000,
             rates: RateLimits::default(),
         }
     }

@@ -1,6 +1,7 @@
 //! The Delivery Service with real groups: devices of two domains, each with its own CA, and the
 //! domains' servers side by side.
 
+mod abuse;
 mod bad_input;
 mod certificates;
 mod create;

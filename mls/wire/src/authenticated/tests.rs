@@ -49,9 +49,9 @@ fn samples() -> Vec<AuthenticatedData> {
                 epoch: 5,
                 mac: [8; 32],
             }),
-            ground: None,
-            ephemeral: false,
+            ..AuthenticatedData::default()
         },
+        AuthenticatedData::franked([9; 32]),
     ]
 }
 

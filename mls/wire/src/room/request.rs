@@ -5,7 +5,9 @@ use comity_xmpp::ns::MLS_ROOM as NS;
 use comity_xmpp::stanza::IqType;
 use uuid::Uuid;
 
-use super::{Bundle, Create, IdempotencyKey, Joiner, Member, Request, Stamped};
+use super::{
+    Bundle, Create, IdempotencyKey, Joiner, Member, MessageReport, Request, Stamped,
+};
 use crate::limits;
 use crate::read::{
     Attributes as _, Malformed, Value, attr, attr_opt, attr_text, blob, bytes, child_bytes,
@@ -63,6 +65,7 @@ impl Request {
             | Self::Send { .. }
             | Self::Ephemeral { .. }
             | Self::Report { .. }
+            | Self::ReportMessage(_)
             | Self::Acknowledge { .. } => IqType::Set,
         }
     }
@@ -96,6 +99,7 @@ impl Request {
                 .put("seq", seq)
                 .put("hash", hash)
                 .with_attr("why", why.clone()),
+            Self::ReportMessage(report) => report.to_element(),
             Self::Fetch { after, limit } => new("fetch").put("after", after).put("limit", limit),
             Self::Acknowledge {
                 seq,
@@ -142,6 +146,9 @@ impl Request {
                 hash: attr(element, "hash")?,
                 why: attr_text(element, "why", limits::REASON_CHARACTERS * 4)?,
             },
+            Some("report-message") => {
+                Self::ReportMessage(Box::new(MessageReport::from_element(element)?))
+            }
             Some("fetch") => Self::Fetch {
                 after: attr(element, "after")?,
                 limit: attr(element, "limit")?,
@@ -161,7 +168,7 @@ impl Request {
                     element,
                     NS,
                     "hub, create, info, head, commit, propose, send, ephemeral, status, group-info, \
-                     report, fetch, acknowledge",
+                     report, report-message, fetch, acknowledge",
                 ));
             }
         })
@@ -220,6 +227,29 @@ impl Bundle {
             )),
             _ => Ok(bundle),
         }
+    }
+}
+
+impl MessageReport {
+    fn to_element(&self) -> Element {
+        Element::new(NS, "report-message")
+            .put("seq", &self.seq)
+            .put("id", &self.id)
+            .put("key", &self.key)
+            .with_attr("content-type", self.content_type.clone())
+            .with_attr("why", self.why.clone())
+            .with_child(blob(NS, "content", &self.content))
+    }
+
+    fn from_element(element: &Element) -> Result<Self, Malformed> {
+        Ok(Self {
+            seq: attr(element, "seq")?,
+            id: attr(element, "id")?,
+            key: attr(element, "key")?,
+            content_type: attr_text(element, "content-type", limits::CONTENT_TYPE_BYTES)?,
+            why: attr_text(element, "why", limits::REASON_CHARACTERS * 4)?,
+            content: child_bytes(element, "content", limits::CONTENT_BYTES)?,
+        })
     }
 }
 

@@ -126,6 +126,14 @@ fn requests() -> Vec<Request> {
             hash: [7; 32],
             why: "no path secret for this leaf".to_owned(),
         },
+        Request::ReportMessage(Box::new(MessageReport {
+            seq: 9,
+            id: Uuid::from_u128(5),
+            content_type: "text".to_owned(),
+            content: some(1),
+            key: [7; 32],
+            why: "threats".to_owned(),
+        })),
         Request::Fetch {
             after: 3,
             limit: 100,

@@ -23,6 +23,7 @@ pub(super) fn key(request: &Request) -> Option<IdempotencyKey> {
         | Request::Status { .. }
         | Request::GroupInfo
         | Request::Report { .. }
+        | Request::ReportMessage(_)
         | Request::Fetch { .. }
         | Request::Acknowledge { .. } => None,
     }
@@ -59,6 +60,7 @@ pub fn digest(request: &Request) -> [u8; 32] {
         | Request::Status { .. }
         | Request::GroupInfo
         | Request::Report { .. }
+        | Request::ReportMessage(_)
         | Request::Fetch { .. }
         | Request::Acknowledge { .. } => Vec::new(),
     };

@@ -52,9 +52,8 @@ impl Stage {
 fn said(endorsements: Vec<Endorsement>, rejoin: Option<Rejoin>) -> Vec<u8> {
     let data = AuthenticatedData {
         endorsements,
-        ground: None,
         rejoin,
-        ephemeral: false,
+        ..AuthenticatedData::default()
     };
     data.to_bytes().unwrap()
 }

@@ -87,6 +87,7 @@ impl Person {
             passphrase: password.to_owned(),
             device_name: device.to_owned(),
             token: None,
+            keep_history: None,
         };
         let (chat, updates) = Chat::open(opening)
             .await

@@ -3,7 +3,6 @@
 
 #![expect(clippy::unwrap_used, reason = "a play that cannot go on has failed")]
 
-mod abuse_report;
 mod backup;
 mod bench;
 mod bot;

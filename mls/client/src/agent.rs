@@ -58,6 +58,8 @@ pub struct Opening {
     pub device_name: String,
     /// Where the device's signature keys are, if they are not in its store.
     pub token: Option<token::Place>,
+    /// How long what was said is kept on the device; None: for good.
+    pub keep_history: Option<Duration>,
 }
 
 impl Opening {
@@ -80,6 +82,7 @@ impl Opening {
             passphrase: password.to_owned(),
             device_name: device_name.to_owned(),
             token: None,
+            keep_history: None,
         }
     }
 }
@@ -401,6 +404,9 @@ fn open_engine(opening: &Opening) -> Result<Engine, ChatError> {
     let tls_roots = TlsRoots::new(roots.iter().map(AsRef::as_ref));
     let options = comity_mls_engine::Options {
         tls_roots,
+        keep_history_ms: opening
+            .keep_history
+            .map(|kept| u64::try_from(kept.as_millis()).unwrap_or(u64::MAX)),
         ..Default::default()
     };
     let mut engine = Engine::open(account, Box::new(store), keys, options)?;

@@ -137,6 +137,9 @@ fn opening(who: &Who) -> Outcome<Opening> {
         passphrase,
         device_name: who.device_name.clone(),
         token: token(who)?,
+        keep_history: who
+            .keep_days
+            .map(|days| std::time::Duration::from_secs(u64::from(days) * 24 * 60 * 60)),
     })
 }
 

@@ -2,6 +2,7 @@
 
 use comity_mls_wire::authority;
 use comity_mls_wire::refusal::Refusal;
+use comity_mls_wire::room;
 use comity_mls_wire::sync;
 
 use crate::engine::{Engine, Timer};
@@ -48,7 +49,7 @@ impl Engine {
     }
 
     fn on_granted(&mut self, pending: Pending, answer: Answer, now: u64) -> Result<(), Error> {
-        use comity_mls_wire::{keys, room};
+        use comity_mls_wire::keys;
         match (pending.purpose, answer) {
             (Purpose::Challenge, Answer::Authority(authority::Answer::Challenge { nonce })) => {
                 self.on_challenge(&nonce, now)
@@ -112,9 +113,6 @@ impl Engine {
                 self.on_reported(&room)
             }
             (Purpose::Ephemeral(..), Answer::Room(room::Answer::Relayed)) => Ok(()),
-            (Purpose::Complaint(room, id), Answer::Room(room::Answer::Reported)) => {
-                self.on_complaint(&room, id, None)
-            }
             (Purpose::InFlight(room, key), Answer::Room(room::Answer::Accepted(accepted))) => {
                 self.on_accepted(&room, key, &accepted, now)
             }
@@ -127,6 +125,9 @@ impl Engine {
         match (purpose, answer) {
             (Purpose::Head(room), Answer::Room(room::Answer::Head(head))) => {
                 self.on_head(&room, &head, now)
+            }
+            (Purpose::Complaint(room, id), Answer::Room(room::Answer::Reported)) => {
+                self.on_complaint(&room, id, None)
             }
             (Purpose::Devices, Answer::Authority(authority::Answer::Devices(devices))) => {
                 self.on_devices(devices, now)

@@ -40,6 +40,8 @@ pub struct Options {
     pub suites: Vec<u16>,
     /// KeyPackages kept at the directory for each suite; renewed below half of it.
     pub stock: u32,
+    /// How long lines of a room's history are kept, in milliseconds by the hub's clock; None: for good.
+    pub keep_history_ms: Option<u64>,
 }
 
 impl Default for Options {
@@ -48,6 +50,7 @@ impl Default for Options {
             tls_roots: TlsRoots::default(),
             suites: vec![policy::SUITES[0]],
             stock: 100,
+            keep_history_ms: None,
         }
     }
 }

@@ -103,6 +103,7 @@ mod rejoin;
 mod requests;
 mod restored;
 mod resync;
+mod retention;
 mod revocations;
 mod revoked;
 mod role;

@@ -20,6 +20,7 @@ impl Engine {
         self.compare_devices(now)?;
         self.watch_own_log(now);
         self.forget_logged(now)?;
+        self.forget_old(now)?;
         self.ask_inclusion(now)?;
         for (room, mut record) in self.all_rooms()? {
             if record.stage != Stage::Active {

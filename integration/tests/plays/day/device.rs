@@ -77,6 +77,7 @@ impl Device {
             passphrase: PASSWORD.to_owned(),
             device_name: self.name.to_owned(),
             token: None,
+            keep_history: None,
         };
         let (chat, mut updates) = Chat::open(opening).await.unwrap();
         for (room, item) in chat.unread().await.unwrap() {

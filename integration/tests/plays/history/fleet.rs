@@ -267,6 +267,7 @@ impl Fleet {
             tls_roots: TlsRoots::new(roots),
             suites: vec![2],
             stock: 4,
+            keep_history_ms: None,
         }
     }
 

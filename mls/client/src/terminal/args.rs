@@ -80,6 +80,9 @@ pub struct Who {
     /// A file with the token's PIN on its first line; none where it has a keypad
     #[arg(long, requires = "token_module", env = "COMITY_TOKEN_PIN_FILE")]
     pub token_pin_file: Option<PathBuf>,
+    /// Delete what was said from this device after so many days [default: keep it]
+    #[arg(long, env = "COMITY_KEEP_DAYS", value_parser = clap::value_parser!(u32).range(1..))]
+    pub keep_days: Option<u32>,
     /// What this device is called in the account's list of devices
     #[arg(long, default_value = "comity-chat")]
     pub device_name: String,

@@ -95,6 +95,12 @@ pub(super) fn trust_word(trust: &Trust) -> &'static str {
 /// One line for an event about identities.
 pub(crate) fn event(event: &Event) -> Option<String> {
     Some(match event {
+        Event::Reported { room, id } => {
+            format!(
+                "{room}: the operator of its server was shown the message {}",
+                id.0
+            )
+        }
         Event::OwnDevices => return None,
         Event::Restored => {
             let told =

@@ -162,8 +162,7 @@ pub(super) async fn obey(
         "/devices" => devices(desk, rest).await?,
         "/reply" | "/correct" | "/react" | "/retract" => mend(desk, &here()?, word, rest).await?,
         "/search" => desk.search(None, rest, false).await?,
-        "/report" => drop(desk.report(&here()?, None, rest).await?),
-        "/update" | "/strengthen" => renew(desk, &here()?, word, rest).await?,
+        "/update" | "/strengthen" | "/report" => renew(desk, &here()?, word, rest).await?,
         "/leave" => {
             let room = here()?;
             desk.ask(move |engine, now| engine.leave(&room, now))
@@ -189,8 +188,11 @@ pub(super) async fn obey(
     Ok(true)
 }
 
-/// Commands about a room's keys.
+/// Commands about a room's keys, and to its operator.
 async fn renew(desk: &Desk, room: &BareJid, word: &str, rest: &str) -> Outcome {
+    if word == "/report" {
+        return desk.report(room, None, rest).await.map(drop);
+    }
     let from = match (word, rest) {
         ("/update", _) | (_, "") => None,
         (_, from) => Some(desk.room(from).await?),

@@ -36,12 +36,6 @@ pub fn event(event: &Event) -> Option<String> {
         ),
         Event::Sent { .. } | Event::Acknowledged { .. } => return None,
         Event::Ephemeral { .. } | Event::CatchingUp { .. } => return None,
-        Event::Reported { room, id } => {
-            format!(
-                "{room}: the operator of its server was shown the message {}",
-                id.0
-            )
-        }
         Event::Retrying { room, epoch } => {
             format!("{room}: somebody else was first, trying again in epoch {epoch}")
         }

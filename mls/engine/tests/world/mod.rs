@@ -207,6 +207,8 @@ pub struct World {
     pub rooms: HashMap<BareJid, Room>,
     pub clients: Vec<Client>,
     pub stock: u32,
+    /// Of devices that are set up, or started again, from now on.
+    pub keep_history_ms: Option<u64>,
     suite: u16,
     /// What rooms answer to every commit and message.
     pub refusing: Option<Refusal>,
@@ -241,6 +243,7 @@ impl World {
             rooms: HashMap::new(),
             clients: Vec::new(),
             stock: 4,
+            keep_history_ms: None,
             suite,
             refusing: None,
             random: 0x9e37_79b9_7f4a_7c15,
@@ -313,6 +316,7 @@ impl World {
             tls_roots: TlsRoots::new(roots),
             suites: vec![self.suite],
             stock: self.stock,
+            keep_history_ms: self.keep_history_ms,
         }
     }
 

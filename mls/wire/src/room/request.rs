@@ -5,9 +5,7 @@ use comity_xmpp::ns::MLS_ROOM as NS;
 use comity_xmpp::stanza::IqType;
 use uuid::Uuid;
 
-use super::{
-    Bundle, Create, IdempotencyKey, Joiner, Member, MessageReport, Request, Stamped,
-};
+use super::{Bundle, Create, IdempotencyKey, Joiner, Member, MessageReport, Request, Stamped};
 use crate::limits;
 use crate::read::{
     Attributes as _, Malformed, Value, attr, attr_opt, attr_text, blob, bytes, child_bytes,

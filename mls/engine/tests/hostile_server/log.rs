@@ -184,7 +184,7 @@ pub(crate) const TABLE: &[Row] = rows![
         two_messages(stage);
         stage.lie(|log| log.last_mut().unwrap().kind = EntryKind::Commit);
     };
-    "calls a commit a message", ["Unreadable"], Apart, |stage| {
+    "calls a commit a message", ["HeadForged", "Unreadable"], Apart, |stage| {
         across_a_commit(stage);
         stage.lie(|log| { let at = new(log, 2); log[at].kind = EntryKind::Application; });
     };

@@ -154,12 +154,15 @@ impl World {
             raw.seq = welcome.seq;
         }
         for entry in hub.readable(&raw.member, raw.seq) {
+            raw.seq = entry.seq;
+            if entry.kind == room::EntryKind::Notice {
+                continue;
+            }
             let room::Payload::Held(payload) = &entry.payload else {
                 panic!("purged")
             };
             let message = MlsMessage::from_bytes(payload).unwrap();
             let _ = raw.group().process_incoming_message(message);
-            raw.seq = entry.seq;
         }
     }
 }

@@ -8,7 +8,8 @@ use comity_xmpp::ns;
 use comity_xmpp::stanza::IqType;
 
 use super::{
-    Context, Entity, Handles, Later, MODULES, Module, Request, Target, What, presence, pubsub,
+    Context, Entity, Handles, Later, MODULES, Module, Request, Target, What, http_upload, presence,
+    pubsub,
 };
 use crate::deliver::Deliveries;
 use crate::home::Home;
@@ -143,7 +144,11 @@ pub fn info(home: &Home, entity: Entity) -> Element {
         .collect();
     features.sort_unstable();
     features.dedup();
-    let besides = (entity == Entity::Account).then(pubsub::disco::identity);
+    let besides = match entity {
+        Entity::Domain => http_upload::identity(home),
+        Entity::Account => Some(pubsub::disco::identity()),
+        Entity::Room => None,
+    };
     Element::new(ns::DISCO_INFO, "query")
         .with_child(identity)
         .with_children(besides)

@@ -7,6 +7,7 @@ use comity_storage::{PromiseUpload, Promised, Upload};
 use comity_xmpp::element::Element;
 use comity_xmpp::error::{ErrorType, StanzaCondition, StanzaError};
 use comity_xmpp::form::{Field, Form, FormKind};
+use comity_xmpp::ns;
 use comity_xmpp::stanza::IqType;
 
 use super::{Context, Entity, Handles, Later, Module, Request, Target, Tick, What};
@@ -59,6 +60,15 @@ fn offered(home: &Home) -> bool {
         .first()
         .map(|domain| home.web.of(domain));
     home.uploads.rules.file_bytes > 0 && served.flatten().is_some()
+}
+
+/// XEP-0363 §4: by which clients know it from other services.
+pub(crate) fn identity(home: &Home) -> Option<Element> {
+    offered(home).then(|| {
+        Element::new(ns::DISCO_INFO, "identity")
+            .with_attr("category", "store")
+            .with_attr("type", "file")
+    })
 }
 
 /// XEP-0363 §4.1: how large a file may be.

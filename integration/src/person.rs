@@ -308,9 +308,14 @@ impl Person {
 
     /// Leaves, and waits until it is out.
     pub async fn leave(&mut self, room: &BareJid) -> Outcome {
-        let at = room.clone();
-        self.verb(move |engine, now| engine.leave(&at, now)).await?;
+        self.asks_to_leave(room).await?;
         self.left(room).await
+    }
+
+    /// Somebody else commits that it leaves.
+    pub async fn asks_to_leave(&self, room: &BareJid) -> Outcome {
+        let at = room.clone();
+        self.verb(move |engine, now| engine.leave(&at, now)).await
     }
 
     /// Waits until this device is out of the room.

@@ -63,7 +63,7 @@ async fn story(clock: &Clock) {
     }
     // More often than Tybalt, who hears it all but is the one to leave.
     nurse.quit().await;
-    tybalt.leave(&room).await.unwrap();
+    tybalt.asks_to_leave(&room).await.unwrap();
     until("the first to be asked", || asked(&stage) == ["nurse"]).await;
 
     // The hub forgets nothing of it, and who comes back unasked does nothing.

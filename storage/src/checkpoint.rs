@@ -1,11 +1,11 @@
 //! Moves what was committed from the write-ahead log into the database, away from the writer.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::{AssertSqlSafe, Connection, SqliteConnection};
-use tokio::sync::Notify;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 /// The log is left alone below this size.
 pub(crate) const WORTHWHILE_BYTES: u64 = 4 << 20;
@@ -18,34 +18,33 @@ const PRESSED_PATIENCE: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(250);
 
 /// Tells the checkpointer that something was committed; dropped, it ends it.
-pub(crate) struct Checkpoints(Arc<Notify>);
+pub(crate) struct Checkpoints {
+    committed: mpsc::Sender<()>,
+    ended: JoinHandle<()>,
+}
 
 impl Checkpoints {
     pub(crate) fn committed(&self) {
-        self.0.notify_one();
+        // Where the channel is full it is about to look.
+        let _ = self.committed.try_send(());
     }
-}
 
-impl Drop for Checkpoints {
-    fn drop(&mut self) {
-        self.0.notify_one();
+    /// Returns when its connection is closed.
+    pub(crate) async fn end(self) {
+        drop(self.committed);
+        let _ = self.ended.await;
     }
 }
 
 pub(crate) fn start(connection: SqliteConnection, database: PathBuf) -> Checkpoints {
-    let committed = Arc::new(Notify::new());
-    tokio::spawn(run(connection, log_of(&database), Arc::clone(&committed)));
-    Checkpoints(committed)
+    let (committed, heard) = mpsc::channel(1);
+    let ended = tokio::spawn(run(connection, log_of(&database), heard));
+    Checkpoints { committed, ended }
 }
 
-async fn run(mut connection: SqliteConnection, log: PathBuf, committed: Arc<Notify>) {
+async fn run(mut connection: SqliteConnection, log: PathBuf, mut committed: mpsc::Receiver<()>) {
     let mut said = false;
-    loop {
-        committed.notified().await;
-        // Ours is the last reference once the writer has dropped its own.
-        if Arc::strong_count(&committed) == 1 {
-            break;
-        }
+    while committed.recv().await.is_some() {
         let size = std::fs::metadata(&log).map_or(0, |log| log.len());
         let patience = match size {
             PRESSING_BYTES.. => PRESSED_PATIENCE,
@@ -63,7 +62,7 @@ async fn run(mut connection: SqliteConnection, log: PathBuf, committed: Arc<Noti
         }
         tokio::time::sleep(PAUSE).await;
     }
-    // The last connection to close checkpoints the rest.
+    // The last connection to close checkpoints the rest, which is the writer's.
     let _ = connection.close().await;
 }
 

@@ -193,8 +193,9 @@ impl Storage {
     /// Carries out what was handed in, then closes every connection. Later changes and reads give
     /// [`Error::Closed`].
     pub async fn close(&self) {
-        self.inner.writer.close().await;
+        // The writer last: whoever closes last folds the write-ahead log into the file.
         self.inner.readers.close().await;
+        self.inner.writer.close().await;
     }
 
     /// What keeps changes from being written at this moment: a full disk, say. It is over by itself

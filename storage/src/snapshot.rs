@@ -164,6 +164,16 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_closed_database_is_one_file() {
+        for _ in 0..20 {
+            let scratch = Scratch::create().unwrap();
+            let path = scratch.0.join("a.db");
+            Storage::open(&path).await.unwrap().close().await;
+            assert!(!beside(&path, "-wal").exists());
+        }
+    }
+
+    #[tokio::test]
     async fn an_upgrade_leaves_copies_behind_and_not_without_end() {
         let scratch = Scratch::create().unwrap();
         let path = scratch.0.join("a.db");

@@ -176,7 +176,8 @@ async fn run(
             checkpoints.committed();
         }
     }
-    drop(checkpoints);
+    // Of two that close at once neither is the last, and the log would stay behind.
+    checkpoints.end().await;
     if let Err(error) = connection.close().await {
         tracing::warn!(%error, "the database did not close cleanly; it will recover when opened");
     }

@@ -2,10 +2,12 @@
 //! (RFC 9420 §5.1.1: raw Ed25519, or an uncompressed P-256 point), and OpenSSL's own.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use mls_rs_core::crypto::{CipherSuite, SignaturePublicKey, SignatureSecretKey};
-use openssl::ec::{EcGroup, EcKey};
+use openssl::bn::BigNumContext;
+use openssl::ec::{EcGroup, EcKey, EcPoint};
+use openssl::error::ErrorStack;
 use openssl::hash::MessageDigest;
 use openssl::nid::Nid;
 use openssl::pkey::{Id, PKey, Private, Public};
@@ -53,8 +55,8 @@ pub enum KeyError {
     Token(String),
 }
 
-impl From<openssl::error::ErrorStack> for KeyError {
-    fn from(error: openssl::error::ErrorStack) -> Self {
+impl From<ErrorStack> for KeyError {
+    fn from(error: ErrorStack) -> Self {
         Self::OpenSsl(error.to_string())
     }
 }
@@ -179,9 +181,27 @@ impl PublicKey {
         Ok(verifier.verify_oneshot(signature, content)?)
     }
 
+    /// From the bytes themselves: OpenSSL's decoders of SubjectPublicKeyInfo look for providers each
+    /// time, which takes longer than verifying a signature.
     pub(crate) fn to_openssl(&self) -> Result<PKey<Public>, KeyError> {
-        Ok(PKey::public_key_from_der(&self.to_spki())?)
+        Ok(match self.algorithm {
+            Algorithm::P256 => {
+                let (group, mut context) = (p256()?, BigNumContext::new()?);
+                let point = EcPoint::from_bytes(group, &self.bytes, &mut context)?;
+                PKey::from_ec_key(EcKey::from_public_key(group, &point)?)?
+            }
+            Algorithm::Ed25519 => PKey::public_key_from_raw_bytes(&self.bytes, Id::ED25519)?,
+        })
     }
+}
+
+fn p256() -> Result<&'static EcGroup, ErrorStack> {
+    static GROUP: OnceLock<EcGroup> = OnceLock::new();
+    if let Some(group) = GROUP.get() {
+        return Ok(group);
+    }
+    let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1)?;
+    Ok(GROUP.get_or_init(|| group))
 }
 
 impl fmt::Debug for PublicKey {
@@ -222,10 +242,7 @@ enum Held {
 impl PrivateKey {
     pub fn generate(algorithm: Algorithm) -> Result<Self, KeyError> {
         let key = match algorithm {
-            Algorithm::P256 => {
-                let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1)?;
-                PKey::from_ec_key(EcKey::generate(&group)?)?
-            }
+            Algorithm::P256 => PKey::from_ec_key(EcKey::generate(p256()?)?)?,
             Algorithm::Ed25519 => PKey::generate_ed25519()?,
         };
         Ok(Self {

@@ -283,16 +283,17 @@ pub(crate) fn going(group: &Group) -> Vec<u32> {
 
 /// Accounts and devices of a group; leaves that cannot be read are left out.
 pub(crate) fn members(group: &Group) -> Vec<(BareJid, Uuid)> {
-    group
-        .roster()
-        .members_iter()
-        .filter_map(|member| {
-            let leaf = certificate(&member.signing_identity.credential)
-                .and_then(Leaf::read)
-                .ok()?;
-            Some((leaf.account, leaf.device?))
-        })
-        .collect()
+    each_member(group).collect()
+}
+
+/// As [`members`], read one by one: for who need not see all.
+pub(crate) fn each_member(group: &Group) -> impl Iterator<Item = (BareJid, Uuid)> {
+    group.roster().members_iter().filter_map(|member| {
+        let leaf = certificate(&member.signing_identity.credential)
+            .and_then(Leaf::read)
+            .ok()?;
+        Some((leaf.account, leaf.device?))
+    })
 }
 
 /// A third of the certificate's life is over.

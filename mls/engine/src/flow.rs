@@ -5,7 +5,7 @@ use comity_xmpp::jid::BareJid;
 use mls_rs::group::Sender;
 use mls_rs::group::proposal::Proposal;
 
-use crate::commit::{Built, members};
+use crate::commit::{Built, each_member};
 use crate::engine::{Engine, Timer};
 use crate::error::Error;
 use crate::mls::Group;
@@ -149,9 +149,7 @@ impl Engine {
     }
 
     fn is_alone(&self, group: &Group) -> bool {
-        members(group)
-            .iter()
-            .all(|(account, _)| *account == self.account)
+        each_member(group).all(|(account, _)| account == self.account)
     }
 
     /// What became of an attempt to build a commit. True if the next thing can be looked at.

@@ -210,6 +210,14 @@ impl Engine {
         if now < said.saturating_add(SAY_EVERY_MS) {
             return Ok(None);
         }
+        if self
+            .rows
+            .scan(Space::Transparency, &row(HEAD, b""), None, 1)?
+            .is_empty()
+        {
+            // Not all members are looked at for nothing.
+            return Ok(None);
+        }
         let mut domains: Vec<String> = members(group)
             .into_iter()
             .map(|(account, _)| account.domain().to_owned())

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use rustls_pki_types::CertificateDer;
@@ -16,7 +17,7 @@ pub enum Transport {
     Plain(TcpStream),
     // With the binding to the certificate we have shown, where one is of use.
     // Boxed: a waiting bare connection would otherwise cost as much as a TLS session.
-    Tls(Box<TlsStream<TcpStream>>, Option<Box<EndPoint>>),
+    Tls(Box<TlsStream<TcpStream>>, Option<Arc<EndPoint>>),
 }
 
 impl Transport {

@@ -79,7 +79,7 @@ impl Acceptor {
         match tokio::time::timeout(patience, handshake).await {
             Ok(Ok(stream)) => {
                 let name = stream.get_ref().1.server_name();
-                let end_point = self.certificates.end_point(&shown, name).map(Box::new);
+                let end_point = self.certificates.end_point(&shown, name);
                 let stream = Box::new(TlsStream::Server(stream));
                 Ok(Transport::Tls(stream, end_point))
             }

@@ -46,8 +46,14 @@ pub struct Certificates {
 
 struct Set {
     /// For names nobody configured, and for clients that name none.
-    default: Arc<CertifiedKey>,
-    by_domain: HashMap<String, Arc<CertifiedKey>>,
+    default: Arc<Loaded>,
+    by_domain: HashMap<String, Arc<Loaded>>,
+}
+
+struct Loaded {
+    certified: Arc<CertifiedKey>,
+    /// Read once, not with every handshake.
+    end_point: Option<Arc<EndPoint>>,
 }
 
 impl Certificates {
@@ -73,7 +79,7 @@ impl Certificates {
     pub fn for_domain(&self, domain: &str) -> Arc<CertifiedKey> {
         let set = self.set();
         let ascii = ascii(domain).unwrap_or_default();
-        Arc::clone(set.by_domain.get(&ascii).unwrap_or(&set.default))
+        Arc::clone(&set.by_domain.get(&ascii).unwrap_or(&set.default).certified)
     }
 
     /// The chain shown for a domain, in DER, its own certificate first.
@@ -118,12 +124,12 @@ impl Certificates {
 
     /// What binds to the certificate shown to a client that named this domain in a handshake which
     /// began with these; nothing if they were replaced during it, since either may have been shown.
-    pub(super) fn end_point(&self, began: &Shown, name: Option<&str>) -> Option<EndPoint> {
+    pub(super) fn end_point(&self, began: &Shown, name: Option<&str>) -> Option<Arc<EndPoint>> {
         let set = self.set();
         if !Arc::ptr_eq(&set, &began.0) {
             return None;
         }
-        EndPoint::of(set.named(name).cert.first()?)
+        set.named(name).end_point.clone()
     }
 
     fn set(&self) -> Arc<Set> {
@@ -136,7 +142,7 @@ pub(super) struct Shown(Arc<Set>);
 
 impl Set {
     /// RFC 6066 §3.
-    fn named(&self, name: Option<&str>) -> &Arc<CertifiedKey> {
+    fn named(&self, name: Option<&str>) -> &Loaded {
         name.and_then(|name| self.by_domain.get(&name.to_ascii_lowercase()))
             .unwrap_or(&self.default)
     }
@@ -145,14 +151,24 @@ impl Set {
         let mut by_domain = HashMap::new();
         let mut default = None;
         for file in files {
-            let certified = Arc::new(certified(file)?);
-            default.get_or_insert_with(|| Arc::clone(&certified));
-            by_domain.insert(ascii(&file.domain)?, certified);
+            let loaded = Arc::new(Loaded::new(certified(file)?));
+            default.get_or_insert_with(|| Arc::clone(&loaded));
+            by_domain.insert(ascii(&file.domain)?, loaded);
         }
         Ok(Self {
             default: default.ok_or(TlsError::NoCertificate)?,
             by_domain,
         })
+    }
+}
+
+impl Loaded {
+    fn new(certified: CertifiedKey) -> Self {
+        let own = certified.cert.first();
+        Self {
+            end_point: own.and_then(|own| EndPoint::of(own)).map(Arc::new),
+            certified: Arc::new(certified),
+        }
     }
 }
 
@@ -172,7 +188,7 @@ fn certified(files: &CertificateFiles) -> Result<CertifiedKey, TlsError> {
 
 impl ResolvesServerCert for Certificates {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(Arc::clone(self.set().named(hello.server_name())))
+        Some(Arc::clone(&self.set().named(hello.server_name()).certified))
     }
 }
 

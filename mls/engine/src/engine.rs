@@ -60,6 +60,8 @@ impl Default for Options {
 pub(crate) enum Timer {
     /// Pending proposals that nobody has committed yet.
     Proposals(BareJid),
+    /// What has come and was not acknowledged yet.
+    Acknowledge,
     /// Entries that are known to exist and have not come.
     Behind,
     /// A room's work that was put off.
@@ -119,6 +121,10 @@ pub struct Engine {
     pub(crate) paused: HashMap<BareJid, u64>,
     /// Hubs of which rooms take nothing outside the log before that time.
     pub(crate) hushed: HashMap<BareJid, u64>,
+    /// By room: the last entry that this session has said it holds.
+    pub(crate) said: HashMap<BareJid, u64>,
+    /// By room: entries that have come since.
+    pub(crate) unsaid: HashMap<BareJid, u64>,
     /// Rooms of which the server sent an entry that does not fit.
     pub(crate) broken: HashSet<BareJid>,
     /// What the directory holds of this device; none until it was asked.
@@ -186,6 +192,8 @@ impl Engine {
             withheld: HashMap::new(),
             paused: HashMap::new(),
             hushed: HashMap::new(),
+            said: HashMap::new(),
+            unsaid: HashMap::new(),
             broken: HashSet::new(),
             stock: None,
             logs: Logs::default(),
@@ -349,6 +357,7 @@ impl Engine {
             self.timers.remove(&timer);
             match timer {
                 Timer::Proposals(room) => self.commit_proposals(&room, now)?,
+                Timer::Acknowledge => self.acknowledge_all(now)?,
                 Timer::Behind => self.sync_if_behind(now)?,
                 Timer::Retry(room) => drop(self.touched.insert(room)),
                 Timer::Anchors(domain) => self.ask_anchors(&domain, now),

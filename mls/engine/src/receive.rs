@@ -22,6 +22,10 @@ const MAX_EARLY_BYTES: usize = 4 * 1024 * 1024;
 const MAX_EARLY_ROOMS: usize = 256;
 /// Heads kept for comparison with what other members saw.
 const HEADS_KEPT: u64 = 4_096;
+/// Entries after which it is said how far this device has come; the server sends 64 ahead.
+const ACKNOWLEDGED_EVERY: u64 = 16;
+/// Fewer wait so long for others: all who hear something would answer it at once.
+const ACKNOWLEDGED_AFTER_MS: u64 = 2_000;
 const RESYNC_MS: u64 = 1_000;
 /// A server whose log does not chain is asked again after this.
 const BROKEN_MS: u64 = 60_000;
@@ -156,7 +160,7 @@ impl Engine {
         }
         if advanced {
             self.touched.insert(room.clone());
-            self.acknowledge(room, now)?;
+            self.acknowledge_soon(room, now)?;
         }
         Ok(())
     }
@@ -212,9 +216,41 @@ impl Engine {
         }
     }
 
+    /// This device has come further: it says so, or waits for more to say it of.
+    fn acknowledge_soon(&mut self, room: &BareJid, now: u64) -> Result<(), Error> {
+        let Some(record) = self.record(room)? else {
+            return Ok(());
+        };
+        let Some(said) = self.said.get(room) else {
+            return self.acknowledge(room, now);
+        };
+        let unsaid = record.seq.saturating_sub(*said);
+        self.unsaid.insert(room.clone(), unsaid);
+        // Nothing comes after the end. And the server counts what is on its way of all rooms together.
+        if record.stage != Stage::Active || self.unsaid.values().sum::<u64>() >= ACKNOWLEDGED_EVERY
+        {
+            return self.acknowledge_all(now);
+        }
+        self.set_timer(
+            Timer::Acknowledge,
+            now.saturating_add(ACKNOWLEDGED_AFTER_MS),
+        );
+        Ok(())
+    }
+
+    pub(crate) fn acknowledge_all(&mut self, now: u64) -> Result<(), Error> {
+        self.clear_timer(&Timer::Acknowledge);
+        for room in std::mem::take(&mut self.unsaid).into_keys() {
+            self.acknowledge(&room, now)?;
+        }
+        Ok(())
+    }
+
     /// Says how far this device has come; while one acknowledgement is under way, the next waits.
     pub(crate) fn acknowledge(&mut self, room: &BareJid, now: u64) -> Result<(), Error> {
+        self.unsaid.remove(room);
         if let Some(record) = self.record(room)? {
+            self.said.insert(room.clone(), record.seq);
             let request = sync::Request::Acknowledge {
                 room: room.clone(),
                 seq: record.seq,
@@ -239,7 +275,7 @@ impl Engine {
             return Ok(());
         };
         match self.record(room)? {
-            Some(record) if record.seq > *seq => self.acknowledge(room, now),
+            Some(record) if record.seq > *seq => self.acknowledge_soon(room, now),
             _ => Ok(()),
         }
     }

@@ -84,6 +84,8 @@ impl Engine {
         self.broken.clear();
         self.paused.clear();
         self.hushed.clear();
+        self.said.clear();
+        self.unsaid.clear();
         self.flags.clear();
         self.stock = None;
         self.synced = false;

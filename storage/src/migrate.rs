@@ -33,6 +33,8 @@ const MIGRATIONS: &[(i64, &str)] = &[
     (31, include_str!("../migrations/0031_abuse_reports.sql")),
     (34, include_str!("../migrations/0034_uploads.sql")),
     (35, include_str!("../migrations/0035_stock.sql")),
+    (40, include_str!("../migrations/0040_packed_trees.sql")),
+    (41, include_str!("../migrations/0041_room_snapshots.sql")),
 ];
 
 /// Brings the schema up to date, or refuses a newer one. What was written by an older version is
@@ -110,6 +112,33 @@ mod tests {
 
     async fn empty() -> SqliteConnection {
         SqliteConnection::connect("sqlite::memory:").await.unwrap()
+    }
+
+    /// A group's state lay beside what changes with each entry.
+    #[tokio::test]
+    async fn the_state_of_a_room_becomes_its_snapshot() {
+        let mut connection = empty().await;
+        let split = MIGRATIONS.partition_point(|(number, _)| *number < 41);
+        apply(&mut connection, &MIGRATIONS[..split]).await.unwrap();
+        sqlx::raw_sql(
+            "INSERT INTO rooms (room, group_id, epoch, seq, head, time, epoch_seq, state, tree,
+             group_info, created) VALUES ('~r', x'01', 7, 9, x'02', 1, 8, x'03', x'04', x'05', 1)",
+        )
+        .execute(&mut connection)
+        .await
+        .unwrap();
+        apply(&mut connection, MIGRATIONS).await.unwrap();
+        let kept: (String, i64, Vec<u8>, Vec<u8>) =
+            sqlx::query_as("SELECT room, seq, state, tree FROM room_snapshots")
+                .fetch_one(&mut connection)
+                .await
+                .unwrap();
+        assert_eq!(kept, ("~r".to_owned(), 9, vec![3], vec![4]));
+        let room: (i64, Vec<u8>) = sqlx::query_as("SELECT seq, group_info FROM rooms")
+            .fetch_one(&mut connection)
+            .await
+            .unwrap();
+        assert_eq!(room, (9, vec![5]));
     }
 
     #[tokio::test]

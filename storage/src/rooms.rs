@@ -14,6 +14,7 @@ mod hub;
 mod nominate;
 mod purge;
 mod report;
+mod snapshot;
 mod summary;
 mod welcome;
 
@@ -21,7 +22,7 @@ mod welcome;
 mod tests;
 
 pub use abuse::{ABUSE_REPORTS, AbuseReport, AbuseReportKept, DiscardAbuseReport, KeepAbuseReport};
-pub use append::{Append, Appended, At, Begin, Pending, PendingChange, Presence};
+pub use append::{Append, Appended, At, Begin, Epoch, Pending, PendingChange, Presence};
 pub use closed::{CLOSED_LIMIT, CloseRoom, Closed, OpenRoom, RoomClosed};
 pub use copy::{CopyState, Receive, ReceiveWelcome, Received};
 pub use device::{AdvanceCursor, DeviceRoom, DeviceView};
@@ -29,6 +30,7 @@ pub use hub::{AcknowledgeDomain, DomainState, EnqueueForRoom, RoomRow, Updated};
 pub use nominate::{Active, Nomination};
 pub use purge::{PURGE_CHUNK, PurgeRooms, Purged};
 pub use report::{Barred, ReportCommit};
+pub use snapshot::{KeepSnapshot, Snapshot};
 pub use summary::{RoomDetail, RoomDomain, RoomSummary};
 pub use welcome::AcknowledgeWelcome;
 
@@ -99,9 +101,12 @@ pub struct Welcome {
     pub welcome: Vec<u8>,
     /// SHA-256; looked at where it is large.
     pub welcome_hash: Digest,
+    /// As it travels.
     pub tree: Vec<u8>,
     /// SHA-256; looked at where it is large.
     pub tree_hash: Digest,
+    /// Octets that come out of it, where it is packed.
+    pub tree_inflated: Option<u64>,
 }
 
 /// What was accepted under an idempotency key.

@@ -161,10 +161,10 @@ fn sizes(stage: &Stage) {
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     };
     for (what, statement) in [
-        ("tree", "SELECT MAX(length(tree)) FROM rooms"),
+        ("tree", "SELECT MAX(length(tree)) FROM room_snapshots"),
         (
             "state beside the tree",
-            "SELECT MAX(length(state)) FROM rooms",
+            "SELECT MAX(length(state)) FROM room_snapshots",
         ),
         ("largest blob", "SELECT MAX(size) FROM blobs"),
         ("all blobs", "SELECT SUM(size) FROM blobs"),

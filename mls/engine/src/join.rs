@@ -2,7 +2,7 @@
 
 use comity_mls_credential::provider::Provider;
 use comity_mls_wire::policy::{Handshakes, Policy};
-use comity_mls_wire::room::{Member, Welcome};
+use comity_mls_wire::room::{Member, Tree, Welcome};
 use comity_mls_wire::sync;
 use comity_xmpp::jid::BareJid;
 use mls_rs::MlsMessage;
@@ -126,8 +126,7 @@ impl Engine {
     fn try_join(&self, welcome: &Welcome) -> Result<Joined, Unjoinable> {
         let message =
             MlsMessage::from_bytes(&welcome.welcome).map_err(|_| because("it cannot be read"))?;
-        let tree = ExportedTree::mls_decode_exhaustive(&welcome.tree)
-            .map_err(|_| because("its tree cannot be read"))?;
+        let tree = read_tree(&welcome.tree, "its tree cannot be read")?;
         let own = self
             .own_package(&message)?
             .ok_or_else(|| because("it is for a key package this device does not have"))?;
@@ -258,6 +257,17 @@ impl Engine {
             now,
         );
     }
+}
+
+/// A tree that came from a hub. No more comes out of it than it says, nor than an object may have.
+pub(crate) fn read_tree(
+    tree: &Tree,
+    unreadable: &str,
+) -> Result<ExportedTree<'static>, Unjoinable> {
+    let octets = tree
+        .open()
+        .map_err(|why| Unjoinable::Because(why.to_string()))?;
+    ExportedTree::mls_decode_exhaustive(&octets).map_err(|_| because(unreadable))
 }
 
 /// A group this engine can live in, and this room's.

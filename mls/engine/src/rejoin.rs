@@ -6,11 +6,10 @@ use comity_mls_credential::endorsement;
 use comity_mls_wire::authenticated::{AuthenticatedData, Endorsement};
 use comity_mls_wire::policy::{ExternalJoins, Policy};
 use comity_mls_wire::refusal::Refusal;
-use comity_mls_wire::room::{self, Entry};
+use comity_mls_wire::room::{self, Entry, Tree};
 use comity_xmpp::jid::BareJid;
 use mls_rs::MlsMessage;
-use mls_rs::group::{ExportedTree, Member};
-use mls_rs_codec::MlsDecode as _;
+use mls_rs::group::Member;
 
 use crate::certify::spare_key;
 use crate::commit::members;
@@ -19,7 +18,7 @@ use crate::error::Error;
 use crate::event::{Device, Event, Refused, Rejoined, What};
 use crate::flow::ARRIVES_WITHIN_MS;
 use crate::follow::{Step, hub_key_of};
-use crate::join::{Unjoinable, check_context};
+use crate::join::{Unjoinable, check_context, read_tree};
 use crate::mls::{Certified, PublicGroup};
 use crate::resync::{Lost, Resync};
 use crate::room::{Body, Record, RejoinBody, Stage};
@@ -33,7 +32,7 @@ const MAX_DEPARTURES: usize = 1_000;
 /// What a hub gives to one who comes by itself.
 pub(crate) struct Served {
     pub(crate) group_info: Bytes,
-    pub(crate) tree: Bytes,
+    pub(crate) tree: Tree,
     pub(crate) epoch: u64,
     pub(crate) seq: u64,
     /// Pending SelfRemoves.
@@ -182,8 +181,7 @@ impl Engine {
     ) -> Result<Made, Unjoinable> {
         let info = MlsMessage::from_bytes(&served.group_info)
             .map_err(|_| because("the GroupInfo that is served cannot be read"))?;
-        let tree = ExportedTree::mls_decode_exhaustive(&served.tree)
-            .map_err(|_| because("the tree that is served cannot be read"))?;
+        let tree = read_tree(&served.tree, "the tree that is served cannot be read")?;
         let public = self.mls.observe_served(info.clone(), tree.clone())?;
         self.compare_served(room, record, lost, &public)?;
         let Some(old) = self.own_leaf(&public)? else {

@@ -3,7 +3,7 @@
 //! A request to a room goes through [`hub`]: it loads the room, lets one of [`create`], [`commit`],
 //! [`propose`] and [`send`] decide on memory, carries out the one change that came of it, and only
 //! then lets memory advance. [`external`] is the commit of one who comes by itself. [`order`] says whose turn it is, [`public_tree`] follows the group,
-//! [`context`] and [`policy`] judge by what the room has agreed on, [`log`] makes the entry and
+//! [`replay`] takes it up again from a snapshot, [`context`] and [`policy`] judge by what the room has agreed on, [`log`] makes the entry and
 //! [`fanout`] what each domain gets of it.
 //!
 //! On a member domain, [`copy`] takes what the hub sends; [`sync`] says what a device gets next.
@@ -27,6 +27,7 @@ pub mod propose;
 pub mod public_tree;
 pub mod rates;
 pub mod removal;
+pub mod replay;
 pub mod report;
 pub mod rows;
 pub mod send;

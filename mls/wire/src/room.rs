@@ -8,6 +8,7 @@ mod ephemeral;
 mod log;
 mod notice;
 mod request;
+mod tree;
 
 use bytes::Bytes;
 use comity_xmpp::jid::BareJid;
@@ -17,6 +18,7 @@ pub use address::{SIGIL, direct, direct_domain, is_room, random};
 pub use log::{GENESIS, head, payload_hash};
 pub use notice::{Barred, Nominated, Notice};
 pub use request::stamp;
+pub use tree::{Tree, TreeError};
 
 /// SHA-256.
 pub type Hash = [u8; 32];
@@ -145,7 +147,7 @@ pub enum Answer {
     Status(Option<Accepted>),
     GroupInfo {
         group_info: Bytes,
-        tree: Bytes,
+        tree: Tree,
         epoch: u64,
         seq: u64,
         /// Pending SelfRemoves, which an external commit has to carry (PublicMessages).
@@ -265,7 +267,7 @@ pub struct Welcome {
     /// The devices it is for; one when it reaches a device.
     pub joiners: Vec<Joiner>,
     pub welcome: Bytes,
-    pub tree: Bytes,
+    pub tree: Tree,
 }
 
 /// What a hub sends to a member domain: one stanza per (room, seq, domain).

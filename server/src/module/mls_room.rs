@@ -224,6 +224,12 @@ impl Asked {
         if reply.sweep {
             let (home, room) = (self.home.clone(), self.room.as_str().to_owned());
             deliveries.afterwards(async move { sweep::sweep(&home, &[room]).await });
+        } else if reply.snapshot {
+            let (home, room) = (self.home.clone(), self.room.clone());
+            deliveries.afterwards(async move {
+                home.services.rooms.hub.snapshot(&room, home.now_ms()).await;
+                Deliveries::none()
+            });
         }
         deliveries
     }

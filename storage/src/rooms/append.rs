@@ -3,7 +3,8 @@
 use sqlx::SqliteConnection;
 
 use super::{
-    Answer, Barred, Change, Entry, Leaf, Nomination, Welcome, entry, nominate, report, welcome,
+    Answer, Barred, Change, Entry, Leaf, Nomination, Welcome, entry, nominate, report, snapshot,
+    welcome,
 };
 use crate::integer::signed;
 use crate::{Outgoing, Write, outbox};
@@ -39,16 +40,15 @@ pub struct Append {
 pub enum At {
     /// There is no such room yet.
     Nowhere(Box<Begin>),
-    /// In this epoch, with this entry the last. What the epoch keeps is replaced where given.
+    /// In this epoch, with this entry the last; `next` is what the entry begins.
     Seq {
         epoch: u64,
         seq: u64,
-        state: Option<Vec<u8>>,
-        next: Option<Box<Begin>>,
+        next: Option<Epoch>,
     },
 }
 
-/// What an epoch begins with.
+/// What a room begins with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Begin {
     pub group_id: Vec<u8>,
@@ -56,8 +56,15 @@ pub struct Begin {
     pub state: Vec<u8>,
     pub tree: Vec<u8>,
     pub group_info: Vec<u8>,
-    /// The two accounts of a direct room; read at the creation only.
+    /// The two accounts of a direct room.
     pub direct: Option<(String, String)>,
+}
+
+/// What another epoch begins with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Epoch {
+    pub epoch: u64,
+    pub group_info: Vec<u8>,
 }
 
 /// A proposal that waits for a commit.
@@ -99,13 +106,8 @@ impl Write for Append {
     async fn run(&self, connection: &mut SqliteConnection) -> Result<Appended, sqlx::Error> {
         let first = match &self.at {
             At::Nowhere(begin) => self.begin(connection, begin).await?,
-            At::Seq {
-                epoch,
-                seq,
-                state,
-                next,
-            } => {
-                self.advance(connection, *epoch, *seq, state.as_deref(), next.as_deref())
+            At::Seq { epoch, seq, next } => {
+                self.advance(connection, *epoch, *seq, next.as_ref())
                     .await?
             }
         };
@@ -113,6 +115,9 @@ impl Write for Append {
             return Ok(Appended::Moved);
         }
         entry::insert(connection, &self.room, &self.entry, self.now).await?;
+        if self.changes_group() {
+            snapshot::follow(connection, &self.room, self.entry.seq).await?;
+        }
         self.proposals(connection).await?;
         self.members(connection).await?;
         if !self.gone.is_empty() {
@@ -150,9 +155,9 @@ impl Append {
             None => (None, None),
         };
         let done = sqlx::query(
-            "INSERT INTO rooms (room, group_id, epoch, seq, head, time, epoch_seq, state, tree,
-             group_info, direct_a, direct_b, created)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            "INSERT INTO rooms (room, group_id, epoch, seq, head, time, epoch_seq, group_info,
+             direct_a, direct_b, created)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
         )
         .bind(&self.room)
         .bind(&begin.group_id)
@@ -161,15 +166,24 @@ impl Append {
         .bind(&self.entry.head[..])
         .bind(signed(self.entry.time))
         .bind(signed(self.entry.seq))
-        .bind(&begin.state)
-        .bind(&begin.tree)
         .bind(&begin.group_info)
         .bind(a)
         .bind(b)
         .bind(signed(self.now))
-        .execute(connection)
+        .execute(&mut *connection)
         .await?;
-        Ok(done.rows_affected() == 1)
+        if done.rows_affected() == 0 {
+            return Ok(false);
+        }
+        let group = (&begin.state[..], &begin.tree[..]);
+        snapshot::begin(connection, &self.room, self.entry.seq, group).await?;
+        Ok(true)
+    }
+
+    /// Is the public group another after this entry?
+    fn changes_group(&self) -> bool {
+        let ends_epoch = matches!(&self.at, At::Seq { next: Some(_), .. });
+        ends_epoch || matches!(self.pending, PendingChange::Add(_))
     }
 
     /// The epoch in which the room is after it.
@@ -186,14 +200,12 @@ impl Append {
         connection: &mut SqliteConnection,
         epoch: u64,
         seq: u64,
-        state: Option<&[u8]>,
-        next: Option<&Begin>,
+        next: Option<&Epoch>,
     ) -> Result<bool, sqlx::Error> {
         // COALESCE: what is not given stays.
         let done = sqlx::query(
             "UPDATE rooms SET seq = ?, head = ?, time = ?, epoch = ?,
-             epoch_seq = COALESCE(?, epoch_seq), state = COALESCE(?, state),
-             tree = COALESCE(?, tree), group_info = COALESCE(?, group_info)
+             epoch_seq = COALESCE(?, epoch_seq), group_info = COALESCE(?, group_info)
              WHERE room = ? AND epoch = ? AND seq = ?",
         )
         .bind(signed(self.entry.seq))
@@ -201,8 +213,6 @@ impl Append {
         .bind(signed(self.entry.time))
         .bind(signed(next.map_or(epoch, |next| next.epoch)))
         .bind(next.map(|_| signed(self.entry.seq)))
-        .bind(next.map(|next| &next.state[..]).or(state))
-        .bind(next.map(|next| &next.tree[..]))
         .bind(next.map(|next| &next.group_info[..]))
         .bind(&self.room)
         .bind(signed(epoch))

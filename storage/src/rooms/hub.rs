@@ -4,8 +4,8 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 
 use super::{
-    Active, Answer, Barred, Begin, Change, DeviceId, Digest, Entry, Leaf, Nomination, Pending,
-    fixed, nominate, welcome,
+    Active, Answer, Barred, Change, DeviceId, Digest, Entry, Leaf, Nomination, Pending, Snapshot,
+    fixed, nominate, snapshot, welcome,
 };
 use crate::integer::{rows, signed, unsigned};
 use crate::{Error, Outgoing, Storage, Write, outbox};
@@ -18,7 +18,15 @@ pub struct RoomRow {
     /// Of the last entry, milliseconds since 1970.
     pub time: u64,
     pub epoch_seq: u64,
-    pub group: Begin,
+    pub group_id: Vec<u8>,
+    pub epoch: u64,
+    /// Of the epoch.
+    pub group_info: Vec<u8>,
+    /// The two accounts of a direct room.
+    pub direct: Option<(String, String)>,
+    /// The group as it stood after some entry, and the entries that have changed it since.
+    pub snapshot: Snapshot,
+    pub since: Vec<Entry>,
     pub members: Vec<Leaf>,
     /// When each leaf was last updated.
     pub updates: Vec<Updated>,
@@ -121,12 +129,12 @@ impl Storage {
 
     /// A room that is ordered here.
     pub async fn room(&self, room: &str) -> Result<Option<RoomRow>, Error> {
-        // One snapshot for all three statements: a commit may come in between.
+        // One view for all statements: a commit may come in between.
         let mut connection = self.read().await?;
         let mut transaction = sqlx::Connection::begin(&mut *connection).await?;
         let row = sqlx::query(
-            "SELECT group_id, epoch, seq, head, time, epoch_seq, state, tree, group_info, direct_a,
-             direct_b FROM rooms WHERE room = ?",
+            "SELECT group_id, epoch, seq, head, time, epoch_seq, group_info, direct_a, direct_b
+             FROM rooms WHERE room = ?",
         )
         .bind(room)
         .fetch_optional(&mut *transaction)
@@ -153,6 +161,7 @@ impl Storage {
                 .await?;
         let nominated = nominate::nominated(&mut transaction, room).await?;
         let signed = last_signed(&mut transaction, room).await?;
+        let (snapshot, since) = snapshot::read(&mut transaction, room).await?;
         transaction.commit().await?;
         let direct_a: Option<String> = row.try_get("direct_a")?;
         let direct_b: Option<String> = row.try_get("direct_b")?;
@@ -161,14 +170,12 @@ impl Storage {
             head: fixed(row.try_get("head")?, "head")?,
             time: unsigned(row.try_get("time")?),
             epoch_seq: unsigned(row.try_get("epoch_seq")?),
-            group: Begin {
-                group_id: row.try_get("group_id")?,
-                epoch: unsigned(row.try_get("epoch")?),
-                state: row.try_get("state")?,
-                tree: row.try_get("tree")?,
-                group_info: row.try_get("group_info")?,
-                direct: direct_a.zip(direct_b),
-            },
+            group_id: row.try_get("group_id")?,
+            epoch: unsigned(row.try_get("epoch")?),
+            group_info: row.try_get("group_info")?,
+            direct: direct_a.zip(direct_b),
+            snapshot,
+            since,
             members: members.iter().map(leaf).collect::<Result<_, _>>()?,
             updates: members.iter().map(updated).collect::<Result<_, _>>()?,
             pending: pending.iter().map(proposal).collect::<Result<_, _>>()?,

@@ -62,9 +62,11 @@ async fn payloads(
     purge: &PurgeRooms,
 ) -> Result<u64, sqlx::Error> {
     // A device still in the room, or one that left later than this entry, waits for it; so does a
-    // domain.
+    // domain. What the hub follows from its snapshot stays in any case.
     let done = sqlx::query(
         "UPDATE room_log SET payload = NULL WHERE id BETWEEN ? AND ? AND payload IS NOT NULL
+         AND NOT EXISTS (SELECT 1 FROM room_since s WHERE s.room = room_log.room
+           AND s.seq = room_log.seq)
          AND (stored < ? OR (stored < ? AND NOT EXISTS
            (SELECT 1 FROM room_devices d WHERE d.room = room_log.room AND d.since < room_log.seq
             AND (d.until IS NULL OR d.until >= room_log.seq) AND d.cursor < room_log.seq)

@@ -47,6 +47,22 @@ fn begin(epoch: u64) -> Begin {
     }
 }
 
+fn next(epoch: u64) -> Epoch {
+    Epoch {
+        epoch,
+        group_info: vec![3, u8::try_from(epoch).unwrap()],
+    }
+}
+
+/// The room as it begins, said to stand at an entry.
+fn snapshot(seq: u64) -> Snapshot {
+    Snapshot {
+        seq,
+        state: begin(0).state,
+        tree: begin(0).tree,
+    }
+}
+
 fn create() -> Append {
     Append {
         room: ROOM.into(),
@@ -85,7 +101,6 @@ fn message(epoch: u64, seq: u64) -> Append {
         at: At::Seq {
             epoch,
             seq: seq - 1,
-            state: None,
             next: None,
         },
         entry: entry(seq),
@@ -114,6 +129,7 @@ fn welcome(seq: u64) -> Welcome {
         welcome_hash: [0; 32],
         tree: vec![2, 2],
         tree_hash: [0; 32],
+        tree_inflated: Some(3),
     }
 }
 
@@ -123,8 +139,7 @@ fn invite(local: bool) -> Append {
         at: At::Seq {
             epoch: 0,
             seq: 1,
-            state: None,
-            next: Some(Box::new(begin(1))),
+            next: Some(next(1)),
         },
         entry: entry(2),
         pending: PendingChange::Clear,
@@ -156,7 +171,9 @@ async fn a_room_is_created_once() {
     assert_eq!(storage.write(create()).await.unwrap(), Appended::Done);
     assert_eq!(storage.write(create()).await.unwrap(), Appended::Moved);
     let room = storage.room(ROOM).await.unwrap().unwrap();
-    assert_eq!((room.seq, room.epoch_seq, room.group), (1, 1, begin(0)));
+    assert_eq!((room.seq, room.epoch_seq, room.epoch), (1, 1, 0));
+    assert_eq!((room.group_id, room.group_info), (vec![9], vec![3, 0]));
+    assert_eq!((room.snapshot, room.since), (snapshot(1), Vec::new()));
     assert_eq!(room.members, create().come);
     let answer = storage
         .room_answer(ROOM, "alice@a.example", ALICE, [5; 16])
@@ -175,7 +192,8 @@ async fn one_of_two_commits_ends_the_epoch() {
     assert_eq!(outcomes, [Appended::Done, Appended::Moved]);
     assert_eq!(storage.outbox_length("b.example").await.unwrap(), 1);
     let room = storage.room(ROOM).await.unwrap().unwrap();
-    assert_eq!((room.seq, room.epoch_seq, room.group), (2, 2, begin(1)));
+    assert_eq!((room.seq, room.epoch_seq, room.epoch), (2, 2, 1));
+    assert_eq!(room.group_info, next(1).group_info);
     assert_eq!(room.members.len(), 2);
 }
 
@@ -212,7 +230,6 @@ async fn proposals_wait_until_the_epoch_ends() {
         at: At::Seq {
             epoch: 0,
             seq: 1,
-            state: Some(vec![42]),
             next: None,
         },
         ..message(0, 2)
@@ -233,14 +250,12 @@ async fn proposals_wait_until_the_epoch_ends() {
     storage.write(by_hub).await.unwrap();
     let room = storage.room(ROOM).await.unwrap().unwrap();
     assert_eq!(room.pending, [pending, hubs]);
-    assert_eq!(room.group.state, [42]);
-    assert_eq!(room.group.tree, begin(0).tree);
+    assert_eq!(room.since, [entry(2), entry(3)]);
     let commit = Append {
         at: At::Seq {
             epoch: 0,
             seq: 3,
-            state: None,
-            next: Some(Box::new(begin(1))),
+            next: Some(next(1)),
         },
         entry: entry(4),
         ..invite(false)
@@ -497,6 +512,11 @@ async fn payloads_go_when_everybody_has_them_or_retention_ends() {
     let storage = storage().await;
     storage.write(create()).await.unwrap();
     storage.write(invite(false)).await.unwrap();
+    let keep = KeepSnapshot {
+        room: ROOM.into(),
+        snapshot: snapshot(2),
+    };
+    assert!(storage.write(keep).await.unwrap());
     storage.write(message(1, 3)).await.unwrap();
     let held = async || {
         let entries = storage.room_entries(ROOM, 0, 99, 99, 1 << 20).await;
@@ -621,4 +641,82 @@ async fn the_operator_sees_who_is_in_a_room_and_closes_it() {
     let open = || storage.write(OpenRoom { room: ROOM.into() });
     assert!(open().await.unwrap());
     assert!(!open().await.unwrap());
+}
+
+/// Ends the epoch with an entry that brings nobody.
+fn commit(epoch: u64, seq: u64) -> Append {
+    Append {
+        at: At::Seq {
+            epoch,
+            seq: seq - 1,
+            next: Some(next(epoch + 1)),
+        },
+        pending: PendingChange::Clear,
+        ..message(epoch, seq)
+    }
+}
+
+#[tokio::test]
+async fn what_changes_the_group_is_followed_from_the_snapshot() {
+    let storage = storage().await;
+    storage.write(create()).await.unwrap();
+    storage.write(commit(0, 2)).await.unwrap();
+    storage.write(message(1, 3)).await.unwrap();
+    let mut large = commit(1, 4);
+    large.entry.payload = Some(vec![7; 100_000]);
+    storage.write(large.clone()).await.unwrap();
+    let room = async || storage.room(ROOM).await.unwrap().unwrap();
+    let found = room().await;
+    assert_eq!(found.snapshot, snapshot(1));
+    assert_eq!(found.since, [entry(2), large.entry.clone()]);
+
+    let keep = |seq| KeepSnapshot {
+        room: ROOM.into(),
+        snapshot: Snapshot {
+            seq,
+            state: vec![4; 100_000],
+            tree: vec![5],
+        },
+    };
+    // Nothing is known of what has not come.
+    assert!(!storage.write(keep(5)).await.unwrap());
+    assert!(storage.write(keep(2)).await.unwrap());
+    let found = room().await;
+    assert_eq!(found.snapshot, keep(2).snapshot);
+    assert_eq!(found.since, [large.entry]);
+    assert!(storage.write(keep(4)).await.unwrap());
+    // A slower one comes too late.
+    assert!(!storage.write(keep(3)).await.unwrap());
+    let found = room().await;
+    assert_eq!(
+        (found.snapshot, found.since),
+        (keep(4).snapshot, Vec::new())
+    );
+}
+
+#[tokio::test]
+async fn what_is_to_be_followed_is_not_purged() {
+    let storage = storage().await;
+    storage.write(create()).await.unwrap();
+    storage.write(commit(0, 2)).await.unwrap();
+    storage.write(message(1, 3)).await.unwrap();
+    let purge = PurgeRooms {
+        held_before: u64::MAX >> 1,
+        before: u64::MAX >> 1,
+        from: 0,
+    };
+    storage.write(purge.clone()).await.unwrap();
+    let held = async || {
+        let entries = storage.room_entries(ROOM, 0, 9, 9, 9999).await.unwrap();
+        let held = entries.iter().map(|entry| entry.payload.is_some());
+        held.collect::<Vec<_>>()
+    };
+    assert_eq!(held().await, [false, true, false]);
+    let keep = KeepSnapshot {
+        room: ROOM.into(),
+        snapshot: snapshot(3),
+    };
+    assert!(storage.write(keep).await.unwrap());
+    storage.write(purge).await.unwrap();
+    assert_eq!(held().await, [false, false, false]);
 }

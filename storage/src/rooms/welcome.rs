@@ -24,8 +24,8 @@ pub(super) async fn insert(
     }
     sqlx::query(
         "INSERT INTO welcomes (id, room, seq, head, epoch, sender, welcome, tree, stored,
-         welcome_blob, tree_blob)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+         welcome_blob, tree_blob, tree_inflated)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
     )
     .bind(&welcome.id[..])
     .bind(&welcome.room)
@@ -38,6 +38,7 @@ pub(super) async fn insert(
     .bind(signed(now))
     .bind(message.blob.map(|hash| &hash[..]))
     .bind(tree.blob.map(|hash| &hash[..]))
+    .bind(welcome.tree_inflated.map(signed))
     .execute(&mut *connection)
     .await?;
     let mut new = 0;
@@ -161,7 +162,8 @@ impl Storage {
             }
             let row = sqlx::query(
                 "SELECT w.id, w.room, w.seq, w.head, w.epoch, w.sender, w.welcome, w.tree,
-                 w.welcome_blob, w.tree_blob, j.account, j.domain, j.device, j.key_package
+                 w.welcome_blob, w.tree_blob, w.tree_inflated, j.account, j.domain, j.device,
+                 j.key_package
                  FROM welcomes w JOIN welcome_joiners j ON j.id = w.id
                  WHERE w.id = ? AND j.account = ? AND j.device = ? AND w.welcome IS NOT NULL",
             )
@@ -192,7 +194,8 @@ impl Storage {
         let mut connection = self.read().await?;
         let found = sqlx::query(
             "SELECT w.id, w.room, w.seq, w.head, w.epoch, w.sender, w.welcome, w.tree,
-             w.welcome_blob, w.tree_blob, j.account, j.domain, j.device, j.key_package
+             w.welcome_blob, w.tree_blob, w.tree_inflated, j.account, j.domain, j.device,
+             j.key_package
              FROM welcomes w JOIN welcome_joiners j ON j.id = w.id
              WHERE w.room = ? AND w.seq = ? AND j.domain = ? AND j.acknowledged = 0
              AND w.welcome IS NOT NULL",
@@ -239,6 +242,9 @@ async fn read(
         welcome_hash,
         tree,
         tree_hash,
+        tree_inflated: row
+            .try_get::<Option<i64>, _>("tree_inflated")?
+            .map(unsigned),
     }))
 }
 

@@ -219,12 +219,12 @@ fn carried(stage: &Stage, table: &mut Table) -> Outcome {
             .output()?;
         Ok(String::from_utf8(output.stdout)?.trim().parse()?)
     };
-    let tree = ask(&stage.homes[0], "SELECT MAX(length(tree)) FROM rooms")?;
-    let fetched = ask(
-        &stage.homes[1],
-        "SELECT COALESCE((SELECT size FROM blobs WHERE hash = tree_blob AND owner = ''),
-         length(tree)) FROM welcomes WHERE seq = (SELECT MAX(seq) FROM welcomes)",
-    )?;
+    let last = "FROM welcomes WHERE seq = (SELECT MAX(seq) FROM welcomes)";
+    let size =
+        "COALESCE((SELECT size FROM blobs WHERE hash = tree_blob AND owner = ''), length(tree))";
+    let fetched = ask(&stage.homes[1], &format!("SELECT {size} {last}"))?;
+    let whole = format!("SELECT COALESCE(tree_inflated, {size}) {last}");
+    let tree = ask(&stage.homes[1], &whole)?;
     let name = "tree that is fetched to join that room";
     table.set(name, Kind::Comity, Figure::Memory(fetched));
     table.set(

@@ -110,9 +110,9 @@ fn served(answer: &mut room::Answer, lie: impl Fn(&mut Vec<u8>, &mut Vec<u8>, &m
         ..
     } = answer
     {
-        let (mut info, mut nodes) = (group_info.to_vec(), tree.to_vec());
+        let (mut info, mut nodes) = (group_info.to_vec(), tree.open().unwrap().to_vec());
         lie(&mut info, &mut nodes, epoch);
-        (*group_info, *tree) = (info.into(), nodes.into());
+        (*group_info, *tree) = (info.into(), room::Tree::pack(nodes));
     }
 }
 
@@ -181,14 +181,21 @@ pub(crate) const TABLE: &[Row] = rows![
     };
     "brings a Welcome with another tree", CAME_BY_ITSELF, GoesOn, |stage| {
         let third = welcomed(stage, |w| {
-            let mut tree = w.tree.to_vec();
+            let mut tree = w.tree.open().unwrap().to_vec();
             flip(&mut tree);
-            w.tree = tree.into();
+            w.tree = room::Tree::pack(tree);
         });
         assert!(!is_in(stage, &third));
     };
     "brings a Welcome without a tree", CAME_BY_ITSELF, GoesOn, |stage| {
-        let third = welcomed(stage, |w| w.tree = bytes::Bytes::new());
+        let third = welcomed(stage, |w| w.tree = room::Tree::plain(bytes::Bytes::new()));
+        assert!(!is_in(stage, &third));
+    };
+    "brings a Welcome whose tree is more than it says", CAME_BY_ITSELF, GoesOn, |stage| {
+        let third = welcomed(stage, |w| {
+            w.tree = room::Tree::pack(vec![0; 8 << 20]);
+            w.tree.inflated = Some(64);
+        });
         assert!(!is_in(stage, &third));
     };
     "brings a Welcome to another epoch", CAME_BY_ITSELF, GoesOn, |stage| {
@@ -216,7 +223,7 @@ pub(crate) const TABLE: &[Row] = rows![
                     sender: jid(ALICE),
                     joiners: Vec::new(),
                     welcome: b"used".to_vec().into(),
-                    tree: b"used".to_vec().into(),
+                    tree: room::Tree::plain(&b"used"[..]),
                 })
             });
         stage.world.deliver(stage.bob, Notice::Sync(sync::Notice::Welcome(old)));

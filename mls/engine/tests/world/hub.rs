@@ -12,7 +12,7 @@ use comity_mls_wire::authenticated::AuthenticatedData;
 use comity_mls_wire::refusal::Refusal;
 use comity_mls_wire::room::{
     self, Accepted, Answer, Bundle, Entry, EntryKind, Hash, IdempotencyKey, Member, MessageReport,
-    Payload, Welcome,
+    Payload, Tree, Welcome,
 };
 use comity_mls_wire::sync::Standing;
 use comity_xmpp::jid::BareJid;
@@ -292,7 +292,7 @@ impl Room {
         };
         Ok(Answer::GroupInfo {
             group_info: self.group_info.clone(),
-            tree: self.group.export_tree().unwrap().into(),
+            tree: Tree::pack(self.group.export_tree().unwrap()),
             epoch: self.epoch(),
             seq: self.log_of(from).len() as u64,
             proposals: self.pending.iter().map(payload).collect(),
@@ -432,7 +432,7 @@ impl Room {
                 reader.1 = Some(accepted.seq);
             }
         }
-        let tree: Bytes = self.group.export_tree().unwrap().into();
+        let tree = Tree::pack(self.group.export_tree().unwrap());
         for new in after.iter().filter(|m| !before.contains(m)) {
             self.readers.insert(new.clone(), (accepted.seq, None));
             let joiner = bundle

@@ -147,7 +147,8 @@ impl World {
                 .iter()
                 .find(|(whose, _)| *whose == raw.member)
                 .unwrap();
-            let tree = ExportedTree::mls_decode(&mut &*welcome.tree).unwrap();
+            let tree = welcome.tree.open().unwrap();
+            let tree = ExportedTree::mls_decode(&mut &*tree).unwrap();
             let message = MlsMessage::from_bytes(&welcome.welcome).unwrap();
             let joined = raw.client.join_group(Some(tree), &message, None);
             raw.group = Some(joined.unwrap().0);

@@ -7,7 +7,7 @@ use comity_mls_wire::authenticated::AuthenticatedData;
 use comity_mls_wire::policy::{Policy, Sender};
 use comity_mls_wire::refusal::Refusal;
 use comity_mls_wire::room::{Bundle, Change, Entry, EntryKind, Joiner, Member, Welcome};
-use comity_storage::rooms::{self as rows_of, Append, At, Begin, PendingChange};
+use comity_storage::rooms::{self as rows_of, Append, At, Epoch, PendingChange};
 use mls_rs::group::proposal::Proposal;
 use mls_rs::{MlsMessage, MlsMessageDescription, WireFormat};
 
@@ -172,7 +172,9 @@ pub(super) fn proposals(
 /// The room's group in its next epoch, with all that belongs to it checked.
 pub(super) struct Next {
     tree: PublicTree,
-    members: BTreeMap<u32, Member>,
+    /// Of the committer.
+    leaf: u32,
+    members: Arc<BTreeMap<u32, Member>>,
     policy: Policy,
 }
 
@@ -198,18 +200,38 @@ pub(super) fn follow(
     } = committed;
     let before = room.tree.context();
     let policy = context::check(tree.context(), Some(before), deciding.hub)?;
-    let members = tree.members().map_err(invalid)?;
+    let members = members(room, &tree)?;
     if members.get(&leaf) != Some(sender) {
         return Err(invalid_commit("the committer's leaf names another device").into());
     }
-    check_unique(&members)?;
     check_joiners(added(deciding, &applied)?, bundle)?;
     check_group_info(&mut tree, leaf, bundle)?;
     Ok(Next {
         tree,
+        leaf,
         members,
         policy,
     })
+}
+
+/// Who is in the room after the commit; the same map where nobody came or went.
+fn members(room: &Room, tree: &PublicTree) -> Result<Arc<BTreeMap<u32, Member>>, Refused> {
+    let mut members = Arc::clone(&room.state.members);
+    for (leaf, now) in tree.changed(&room.tree).map_err(invalid)? {
+        // Most have another key and are who they were.
+        if members.get(&leaf) == now.as_ref() {
+            continue;
+        }
+        let all = Arc::make_mut(&mut members);
+        match now {
+            Some(member) => all.insert(leaf, member),
+            None => all.remove(&leaf),
+        };
+    }
+    if !Arc::ptr_eq(&members, &room.state.members) {
+        check_unique(&members)?;
+    }
+    Ok(members)
 }
 
 /// MLS itself knows clients by identity; a device is in a room once.
@@ -339,40 +361,38 @@ pub(super) fn decide(
     };
     let Moves { went, came } = moves;
     let entry = End::of(state).append(&state.room, deciding.hub, draft)?;
-    let begin = Begin {
-        group_id: state.group_id.to_vec(),
-        epoch: next.tree.context().epoch(),
-        state: next.tree.state().map_err(invalid)?,
-        tree: next.tree.tree().map_err(invalid)?,
-        group_info: bundle.group_info.to_vec(),
-        direct: None,
-    };
-    let epoch = begin.epoch;
-    let welcome = welcome(deciding, &entry, epoch, bundle, &begin.tree);
+    let epoch = next.tree.context().epoch();
+    let welcome = welcome(deciding, &entry, epoch, bundle, &next.tree)?;
+    let before = state.domains();
     let audience = Audience {
-        before: state.domains(),
-        after: domains(next.members.values()),
+        after: match Arc::ptr_eq(&state.members, &next.members) {
+            true => before.clone(),
+            false => domains(next.members.values()),
+        },
+        before,
     };
     let plan = fanout::plan(deciding, &entry, welcome.as_ref(), &audience)?;
     let accepted = accepted(&entry, epoch);
     let at = At::Seq {
         epoch: state.epoch,
         seq: state.seq,
-        state: None,
-        next: Some(Box::new(begin)),
+        next: Some(Epoch {
+            epoch,
+            group_info: bundle.group_info.to_vec(),
+        }),
     };
     let append = Append {
         pending: PendingChange::Clear,
-        updated: leaf_of(&next.members, sender),
+        updated: Some(next.leaf),
         gone: went.keys().copied().collect(),
         come: leaves(&came),
         welcome: welcome.as_ref().map(rows::welcome_row),
         ..deciding.append(at, &entry, Some((sender, bundle.key, &accepted)), plan)
     };
-    let updated = leaf_of(&next.members, sender);
     let mut updates = BTreeMap::clone(&state.updates);
-    updates.retain(|leaf, _| next.members.contains_key(leaf));
-    updates.extend(self::came(came.keys().chain(&updated), epoch, entry.time));
+    updates.retain(|leaf, _| !went.contains_key(leaf));
+    let updated = came.keys().chain(std::iter::once(&next.leaf));
+    updates.extend(self::came(updated, epoch, entry.time));
     // Who is out and comes again begins anew.
     let mut barred = Vec::clone(&state.barred);
     if !append.gone.is_empty() {
@@ -382,12 +402,14 @@ pub(super) fn decide(
         barred: Arc::new(barred),
         epoch,
         epoch_seq: entry.seq,
-        members: Arc::new(next.members),
+        members: next.members,
+        domains: Arc::new(audience.after),
         updates: Arc::new(updates),
         pending: Arc::default(),
         nominated: Arc::default(),
         policy: Arc::new(next.policy),
         group_info: Arc::from(&bundle.group_info[..]),
+        since: state.since.and(&bundle.commit, entry.time),
         ..advanced(state, &entry)
     };
     let tree = Arc::new(next.tree);
@@ -417,7 +439,11 @@ impl Moves {
         fanout::changes(&only(went, came), &only(came, went))
     }
 
-    fn between(before: &BTreeMap<u32, Member>, after: &BTreeMap<u32, Member>) -> Self {
+    fn between(before: &Arc<BTreeMap<u32, Member>>, after: &Arc<BTreeMap<u32, Member>>) -> Self {
+        if Arc::ptr_eq(before, after) {
+            let (went, came) = Default::default();
+            return Self { went, came };
+        }
         let only = |of: &BTreeMap<u32, Member>, other: &BTreeMap<u32, Member>| {
             of.iter()
                 .filter(|(leaf, member)| other.get(leaf) != Some(member))
@@ -436,9 +462,12 @@ fn welcome(
     entry: &Entry,
     epoch: u64,
     bundle: &Bundle,
-    tree: &[u8],
-) -> Option<Welcome> {
-    Some(Welcome {
+    tree: &PublicTree,
+) -> Result<Option<Welcome>, Refused> {
+    let Some(welcome) = bundle.welcome.clone() else {
+        return Ok(None);
+    };
+    Ok(Some(Welcome {
         id: fanout::welcome_id(deciding.hub, &entry.room, entry.seq),
         room: entry.room.clone(),
         seq: entry.seq,
@@ -446,14 +475,9 @@ fn welcome(
         epoch,
         sender: entry.sender.clone(),
         joiners: bundle.joiners.clone(),
-        welcome: bundle.welcome.clone()?,
-        tree: tree.to_vec().into(),
-    })
-}
-
-fn leaf_of(members: &BTreeMap<u32, Member>, device: &Member) -> Option<u32> {
-    let mut found = members.iter().filter(|(_, member)| *member == device);
-    found.next().map(|(leaf, _)| *leaf)
+        welcome,
+        tree: tree.packed().map_err(invalid)?,
+    }))
 }
 
 /// Leaves that were updated, or came, with an entry.

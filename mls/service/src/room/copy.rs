@@ -294,7 +294,7 @@ mod tests {
                 key_package: Bytes::new(),
             }],
             welcome: Bytes::new(),
-            tree: Bytes::new(),
+            tree: comity_mls_wire::room::Tree::plain(Bytes::new()),
         };
         let with = |welcome: Welcome| Fanout {
             entry: good.entry.clone(),

@@ -14,7 +14,7 @@ use super::fanout::{self, Audience};
 use super::hub::{Decided, Deciding};
 use super::log::{Draft, End, accepted};
 use super::public_tree::{Fault, PublicTree};
-use super::state::{Room, State, domains};
+use super::state::{Room, Since, State, domains};
 use crate::error::Refused;
 
 /// Decides on the creation of a room that does not exist.
@@ -170,12 +170,14 @@ fn decide(
         time: entry.time,
         epoch_seq: entry.seq,
         updates: Arc::new(super::commit::came(members.keys(), 0, entry.time)),
+        domains: Arc::new(audience.after),
         members: Arc::new(members),
         pending: Arc::default(),
         policy: Arc::new(policy),
         group_info: begin.group_info.as_slice().into(),
         barred: Arc::default(),
         nominated: Arc::default(),
+        since: Since::snapshot(begin.state.len() + begin.tree.len()),
         signed: entry.time,
     };
     let at = At::Nowhere(Box::new(begin));

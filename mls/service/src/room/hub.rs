@@ -12,6 +12,7 @@ mod ephemeral;
 mod nominate;
 mod outside;
 mod report;
+mod snapshot;
 mod sweep;
 
 use std::collections::BTreeSet;
@@ -177,6 +178,8 @@ pub struct Reply {
     pub wake: Vec<String>,
     /// What the hub had proposed may be void: [`Hub::sweep`] proposes it anew.
     pub sweep: bool,
+    /// It is time for another snapshot of the room: [`Hub::snapshot`] makes it.
+    pub snapshot: bool,
     /// A message outside the log, and the domains to whose devices it goes.
     pub ephemeral: Option<(Ephemeral, BTreeSet<String>)>,
 }
@@ -325,12 +328,14 @@ impl<P: Pool> Hub<P> {
             let decided = self.decide(&asked, &sender, &request, room).await?;
             match self.shared.storage.write(decided.append.clone()).await {
                 Ok(Appended::Done) => {
+                    let snapshot = decided.next.state.since.is_long();
                     *slot = Some(decided.next);
                     return Ok(Reply {
                         answer: Answer::Accepted(decided.accepted),
                         entry: Some(decided.entry),
                         wake: destinations(&decided.append),
                         sweep: comes_by_itself(&request),
+                        snapshot,
                         ephemeral: None,
                     });
                 }
@@ -484,6 +489,7 @@ fn told(answer: Answer) -> Reply {
         entry: None,
         wake: Vec::new(),
         sweep: false,
+        snapshot: false,
         ephemeral: None,
     }
 }

@@ -118,7 +118,6 @@ pub fn nominate(deciding: &Deciding<'_>, room: &Room, member: &Member) -> Result
     let at = At::Seq {
         epoch: state.epoch,
         seq: state.seq,
-        state: None,
         next: None,
     };
     let append = Append {

@@ -67,6 +67,8 @@ mod tests {
             group_info: Arc::from(&b""[..]),
             barred: Arc::default(),
             nominated: Arc::default(),
+            since: crate::room::state::Since::default(),
+            domains: Arc::default(),
             signed: 0,
         }
     }

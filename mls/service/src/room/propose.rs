@@ -235,7 +235,6 @@ pub(super) fn wait(
     let at = At::Seq {
         epoch: state.epoch,
         seq: state.seq,
-        state: Some(tree.state().map_err(invalid)?),
         next: None,
     };
     let append = Append {
@@ -257,6 +256,7 @@ pub(super) fn wait(
     all.push(pending);
     let state = State {
         pending: Arc::new(all),
+        since: state.since.and(payload, entry.time),
         ..advanced(state, &entry)
     };
     Ok(Decided {

@@ -3,13 +3,15 @@
 //! and whether path secrets are what they should be; members find that out.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
 
 use comity_mls_credential::crl::Revoked;
 use comity_mls_credential::keys::{Algorithm, PublicKey};
 use comity_mls_credential::leaf::{CredentialError, IssuerId, Leaf};
 use comity_mls_credential::provider::{Provider, certificate};
 use comity_mls_wire::refusal::Refusal;
-use comity_mls_wire::room::Member;
+use comity_mls_wire::room::{Member, Tree};
+use comity_storage::rooms::{Entry, Snapshot};
 use mls_rs::error::MlsError;
 use mls_rs::external_client::builder::{
     ExternalBaseConfig, ExternalClientBuilder, WithCryptoProvider, WithIdentityProvider,
@@ -32,6 +34,7 @@ use mls_rs_core::group::ProposalType;
 use mls_rs_crypto_openssl::OpensslCryptoProvider;
 
 use super::hub::HubKey;
+use super::replay::{ReplayError, Replayer};
 use crate::error::Refused;
 use crate::key_packages::package::Said;
 
@@ -90,12 +93,15 @@ pub struct Observer {
     client: ExternalClient<Config>,
     crypto: OpensslCryptoProvider,
     provider: Provider,
+    replayer: Replayer,
 }
 
 /// One group as it stands. Cloned before it is advanced, so that a refusal leaves it alone.
 #[derive(Clone)]
 pub struct PublicTree {
     group: ExternalGroup<Config>,
+    /// The tree as it travels, made when somebody needs it first: once in an epoch.
+    packed: Arc<OnceLock<Tree>>,
 }
 
 /// What a commit has done.
@@ -125,6 +131,7 @@ impl Observer {
         let crypto = OpensslCryptoProvider::with_enabled_cipher_suites(suites);
         Self {
             client: builder(&provider, &crypto).build(),
+            replayer: Replayer::new(&provider, &crypto),
             crypto,
             provider,
         }
@@ -148,7 +155,7 @@ impl Observer {
         let group = self
             .client
             .observe_group(group_info, Some(tree), Some(time))?;
-        Ok(PublicTree { group })
+        Ok(PublicTree::of(group))
     }
 
     /// Takes up what [`PublicTree::state`] and [`PublicTree::tree`] gave.
@@ -157,7 +164,13 @@ impl Observer {
             ExternalSnapshot::from_bytes(state)?,
             ExportedTree::from_bytes(tree)?,
         )?;
-        Ok(PublicTree { group })
+        Ok(PublicTree::of(group))
+    }
+
+    /// Takes up a snapshot, and follows what was accepted since.
+    pub fn resume(&self, snapshot: Snapshot, since: &[Entry]) -> Result<PublicTree, ReplayError> {
+        let (state, tree) = self.replayer.follow(snapshot, since)?;
+        self.load(&state, &tree).map_err(ReplayError::Snapshot)
     }
 
     /// The KeyPackageRef of a package (RFC 9420 §5.2).
@@ -188,6 +201,13 @@ impl Observer {
 }
 
 impl PublicTree {
+    fn of(group: ExternalGroup<Config>) -> Self {
+        Self {
+            group,
+            packed: Arc::default(),
+        }
+    }
+
     #[must_use]
     pub fn context(&self) -> &GroupContext {
         self.group.group_context()
@@ -208,6 +228,15 @@ impl PublicTree {
         Ok(self.group.export_tree()?)
     }
 
+    /// The tree as it travels.
+    pub fn packed(&self) -> Result<Tree, Fault> {
+        if let Some(packed) = self.packed.get() {
+            return Ok(packed.clone());
+        }
+        let packed = Tree::pack(self.tree()?);
+        Ok(self.packed.get_or_init(|| packed).clone())
+    }
+
     /// The leaves by index, as their certificates name them.
     pub fn members(&self) -> Result<BTreeMap<u32, Member>, Fault> {
         self.group
@@ -215,6 +244,21 @@ impl PublicTree {
             .members_iter()
             .map(|member| Ok((member.index, named(&member.signing_identity)?)))
             .collect()
+    }
+
+    /// The leaves that are not as they were before a commit, and whose they are now. Certificates of
+    /// the others are not read again.
+    pub fn changed(&self, before: &Self) -> Result<BTreeMap<u32, Option<Member>>, Fault> {
+        let (now, then) = (self.group.exported_tree(), before.group.exported_tree());
+        let leaves = now.total_leaf_count().max(then.total_leaf_count());
+        let mut changed = BTreeMap::new();
+        for index in 0..leaves {
+            let (now, then) = (leaf_at(&now, index), leaf_at(&then, index));
+            if now != then {
+                changed.insert(index, now.map(named).transpose()?);
+            }
+        }
+        Ok(changed)
     }
 
     /// What the certificate of a leaf says.
@@ -311,7 +355,7 @@ impl PublicTree {
 
     /// The group after a commit made at `at` (seconds since 1970).
     pub fn commit(&self, commit: MlsMessage, at: u64) -> Result<Committed, Fault> {
-        let mut next = self.clone();
+        let mut next = Self::of(self.group.clone());
         let received = next
             .group
             .process_incoming_message_with_time(commit, MlsTime::from(at))?;
@@ -357,6 +401,14 @@ impl PublicTree {
             ExternalReceivedMessage::GroupInfo(info) => Ok(info.sender()),
             _ => Err(Fault::Invalid("it is no GroupInfo".to_owned())),
         }
+    }
+}
+
+fn leaf_at<'a>(tree: &'a ExportedTree<'_>, index: u32) -> Option<&'a SigningIdentity> {
+    let place = usize::try_from(index).ok()?.checked_mul(2)?;
+    match tree.nodes().get(place) {
+        Some(Some(Node::Leaf(leaf))) => Some(&leaf.signing_identity),
+        _ => None,
     }
 }
 

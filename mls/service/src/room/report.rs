@@ -92,7 +92,6 @@ pub fn bar(deciding: &Deciding<'_>, room: &Room, reported: &Reported) -> Result<
     let at = At::Seq {
         epoch: state.epoch,
         seq: state.seq,
-        state: None,
         next: None,
     };
     let barred = Barred {

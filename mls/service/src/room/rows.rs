@@ -1,7 +1,9 @@
 //! The wire's words as rows of storage, and back.
 
 use bytes::Bytes;
-use comity_mls_wire::room::{Change, Entry, EntryKind, Joiner, Payload, Welcome, payload_hash};
+use comity_mls_wire::room::{
+    Change, Entry, EntryKind, Joiner, Payload, Tree, Welcome, payload_hash,
+};
 use comity_storage::rooms as rows;
 use comity_xmpp::jid::BareJid;
 use uuid::Uuid;
@@ -88,8 +90,9 @@ pub fn welcome_row(welcome: &Welcome) -> rows::Welcome {
             .collect(),
         welcome: welcome.welcome.to_vec(),
         welcome_hash: payload_hash(&welcome.welcome),
-        tree: welcome.tree.to_vec(),
-        tree_hash: payload_hash(&welcome.tree),
+        tree: welcome.tree.octets.to_vec(),
+        tree_hash: payload_hash(&welcome.tree.octets),
+        tree_inflated: welcome.tree.inflated,
     }
 }
 
@@ -113,7 +116,10 @@ pub fn welcome(row: rows::Welcome) -> Result<Welcome, Corrupt> {
             })
             .collect::<Result<_, _>>()?,
         welcome: row.welcome.into(),
-        tree: row.tree.into(),
+        tree: Tree {
+            octets: row.tree.into(),
+            inflated: row.tree_inflated,
+        },
     })
 }
 

@@ -48,7 +48,6 @@ pub fn send(
     let at = At::Seq {
         epoch: state.epoch,
         seq: state.seq,
-        state: None,
         next: None,
     };
     let append = deciding.append(at, &entry, Some((sender, key, &accepted)), plan);

@@ -6,12 +6,14 @@ use std::sync::Arc;
 use comity_mls_wire::policy::{Policy, PolicyError};
 use comity_mls_wire::refusal::Refusal;
 use comity_mls_wire::room::{Hash, Member};
-use comity_storage::rooms::{RoomRow, Updated};
+use comity_storage::rooms::{Entry, RoomRow, Snapshot, Updated};
 use comity_xmpp::jid::BareJid;
+use mls_rs::MlsMessage;
 use uuid::Uuid;
 
 use super::policy::Deed;
 use super::public_tree::{Fault, Observer, PublicTree};
+use super::replay::ReplayError;
 use super::rows::{Corrupt, address};
 
 /// A room in memory. Cheap to clone; a decision makes the next one and leaves this as it is.
@@ -35,6 +37,8 @@ pub struct State {
     pub epoch_seq: u64,
     /// By leaf index.
     pub members: Arc<BTreeMap<u32, Member>>,
+    /// Theirs.
+    pub domains: Arc<BTreeSet<String>>,
     /// When each leaf was last updated, by leaf index.
     pub updates: Arc<BTreeMap<u32, Updated>>,
     /// In the order in which they came.
@@ -48,6 +52,62 @@ pub struct State {
     pub nominated: Arc<Vec<Nominated>>,
     /// Of the last entry whose head is signed, milliseconds since 1970.
     pub signed: u64,
+    /// What is to be followed from the snapshot that is stored.
+    pub since: Since,
+}
+
+/// How much has changed the group since the snapshot of it that is stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Since {
+    /// Octets of the snapshot.
+    snapshot: usize,
+    entries: usize,
+    octets: usize,
+    /// Of the first of them, milliseconds since 1970.
+    oldest: Option<u64>,
+}
+
+impl Since {
+    /// Entries that are followed, at most, when a room is taken up: a few milliseconds each in a
+    /// room of ten thousand.
+    pub const MOST_ENTRIES: usize = 256;
+    /// How long an entry is followed, at most, where somebody asks daily.
+    const OLDEST_MS: u64 = 24 * 60 * 60 * 1000;
+    /// Of small rooms more is followed than the snapshot is long.
+    const FEWEST_OCTETS: usize = 64 * 1024;
+
+    #[must_use]
+    pub fn snapshot(octets: usize) -> Self {
+        Self {
+            snapshot: octets,
+            ..Self::default()
+        }
+    }
+
+    /// With one more entry.
+    #[must_use]
+    pub fn and(self, payload: &[u8], time: u64) -> Self {
+        Self {
+            entries: self.entries + 1,
+            octets: self.octets + payload.len(),
+            oldest: self.oldest.or(Some(time)),
+            ..self
+        }
+    }
+
+    /// Is it time for another snapshot? So that what is written for snapshots is no more than a
+    /// small part of what their rooms are, and for large commits no more than these are.
+    #[must_use]
+    pub fn is_long(&self) -> bool {
+        self.entries >= Self::MOST_ENTRIES || self.octets >= self.snapshot.max(Self::FEWEST_OCTETS)
+    }
+
+    /// Have its entries been kept for this alone? They are not purged before another snapshot.
+    #[must_use]
+    pub fn is_old(&self, now: u64) -> bool {
+        self.oldest
+            .is_some_and(|oldest| oldest.saturating_add(Self::OLDEST_MS) < now)
+    }
 }
 
 /// A device that was asked to commit what is pending.
@@ -90,6 +150,10 @@ pub enum LoadError {
     Row(#[from] Corrupt),
     #[error("the group: {0}")]
     Group(#[from] Fault),
+    #[error("the group: {0}")]
+    Replay(#[from] ReplayError),
+    #[error("what was followed leads to epoch {found}, and the room is in {epoch}")]
+    Elsewhere { found: u64, epoch: u64 },
     #[error("the policy: {0}")]
     Policy(#[from] PolicyError),
     #[error("proposal {0} is not in the group's state")]
@@ -99,7 +163,19 @@ pub enum LoadError {
 impl Room {
     /// Takes up a room as it is stored.
     pub fn load(observer: &Observer, room: &BareJid, row: RoomRow) -> Result<Self, LoadError> {
-        let tree = observer.load(&row.group.state, &row.group.tree)?;
+        let snapshot = row.snapshot.state.len() + row.snapshot.tree.len();
+        let since = row
+            .since
+            .iter()
+            .fold(Since::snapshot(snapshot), |since, entry| {
+                since.and(entry.payload.as_deref().unwrap_or_default(), entry.time)
+            });
+        let tree = resume(
+            observer,
+            row.snapshot,
+            &row.since,
+            (row.epoch, &row.group_info),
+        )?;
         let policy = Policy::of(tree.context().extensions())?;
         let mut members = BTreeMap::new();
         for leaf in row.members {
@@ -134,26 +210,47 @@ impl Room {
         }
         let state = State {
             room: room.clone(),
-            group_id: row.group.group_id.into(),
-            epoch: row.group.epoch,
+            group_id: row.group_id.into(),
+            epoch: row.epoch,
             seq: row.seq,
             head: row.head,
             time: row.time,
             epoch_seq: row.epoch_seq,
+            domains: Arc::new(domains(members.values())),
             members: Arc::new(members),
             updates: Arc::new(row.updates.into_iter().map(|u| (u.leaf, u)).collect()),
             pending: Arc::new(pending),
             policy: Arc::new(policy),
-            group_info: row.group.group_info.into(),
+            group_info: row.group_info.into(),
             barred: Arc::new(barred(row.barred)?),
             nominated: Arc::new(nominated(row.nominated)?),
             signed: row.signed,
+            since,
         };
         Ok(Self {
             state,
             tree: Arc::new(tree),
         })
     }
+}
+
+/// The group as it stands, which must be the one that the GroupInfo of its epoch speaks of.
+fn resume(
+    observer: &Observer,
+    snapshot: Snapshot,
+    since: &[Entry],
+    (epoch, group_info): (u64, &[u8]),
+) -> Result<PublicTree, LoadError> {
+    let mut tree = observer.resume(snapshot, since)?;
+    let found = tree.context().epoch();
+    if found != epoch {
+        return Err(LoadError::Elsewhere { found, epoch });
+    }
+    if !since.is_empty() {
+        let info = MlsMessage::from_bytes(group_info).map_err(Fault::from)?;
+        tree.check_group_info(info)?;
+    }
+    Ok(tree)
 }
 
 fn barred(rows: Vec<comity_storage::rooms::Barred>) -> Result<Vec<Barred>, Corrupt> {
@@ -223,7 +320,7 @@ impl State {
     /// The domains with devices in the room.
     #[must_use]
     pub fn domains(&self) -> BTreeSet<String> {
-        domains(self.members.values())
+        BTreeSet::clone(&self.domains)
     }
 
     /// Is a proposal to take this leaf away pending?

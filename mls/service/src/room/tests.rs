@@ -15,4 +15,5 @@ mod order;
 mod psk;
 mod removal;
 mod report;
+mod snapshot;
 mod world;

@@ -38,7 +38,7 @@ fn fanout(octets: usize) -> Fanout {
                 key_package: Bytes::from_static(b"reference"),
             }],
             welcome: object(2),
-            tree: object(4),
+            tree: crate::room::Tree::plain(object(4)),
         }),
     }
 }

@@ -3,11 +3,11 @@
 use comity_xmpp::element::Element;
 use comity_xmpp::ns::MLS_ROOM as NS;
 
-use super::{Accepted, Answer, Entry, Head, Hub, Info, Member};
+use super::{Accepted, Answer, Entry, Head, Hub, Info, Member, Tree};
 use crate::limits;
 use crate::read::{
-    Attributes as _, Malformed, attr, blob, bytes, child_bytes, child_opt, children, name_in,
-    some_children, unknown,
+    Attributes as _, Malformed, attr, blob, bytes, child, child_bytes, child_opt, children,
+    name_in, some_children, unknown,
 };
 
 impl Answer {
@@ -32,7 +32,7 @@ impl Answer {
                 .put("epoch", epoch)
                 .put("seq", seq)
                 .with_child(blob(NS, "message", group_info))
-                .with_child(blob(NS, "tree", tree))
+                .with_child(tree.to_element())
                 .with_children(proposals.iter().map(|one| blob(NS, "proposal", one))),
             Self::Entries(entries) => {
                 new("entries").with_children(entries.iter().map(Entry::to_element))
@@ -56,7 +56,7 @@ impl Answer {
             ),
             Some("group-info") => Self::GroupInfo {
                 group_info: child_bytes(element, "message", limits::OBJECT_BYTES)?,
-                tree: child_bytes(element, "tree", limits::OBJECT_BYTES)?,
+                tree: Tree::from_element(child(element, "tree")?)?,
                 epoch: attr(element, "epoch")?,
                 seq: attr(element, "seq")?,
                 proposals: children(element, "proposal", limits::PROPOSALS, |proposal| {

@@ -3,7 +3,7 @@
 use comity_xmpp::element::Element;
 use comity_xmpp::ns::MLS_ROOM as NS;
 
-use super::{Change, Entry, EntryKind, Fanout, Joiner, Member, Payload, Welcome};
+use super::{Change, Entry, EntryKind, Fanout, Joiner, Member, Payload, Tree, Welcome};
 use crate::limits;
 use crate::read::{
     Attributes as _, Malformed, Value, attr, attr_opt, blob, child, child_bytes, child_bytes_opt,
@@ -107,7 +107,7 @@ impl Welcome {
             .put("sender", &self.sender)
             .with_children(self.joiners.iter().map(Joiner::to_element))
             .with_child(blob(NS, "message", &self.welcome))
-            .with_child(blob(NS, "tree", &self.tree))
+            .with_child(self.tree.to_element())
     }
 
     pub fn from_element(element: &Element) -> Result<Self, Malformed> {
@@ -121,7 +121,7 @@ impl Welcome {
             sender: attr(element, "sender")?,
             joiners: some_children(element, "joiner", limits::JOINERS, Joiner::from_element)?,
             welcome: child_bytes(element, "message", limits::OBJECT_BYTES)?,
-            tree: child_bytes(element, "tree", limits::OBJECT_BYTES)?,
+            tree: Tree::from_element(child(element, "tree")?)?,
         })
     }
 }

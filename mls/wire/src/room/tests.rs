@@ -81,7 +81,7 @@ fn welcome() -> Welcome {
         sender: jid("alice@a.example"),
         joiners: vec![joiner()],
         welcome: some(6),
-        tree: some(7),
+        tree: Tree::plain(some(7)),
     }
 }
 
@@ -230,7 +230,10 @@ fn answers_round_trip() {
         Answer::Status(Some(accepted)),
         Answer::GroupInfo {
             group_info: some(3),
-            tree: some(4),
+            tree: Tree {
+                octets: some(4),
+                inflated: Some(9),
+            },
             epoch: 8,
             seq: 13,
             proposals: vec![some(5), some(6)],

@@ -73,6 +73,11 @@ pub(super) async fn sweep(home: &Home, rooms: &[String]) -> Deliveries {
                 tell(home, entry);
             }
         }
+        home.services
+            .rooms
+            .hub
+            .snapshot(&address, home.now_ms())
+            .await;
     }
     deliveries
 }

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use comity_mls_wire::room::{
-    Change, Entry, EntryKind, Ephemeral, Fanout, GENESIS, Joiner, Member, Payload, Welcome,
+    Change, Entry, EntryKind, Ephemeral, Fanout, GENESIS, Joiner, Member, Payload, Tree, Welcome,
 };
 use comity_mls_wire::sync::{Notice, Request as Asked};
 use comity_xmpp::element::Element;
@@ -74,7 +74,7 @@ fn welcome(entry: &Entry) -> Welcome {
             key_package: Bytes::from_static(b"ref"),
         }],
         welcome: Bytes::from_static(b"welcome"),
-        tree: Bytes::from_static(b"tree"),
+        tree: Tree::plain(&b"tree"[..]),
     }
 }
 

@@ -63,6 +63,7 @@ impl<P: Pool> Hub<P> {
                         entry: Some(decided.entry),
                         wake: destinations(&decided.append),
                         sweep: false,
+                        snapshot: false,
                         ephemeral: None,
                     };
                     return Ok(done(Some((member, reply)), again));

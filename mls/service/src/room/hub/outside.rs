@@ -29,13 +29,13 @@ impl<P: Pool> Hub<P> {
         let tree = Arc::clone(&room.tree);
         let tree = self
             .pool
-            .run(move || tree.tree())
+            .run(move || tree.packed())
             .await
             .ok_or_else(|| internal("the pool is gone", "exporting a tree"))?
             .map_err(|error| internal(error, "exporting a tree"))?;
         Ok(Answer::GroupInfo {
             group_info: Bytes::copy_from_slice(&room.state.group_info),
-            tree: tree.into(),
+            tree,
             epoch: room.state.epoch,
             seq: room.state.seq,
             proposals,

@@ -65,6 +65,7 @@ impl<P: Pool> Hub<P> {
                         entry: Some(decided.entry),
                         wake: destinations(&decided.append),
                         sweep: false,
+                        snapshot: false,
                         ephemeral: None,
                     });
                 }

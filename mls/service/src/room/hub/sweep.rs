@@ -47,6 +47,7 @@ impl<P: Pool> Hub<P> {
                         entry: Some(decided.entry),
                         wake: destinations(&decided.append),
                         sweep: false,
+                        snapshot: false,
                         ephemeral: None,
                     });
                 }

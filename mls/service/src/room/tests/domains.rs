@@ -6,7 +6,7 @@ use comity_storage::rooms::DeviceView;
 
 use super::world::{Device, NOW, World, jid, room};
 use crate::error::Refused;
-use crate::room::{Outcome, Reply};
+use crate::room::{Outcome, Reply, rows};
 
 async fn from_b(world: &World, request: Request) -> Result<Reply, Refusal> {
     let stamped = Stamped {
@@ -65,7 +65,8 @@ async fn a_welcome_crosses_over_and_messages_follow() {
         .unwrap();
     assert_eq!(waiting.len(), 1);
     assert_eq!(waiting[0].seq, 2);
-    bob.join(&waiting[0].welcome, &waiting[0].tree);
+    let welcome = rows::welcome(waiting[0].clone()).unwrap();
+    bob.join(&welcome.welcome, &welcome.tree.open().unwrap());
     let entries = world
         .b
         .storage

@@ -11,7 +11,7 @@ use super::members::{invite, propose};
 use super::world::{Device, NOW, World, jid, room};
 use crate::room::nominate::{Active, FIRST_AFTER_MS, IN_A_ROW, IN_AN_EPOCH, LATER_MS, Next, next};
 use crate::room::policy::Deed;
-use crate::room::state::{Barred, Nominated, Pending, State};
+use crate::room::state::{Barred, Nominated, Pending, Since, State};
 
 /// As the policy has it by default.
 const NEXT_AFTER_MS: u64 = 30_000;
@@ -48,6 +48,8 @@ fn state(pending: Vec<Pending>) -> State {
         group_info: Arc::from(&b""[..]),
         barred: Arc::default(),
         nominated: Arc::default(),
+        since: Since::default(),
+        domains: Arc::new(["a.example", "b.example"].map(str::to_owned).into()),
         signed: 0,
     }
 }

@@ -224,10 +224,30 @@ impl World {
     }
 
     pub(super) async fn accept(&self, device: &Device, request: Request) -> Accepted {
-        match self.ask(device, request).await.unwrap().answer {
+        let accepted = match self.ask(device, request).await.unwrap().answer {
             Answer::Accepted(accepted) => accepted,
             other => panic!("{other:?}"),
+        };
+        self.stands_after_a_restart(device).await;
+        accepted
+    }
+
+    /// A hub that knows only what is stored has the room as the one that was there has it.
+    pub(super) async fn stands_after_a_restart(&self, device: &Device) {
+        let restarted = self.a.restarted(&self.cas);
+        let mut told = Vec::new();
+        for hub in [&self.a.hub, &restarted] {
+            for request in [Request::Info, Request::GroupInfo] {
+                let stamped = Stamped {
+                    device: Some(device.member.device),
+                    request,
+                };
+                let (room, account) = (room(), &device.member.account);
+                let asked = hub.request(&room, account, stamped, *NOW).await;
+                told.push(asked.map(|reply| reply.answer).map_err(Refused::refusal));
+            }
         }
+        assert_eq!(told[..2], told[2..]);
     }
 
     pub(super) async fn refuse(&self, device: &Device, request: Request) -> Refusal {
@@ -240,11 +260,7 @@ impl World {
     /// All that a refusal must leave alone.
     pub(super) async fn facts(&self) -> String {
         let storage = &self.a.storage;
-        let mut row = storage.room(room().as_str()).await.unwrap();
-        if let Some(row) = &mut row {
-            // The bytes of a snapshot differ from one to the next.
-            row.group.state.clear();
-        }
+        let row = storage.room(room().as_str()).await.unwrap();
         let entries = storage
             .room_entries(room().as_str(), 0, u64::MAX, 1000, usize::MAX)
             .await
@@ -545,7 +561,7 @@ impl Device {
                 ..
             } => Outside {
                 group_info,
-                tree,
+                tree: tree.open().unwrap(),
                 epoch,
                 proposals,
             },

@@ -130,7 +130,7 @@ impl Engine {
             tree: group.export_tree().to_bytes()?,
             direct_with: record.direct_with.clone(),
         };
-        self.mls.save(&mut group, true)?;
+        self.mls.save_epoch(&mut group)?;
         self.remember_rejoin(address, &group)?;
         record.stage = Stage::Creating;
         record.group_id = group_id.to_vec();

@@ -4,7 +4,7 @@
 
 use comity_mls_wire::authenticated::AuthenticatedData;
 use comity_mls_wire::refusal::Refusal;
-use comity_mls_wire::room::{self, Ephemeral};
+use comity_mls_wire::room::{self, Ephemeral, Member};
 use comity_xmpp::jid::BareJid;
 use mls_rs::WireFormat;
 use mls_rs::group::ReceivedMessage;
@@ -15,6 +15,7 @@ use crate::engine::Engine;
 use crate::error::Error;
 use crate::event::{Device, Event, Warning};
 use crate::follow::{device, parse};
+use crate::mls::NO_NODES;
 use crate::outgoing::{Destination, Request};
 use crate::plan::check_open;
 use crate::requests::Purpose;
@@ -89,7 +90,7 @@ impl Engine {
         content: &[u8],
         now: u64,
     ) -> Result<bool, Error> {
-        let mut group = self.take_group(room, record)?;
+        let group = self.take_group(room, record)?;
         let policy = agreed(&group);
         let key = room.as_str().as_bytes();
         let sent: Option<Sent> = self.rows.read(Space::Ephemeral, key)?;
@@ -109,10 +110,11 @@ impl Engine {
         let sealed = passing.mls_encode_to_vec().map_err(fault)?;
         let marked = AuthenticatedData::ephemeral().to_bytes();
         let marked = marked.map_err(|error| Error::Mls(error.to_string()))?;
-        let message = group
+        let mut speaker = self.mls.speaker(group.group_id(), &NO_NODES)?;
+        let message = speaker
             .encrypt_application_message(&sealed, marked)?
             .to_bytes()?;
-        self.mls.save(&mut group, false)?;
+        self.mls.save_ratchets(&mut speaker)?;
         self.keep_group(room, group);
         let sent = Sent {
             epoch: record.epoch,
@@ -175,7 +177,7 @@ impl Engine {
         Ok(())
     }
 
-    /// The group is kept only if all is as it should be. So nothing that a server gives out for such a
+    /// The ratchets are saved only if all is as it should be. So nothing that a server gives out for such a
     /// message, a message of the log among them, spends a key.
     fn open_ephemeral(
         &mut self,
@@ -188,16 +190,22 @@ impl Engine {
             Ok(_) => return fail("it is not encrypted"),
             Err(why) => return fail(why),
         };
-        let mut group = self.take_group(&ephemeral.room, record)?;
-        let message = match group.process_incoming_message(message) {
-            Ok(ReceivedMessage::ApplicationMessage(message)) => message,
+        let said_by = Member {
+            account: ephemeral.sender.clone(),
+            device: ephemeral.device,
+        };
+        let group = self.take_group(&ephemeral.room, record)?;
+        let opened = self.mls.open(&group, message, &said_by)?;
+        self.keep_group(&ephemeral.room, group);
+        let (mut speaker, message) = match opened {
+            Ok((speaker, ReceivedMessage::ApplicationMessage(message))) => (speaker, message),
             Ok(_) => return fail("it is no message"),
             Err(error) => return Ok(Err(error.to_string())),
         };
         if !is_marked(&message.authenticated_data) {
             return fail("it belongs into the log");
         }
-        let member = group.member_at_index(message.sender_index);
+        let member = speaker.member_at_index(message.sender_index);
         let Some(by) = member.and_then(|member| device(&member.signing_identity)) else {
             return fail("its sender is no member");
         };
@@ -208,8 +216,7 @@ impl Engine {
             Ok(said) => said,
             Err(error) => return Ok(Err(error.to_string())),
         };
-        self.mls.save(&mut group, false)?;
-        self.keep_group(&ephemeral.room, group);
+        self.mls.save_ratchets(&mut speaker)?;
         Ok(Ok((by, said)))
     }
 }

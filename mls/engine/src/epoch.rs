@@ -94,7 +94,7 @@ impl Engine {
                 self.marks_after_commit(room, description, &group, &whats, now)?;
                 self.see_changes(room, &whats, now)?;
                 self.check_new_logged(&group, new, description, now)?;
-                self.mls.save(&mut group, true)?;
+                self.mls.save_epoch(&mut group)?;
                 self.remember_rejoin(room, &group)?;
                 self.keep_group(room, group);
                 self.write_record(room, record)?;

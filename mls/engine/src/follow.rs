@@ -5,7 +5,7 @@ use comity_mls_credential::leaf::Leaf;
 use comity_mls_credential::provider::certificate;
 use comity_mls_credential::signed;
 use comity_mls_wire::policy::{Handshakes, Policy};
-use comity_mls_wire::room::{Entry, Payload};
+use comity_mls_wire::room::{Entry, Member, Payload};
 use mls_rs::error::MlsError;
 use mls_rs::extension::built_in::ExternalSendersExt;
 use mls_rs::group::{CommitEffect, CommitSecrets, GroupContext, ReceivedMessage};
@@ -18,7 +18,7 @@ use crate::engine::Engine;
 use crate::ephemeral::is_marked;
 use crate::error::Error;
 use crate::event::{Device, Event, Unreadable, Warning, What};
-use crate::mls::{Group, follow, unknown_issuer};
+use crate::mls::{Group, NO_NODES, follow, unknown_issuer};
 use crate::newcomers::check_commit;
 use crate::room::{Body, InFlight, Record, Stage};
 
@@ -39,8 +39,8 @@ pub(crate) enum Step {
 
 /// A decrypted message.
 pub(crate) struct Opened {
-    /// After it.
-    pub(crate) group: Group,
+    /// What has opened it: its ratchets are spent once they are saved.
+    pub(crate) speaker: Group,
     pub(crate) sender: SigningIdentity,
     pub(crate) data: Vec<u8>,
     pub(crate) authenticated_data: Vec<u8>,
@@ -96,12 +96,12 @@ impl Engine {
         if message.wire_format() != WireFormat::PrivateMessage {
             return Ok(false);
         }
-        let mut group = self.mls.load(&record.group_id)?;
-        let opened = group.process_incoming_message(message);
+        let mut speaker = self.mls.speaker(&record.group_id, &NO_NODES)?;
+        let opened = speaker.process_incoming_message(message);
         Ok(matches!(opened, Err(MlsError::CantProcessMessageFromSelf)))
     }
 
-    /// Decrypts; the group is only worth keeping if that went well.
+    /// Decrypts; the ratchets are only worth saving if that went well.
     fn open_message(
         &mut self,
         record: &Record,
@@ -116,17 +116,23 @@ impl Engine {
             Ok(_) => return fail("it is not encrypted"),
             Err(why) => return fail(why),
         };
-        let mut group = self.take_group(&entry.room, record)?;
-        match group.process_incoming_message(message) {
-            Ok(ReceivedMessage::ApplicationMessage(message))
+        let group = self.take_group(&entry.room, record)?;
+        let said_by = Member {
+            account: entry.sender.clone(),
+            device: entry.device.unwrap_or_default(),
+        };
+        let opened = self.mls.open(&group, message, &said_by)?;
+        self.keep_group(&entry.room, group);
+        match opened {
+            Ok((_, ReceivedMessage::ApplicationMessage(message)))
                 if is_marked(&message.authenticated_data) =>
             {
                 fail("it was said to those who were there, and has no place in the log")
             }
-            Ok(ReceivedMessage::ApplicationMessage(message)) => {
-                match group.member_at_index(message.sender_index) {
+            Ok((speaker, ReceivedMessage::ApplicationMessage(message))) => {
+                match speaker.member_at_index(message.sender_index) {
                     Some(member) => Ok(Ok(Opened {
-                        group,
+                        speaker,
                         sender: member.signing_identity,
                         data: message.data().to_vec(),
                         authenticated_data: message.authenticated_data,
@@ -162,7 +168,7 @@ impl Engine {
         match follow(&mut group, message) {
             Ok(ReceivedMessage::Proposal(proposal)) => {
                 self.note_proposal(entry, &group, &proposal, now)?;
-                self.mls.save(&mut group, false)?;
+                self.mls.save_proposals(&mut group)?;
                 self.keep_group(room, group);
                 Ok(Step::Done)
             }

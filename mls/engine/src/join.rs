@@ -189,7 +189,7 @@ impl Engine {
         record.rotate = own.last_resort;
         record.leaf = own.certified;
         record.updated = now;
-        self.mls.save(&mut group, true)?;
+        self.mls.save_epoch(&mut group)?;
         self.check_all_logged(&group, now)?;
         self.blocked.remove(room);
         self.forget_counters(room)?;

@@ -91,6 +91,7 @@ mod notices;
 mod outgoing;
 mod own_devices;
 mod people;
+mod pieces;
 mod plan;
 mod progress;
 mod proof;

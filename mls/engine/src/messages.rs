@@ -78,12 +78,13 @@ impl Engine {
     ) -> Result<Result<(), String>, Error> {
         let room = &entry.room;
         let Opened {
-            mut group, sender, ..
+            mut speaker,
+            sender,
+            ..
         } = opened;
-        let authenticator = group.epoch_authenticator()?.as_bytes().to_vec();
+        let authenticator = speaker.epoch_authenticator()?.as_bytes().to_vec();
         // The key is spent, whatever the content is worth.
-        self.mls.save(&mut group, false)?;
-        self.keep_group(room, group);
+        self.mls.save_ratchets(&mut speaker)?;
         let Some(sender) = device(&sender) else {
             return Ok(Err("its sender's certificate cannot be read".to_owned()));
         };

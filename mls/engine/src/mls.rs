@@ -4,8 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use comity_mls_credential::leaf::CredentialError;
+use comity_mls_credential::leaf::{CredentialError, identity};
 use comity_mls_credential::provider::Provider;
+use comity_mls_wire::room::Member;
 use mls_rs::client_builder::{
     BaseConfig, WithCryptoProvider, WithGroupStateStorage, WithIdentityProvider,
     WithKeyPackageRepo, WithMlsRules, WithPskStore,
@@ -26,6 +27,7 @@ use zeroize::Zeroizing;
 use crate::crypto::{Crypto, Suite};
 use crate::error::Error;
 use crate::keys::{KeyHandle, SignatureKeys};
+use crate::pieces::Pieces;
 use crate::psk::Psks;
 use crate::rows::Rows;
 use crate::rules::Rules;
@@ -104,9 +106,9 @@ impl Mls {
             .ok_or_else(|| Error::Mls(format!("cipher suite {suite:?} is not in use here")))
     }
 
-    fn builder(&self, attempt: Attempt) -> mls_rs::client_builder::ClientBuilder<Config> {
+    fn builder(&self, of: Place) -> mls_rs::client_builder::ClientBuilder<Config> {
         Client::builder()
-            .group_state_storage(Groups(self.rows.clone(), attempt))
+            .group_state_storage(Groups(self.rows.clone(), of))
             .psk_store(Psks(self.rows.clone()))
             .key_package_repo(KeyPackages(self.rows.clone()))
             .identity_provider(self.provider.clone())
@@ -117,8 +119,8 @@ impl Mls {
     }
 
     /// A client that only loads groups, which know their signer.
-    fn loader(&self) -> Client<Config> {
-        self.builder(None).build()
+    fn loader(&self, of: Place) -> Client<Config> {
+        self.builder(of).build()
     }
 
     /// A client that speaks as that certified key; what it makes lives for `lifetime_s`.
@@ -137,7 +139,7 @@ impl Mls {
         attempt: Attempt,
     ) -> Result<Client<Config>, Error> {
         Ok(self
-            .builder(attempt)
+            .builder(Place::Group(attempt))
             .key_package_lifetime(Duration::from_secs(lifetime_s))
             .signing_identity(
                 self.identity(certified)?,
@@ -155,6 +157,7 @@ impl Mls {
         ))
     }
 
+    /// A group with its tree. It seals and opens no messages: see [`Self::speaker`].
     pub(crate) fn load(&self, group_id: &[u8]) -> Result<Group, Error> {
         let tree = self
             .rows
@@ -162,17 +165,84 @@ impl Mls {
             .ok_or(Error::Corrupt { space: "tree" })?;
         let tree =
             ExportedTree::mls_decode(&mut &*tree).map_err(|_| Error::Corrupt { space: "tree" })?;
-        Ok(self.loader().load_group_with_ratchet_tree(group_id, tree)?)
+        let loader = self.loader(Place::Group(None));
+        Ok(loader.load_group_with_ratchet_tree(group_id, tree)?)
     }
 
-    /// Writes the group; the tree only when it may have changed.
-    pub(crate) fn save(&self, group: &mut Group, with_tree: bool) -> Result<(), Error> {
-        group.write_to_storage_without_ratchet_tree()?;
-        if with_tree {
-            let tree = group.export_tree().to_bytes()?;
-            self.rows.put(Space::Tree, group.group_id(), tree);
+    /// The same group as it seals messages, and opens those of who is in these nodes.
+    pub(crate) fn speaker(&self, group_id: &[u8], nodes: &[u8]) -> Result<Group, Error> {
+        let nodes = ExportedTree::from_bytes(nodes)?;
+        let loader = self.loader(Place::Speaker);
+        Ok(loader.load_group_with_ratchet_tree(group_id, nodes)?)
+    }
+
+    /// Opens a message, of that device as it is said. The ratchets are spent once they are saved.
+    pub(crate) fn open(
+        &self,
+        group: &Group,
+        message: MlsMessage,
+        by: &Member,
+    ) -> Result<Result<(Group, ReceivedMessage), MlsError>, Error> {
+        let identity = identity(&by.account, Some(by.device));
+        if let Ok(member) = group.member_with_identity(&identity)
+            && let Some(nodes) = leaf_alone(group, member.index)?
+        {
+            let mut speaker = self.speaker(group.group_id(), &nodes)?;
+            if let Ok(received) = speaker.process_incoming_message(message.clone()) {
+                return Ok(Ok((speaker, received)));
+            }
         }
+        // Whoever it is of, then.
+        let nodes = group.export_tree().to_bytes()?;
+        let mut speaker = self.speaker(group.group_id(), &nodes)?;
+        let received = speaker.process_incoming_message(message);
+        Ok(received.map(|received| (speaker, received)))
+    }
+
+    /// Writes a group in a new epoch. What is left of it in memory has no ratchets.
+    pub(crate) fn save_epoch(&self, group: &mut Group) -> Result<(), Error> {
+        self.write_epoch(group, None)?;
+        *group = self.load(group.group_id())?;
         Ok(())
+    }
+
+    fn write_epoch(&self, group: &mut Group, attempt: Attempt) -> Result<(), Error> {
+        let key = place(group.group_id(), attempt);
+        let whole = self.written(group, &key)?;
+        let (pieces, looked_up) = Pieces::of(&whole).ok_or_else(unknown_state)?;
+        let mut tree = group.export_tree().to_bytes()?;
+        tree.extend_from_slice(looked_up);
+        self.rows.put(Space::Tree, &key, tree);
+        self.rows.write(Space::Group, &key, &pieces)
+    }
+
+    /// Writes a group that knows of other proposals; its tree and its ratchets are as they were.
+    pub(crate) fn save_proposals(&self, group: &mut Group) -> Result<(), Error> {
+        let key = group.group_id().to_vec();
+        let stored: Pieces = self
+            .rows
+            .read(Space::Group, &key)?
+            .ok_or(Error::Corrupt { space: "group" })?;
+        let whole = self.written(group, &key)?;
+        let (pieces, _) = Pieces::of(&whole).ok_or_else(unknown_state)?;
+        let pieces = pieces.with_ratchets_of(stored);
+        self.rows.write(Space::Group, &key, &pieces)
+    }
+
+    /// Writes what a speaker has left of the ratchets.
+    pub(crate) fn save_ratchets(&self, speaker: &mut Group) -> Result<(), Error> {
+        let key = speaker.group_id().to_vec();
+        let whole = self.written(speaker, &key)?;
+        let (pieces, _) = Pieces::of(&whole).ok_or_else(unknown_state)?;
+        self.rows.write(Space::Group, &key, &pieces)
+    }
+
+    /// A group as mls-rs writes it.
+    fn written(&self, group: &mut Group, key: &[u8]) -> Result<Zeroizing<Vec<u8>>, Error> {
+        group.write_to_storage_without_ratchet_tree()?;
+        let whole = self.rows.get(Space::Group, key)?;
+        let whole = whole.ok_or(Error::Corrupt { space: "group" })?;
+        Ok(Zeroizing::new(whole))
     }
 
     pub(crate) fn forget(&self, group_id: &[u8]) {
@@ -192,11 +262,7 @@ impl Mls {
 
     /// Writes the group of an attempt.
     pub(crate) fn save_attempt(&self, group: &mut Group, attempt: [u8; 16]) -> Result<(), Error> {
-        group.write_to_storage_without_ratchet_tree()?;
-        let tree = group.export_tree().to_bytes()?;
-        let key = place(group.group_id(), Some(attempt));
-        self.rows.put(Space::Tree, &key, tree);
-        Ok(())
+        self.write_epoch(group, Some(attempt))
     }
 
     /// The attempt was accepted: its group takes the place of what was there.
@@ -261,6 +327,31 @@ fn place(group_id: &[u8], attempt: Attempt) -> Vec<u8> {
     key
 }
 
+/// The nodes up to a leaf, all but this one blank.
+fn leaf_alone(group: &Group, leaf: u32) -> Result<Option<Vec<u8>>, MlsError> {
+    let tree = group.export_tree();
+    let place = usize::try_from(leaf)
+        .unwrap_or(usize::MAX)
+        .saturating_mul(2);
+    let Some(Some(node)) = tree.nodes().get(place) else {
+        return Ok(None);
+    };
+    // RFC 9420 §12.4.3.3: an optional node is an octet and, if it is 1, the node.
+    let mut nodes = vec![0; place];
+    nodes.push(1);
+    nodes.extend(node.mls_encode_to_vec()?);
+    let mut encoded = Vec::with_capacity(nodes.len() + 4);
+    mls_rs_codec::byte_vec::mls_encode(&nodes, &mut encoded)?;
+    Ok(Some(encoded))
+}
+
+/// A tree without nodes: who seals needs none.
+pub(crate) const NO_NODES: [u8; 1] = [0];
+
+fn unknown_state() -> Error {
+    Error::Mls("the state of a group is not built as this version knows it".to_owned())
+}
+
 /// An X.509 credential of exactly one certificate; issuers come from the anchors.
 pub(crate) fn credential(certificate: &[u8]) -> Credential {
     Credential::X509(CertificateChain::from(vec![certificate.to_vec()]))
@@ -285,14 +376,40 @@ pub(crate) fn follow(group: &mut Group, message: MlsMessage) -> Result<ReceivedM
 /// Group state in the transaction under way. Of past epochs nothing is kept: the log's order makes
 /// their secrets useless to us, and what is erased cannot be stolen.
 #[derive(Clone)]
-pub(crate) struct Groups(Rows, Attempt);
+pub(crate) struct Groups(Rows, Place);
+
+/// Whose rows they are, and what is made of them.
+#[derive(Clone, Copy)]
+enum Place {
+    /// A group's, or those of an attempt to come to it: the group with its tree.
+    Group(Attempt),
+    /// A group's: what seals and opens messages.
+    Speaker,
+}
+
+impl Place {
+    fn key(self, group_id: &[u8]) -> Vec<u8> {
+        match self {
+            Self::Group(attempt) => place(group_id, attempt),
+            Self::Speaker => place(group_id, None),
+        }
+    }
+}
 
 impl GroupStateStorage for Groups {
     type Error = Error;
 
     fn state(&self, group_id: &[u8]) -> Result<Option<Zeroizing<Vec<u8>>>, Error> {
-        let key = place(group_id, self.1);
-        Ok(self.0.get(Space::Group, &key)?.map(Zeroizing::new))
+        let key = self.1.key(group_id);
+        let Some(pieces) = self.0.read::<Pieces>(Space::Group, &key)? else {
+            return Ok(None);
+        };
+        if matches!(self.1, Place::Speaker) {
+            return Ok(Some(pieces.speaking()));
+        }
+        let tree = self.0.get(Space::Tree, &key)?;
+        let following = tree.and_then(|tree| pieces.following(&tree));
+        following.map(Some).ok_or(Error::Corrupt { space: "tree" })
     }
 
     fn epoch(&self, _: &[u8], _: u64) -> Result<Option<Zeroizing<Vec<u8>>>, Error> {
@@ -305,7 +422,7 @@ impl GroupStateStorage for Groups {
         _inserts: Vec<EpochRecord>,
         _updates: Vec<EpochRecord>,
     ) -> Result<(), Error> {
-        let key = place(&state.id, self.1);
+        let key = self.1.key(&state.id);
         self.0.put(Space::Group, &key, state.data.to_vec());
         Ok(())
     }

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use crate::content::{Framed, MAX_CONTENT, MessageId, Position, ROOM_STATE, is_content_type};
 use crate::engine::Engine;
 use crate::error::Error;
-use crate::mls::Group;
+use crate::mls::{Group, NO_NODES};
 use crate::plan::check_open;
 use crate::room::{Body, Record, SendBody, Waiting};
 use crate::rows;
@@ -97,7 +97,7 @@ impl Engine {
         &mut self,
         room: &BareJid,
         record: &Record,
-        mut group: Group,
+        group: Group,
         number: u64,
         message: &Waiting,
         now: u64,
@@ -127,10 +127,11 @@ impl Engine {
         let framed = Framed::new(position, &message.content_type, &message.content, step)
             .mls_encode_to_vec()
             .map_err(|e| Error::Mls(e.to_string()))?;
-        let encrypted = group
+        let mut speaker = self.mls.speaker(group.group_id(), &NO_NODES)?;
+        let encrypted = speaker
             .encrypt_application_message(&framed, data)?
             .to_bytes()?;
-        self.mls.save(&mut group, false)?;
+        self.mls.save_ratchets(&mut speaker)?;
         self.keep_group(room, group);
         self.put_in_flight(
             room,

@@ -21,9 +21,9 @@ pub enum Space {
     RevocationList,
     /// Room → where this device stands in it.
     Room,
-    /// group_id → MLS state without the tree.
+    /// group_id → MLS state without the tree and what is looked up in it.
     Group,
-    /// group_id → ratchet tree.
+    /// group_id → ratchet tree, and what is looked up in it.
     Tree,
     /// Room → the one request in flight, byte for byte, with the secrets of a pending commit.
     InFlight,

@@ -51,6 +51,7 @@ pub fn jid(text: &str) -> BareJid {
 pub struct FaultyStore {
     inner: MemoryStore,
     commits: Arc<AtomicU64>,
+    written: Arc<AtomicU64>,
     /// Twice the number of the commit to fail at; odd: the rows are written first.
     fail_at: Arc<AtomicU64>,
 }
@@ -60,6 +61,7 @@ impl FaultyStore {
         Self {
             inner: MemoryStore::new(),
             commits: Arc::default(),
+            written: Arc::default(),
             fail_at: Arc::new(AtomicU64::new(u64::MAX)),
         }
     }
@@ -123,6 +125,11 @@ impl FaultyStore {
             .collect()
     }
 
+    /// Octets of rows.
+    pub fn written(&self) -> u64 {
+        self.written.load(Ordering::Relaxed)
+    }
+
     pub fn commits(&self) -> u64 {
         self.commits.load(Ordering::Relaxed)
     }
@@ -149,6 +156,9 @@ impl Store for FaultyStore {
         if fail_at == number * 2 {
             return Err(StoreError("crash before the write".into()));
         }
+        let rows = transaction.changes.values().flatten();
+        let octets: usize = rows.map(Vec::len).sum();
+        self.written.fetch_add(octets as u64, Ordering::Relaxed);
         self.inner.commit(transaction)?;
         if fail_at == number * 2 + 1 {
             return Err(StoreError("crash after the write".into()));

@@ -68,25 +68,32 @@ impl Storage {
 
     /// The keys of an account, one for each hash function it has; empty for an unknown account.
     pub async fn scram_keys(&self, account: &str) -> Result<Vec<KeptScramKeys>, Error> {
+        Ok(self.login_keys(account).await?.1)
+    }
+
+    /// May the account log in, and with which keys?
+    pub async fn login_keys(&self, account: &str) -> Result<(bool, Vec<KeptScramKeys>), Error> {
         let found = sqlx::query(
-            "SELECT hash, salt, iterations, stored_key, server_key FROM scram_keys
-             WHERE account = ?",
+            "SELECT enabled, hash, salt, iterations, stored_key, server_key FROM accounts
+             LEFT JOIN scram_keys USING (account) WHERE account = ?",
         )
         .bind(account)
         .fetch_all(&mut *self.read().await?)
         .await?;
-        Ok(found
+        let usable = found.first().is_some_and(|row| row.get("enabled"));
+        let keys = found
             .iter()
             .filter_map(|row| {
                 Some(KeptScramKeys {
-                    hash: ScramHash::from_column(row.get("hash"))?,
+                    hash: ScramHash::from_column(row.get::<Option<&str>, _>("hash")?)?,
                     salt: row.get("salt"),
                     iterations: row.get("iterations"),
                     stored_key: row.get("stored_key"),
                     server_key: row.get("server_key"),
                 })
             })
-            .collect())
+            .collect();
+        Ok((usable, keys))
     }
 }
 

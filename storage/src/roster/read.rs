@@ -11,14 +11,36 @@ use crate::{Error, Storage};
 impl Storage {
     /// The whole roster; empty for an unknown account.
     pub async fn roster(&self, account: &str) -> Result<Roster, Error> {
-        let mut connection = self.read().await?;
-        // One snapshot for the version and all that belongs to it.
-        let mut snapshot = connection.begin().await?;
-        let roster = Roster {
-            version: version(&mut snapshot, account).await?,
-            contacts: contacts(&mut snapshot, account).await?,
-        };
-        snapshot.commit().await?;
+        // One statement sees one state, and each costs two changes of threads: everybody who logs in
+        // asks for this.
+        let rows = sqlx::query(
+            "SELECT version, NULL AS contact, NULL AS name, NULL AS subscription, NULL AS ask,
+               NULL AS approved FROM roster_versions WHERE account = ?1
+             UNION ALL
+             SELECT NULL, contact, name, subscription, ask, approved FROM roster
+               WHERE account = ?1
+             UNION ALL
+             SELECT NULL, contact, name, NULL, NULL, NULL FROM roster_groups WHERE account = ?1
+             ORDER BY contact, name",
+        )
+        .bind(account)
+        .fetch_all(&mut *self.read().await?)
+        .await?;
+        let mut roster = Roster::default();
+        let mut groups: HashMap<String, Vec<String>> = HashMap::new();
+        for row in &rows {
+            if let Some(version) = row.get::<Option<i64>, _>("version") {
+                roster.version = unsigned(version);
+            } else if row.get::<Option<i64>, _>("subscription").is_some() {
+                roster.contacts.push(read(row));
+            } else {
+                let of = groups.entry(row.get("contact")).or_default();
+                of.push(row.get("name"));
+            }
+        }
+        for contact in &mut roster.contacts {
+            contact.groups = groups.remove(&contact.contact).unwrap_or_default();
+        }
         Ok(roster)
     }
 
@@ -72,40 +94,6 @@ pub(super) async fn version(
         .fetch_optional(connection)
         .await?;
     Ok(unsigned(version.unwrap_or(0)))
-}
-
-async fn contacts(
-    connection: &mut SqliteConnection,
-    account: &str,
-) -> Result<Vec<Contact>, sqlx::Error> {
-    let mut groups: HashMap<String, Vec<String>> = HashMap::new();
-    let rows = sqlx::query(
-        "SELECT contact, name FROM roster_groups WHERE account = ? ORDER BY contact, name",
-    )
-    .bind(account)
-    .fetch_all(&mut *connection)
-    .await?;
-    for row in rows {
-        groups
-            .entry(row.get("contact"))
-            .or_default()
-            .push(row.get("name"));
-    }
-    let rows = sqlx::query(
-        "SELECT contact, name, subscription, ask, approved FROM roster WHERE account = ?
-         ORDER BY contact",
-    )
-    .bind(account)
-    .fetch_all(connection)
-    .await?;
-    Ok(rows
-        .iter()
-        .map(|row| {
-            let mut contact = read(row);
-            contact.groups = groups.remove(&contact.contact).unwrap_or_default();
-            contact
-        })
-        .collect())
 }
 
 pub(super) async fn one(

@@ -160,6 +160,7 @@ async fn run(
         if count == 0 {
             break;
         }
+        gather(&mut jobs, &mut waiting).await;
         let mut changes = Vec::with_capacity(waiting.len());
         for job in waiting.drain(..) {
             match job {
@@ -183,6 +184,24 @@ async fn run(
     }
     for done in closers {
         let _ = done.send(());
+    }
+}
+
+/// Who is ready to hand something in does so first: a transaction costs as much as many changes, and
+/// one that waits for nobody keeps nobody waiting.
+async fn gather(jobs: &mut mpsc::Receiver<Job>, waiting: &mut Vec<Job>) {
+    loop {
+        let before = waiting.len();
+        // All tasks that can go on now do, and sockets are looked at.
+        tokio::task::yield_now().await;
+        while waiting.len() < BATCH_LIMIT
+            && let Ok(job) = jobs.try_recv()
+        {
+            waiting.push(job);
+        }
+        if waiting.len() == before || waiting.len() >= BATCH_LIMIT {
+            return;
+        }
     }
 }
 

@@ -19,9 +19,9 @@ pub(crate) const WANTED: f64 = 10_000.0;
 const DEVICES: usize = 200;
 /// Of each of them.
 const PACKAGES: usize = 100;
-const ASKERS: usize = 8;
+const ASKERS: usize = 32;
 /// Questions of each that are on their way.
-const IN_FLIGHT: usize = 8;
+const IN_FLIGHT: usize = 4;
 const ROOM: &str = "~aaaaaaaaaaaaaaaaaaaaaaaaaa@bench.example";
 
 pub(crate) struct Outcome {

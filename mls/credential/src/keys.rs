@@ -456,7 +456,10 @@ mod tests {
         *off_curve.last_mut().unwrap() ^= 1;
         let mut compressed = good.as_mls().to_vec();
         compressed[0] = 0x02;
-        for spki in [trailing, off_curve] {
+        // The neutral element has an octet of its own (SEC 1 §2.3.3), and zeros are no point.
+        let zeros = [&P256_SPKI[..], &[4], &[0; 64]].concat();
+        let neutral = [&P256_SPKI[..], &[0]].concat();
+        for spki in [trailing, off_curve, zeros, neutral] {
             assert_eq!(
                 PublicKey::from_spki(&spki),
                 Err(KeyError::Invalid(Algorithm::P256))

@@ -9,6 +9,7 @@ use comity_xmpp::jid::BareJid;
 use uuid::Uuid;
 
 use super::fleet::Fleet;
+use super::stays::whoever_was_there_has_read_it;
 
 const ALL: usize = 100_000;
 
@@ -25,6 +26,7 @@ pub(super) async fn all(fleet: &mut Fleet) -> Happened {
         let members = fleet.members(room).await;
         everybody_holds_the_epoch(fleet, room, &members);
         happened.count(&log);
+        happened.delivered += whoever_was_there_has_read_it(fleet, room, &log).await;
         for client in 0..fleet.clients.len() {
             nothing_is_shown_twice(fleet, client, room);
             if fleet
@@ -57,6 +59,8 @@ pub(super) struct Happened {
     /// KeyPackages: ordinary ones, each once; and how often a last resort.
     pub(super) served: usize,
     pub(super) last_resorts: usize,
+    /// Messages to members of their epochs, each counted for each.
+    pub(super) delivered: usize,
 }
 
 impl Happened {
@@ -104,6 +108,7 @@ impl Happened {
         self.lost += other.lost;
         self.served += other.served;
         self.last_resorts += other.last_resorts;
+        self.delivered += other.delivered;
     }
 }
 
@@ -194,12 +199,7 @@ fn nothing_is_shown_twice(fleet: &Fleet, client: usize, room: &BareJid) {
 async fn what_was_accepted_is_there(fleet: &Fleet, client: usize, room: &BareJid, log: &[Entry]) {
     let name = format!("{client}:{}", fleet.clients[client].account);
     let since = fleet.since(client, room).await;
-    let state = &fleet.clients[client];
-    let out_of_step = state.rolled_back > 0
-        || state
-            .events
-            .iter()
-            .any(|e| matches!(e, Event::RoomResyncing { .. }));
+    let out_of_step = fleet.was_out_of_step(client, room, log);
     let items = fleet.history(client, room);
     for entry in log
         .iter()
@@ -258,7 +258,7 @@ impl Fleet {
     }
 
     /// What devices were told to have its place in the log.
-    fn acknowledged(&self, room: &BareJid) -> impl Iterator<Item = (MessageId, u64)> {
+    pub(super) fn acknowledged(&self, room: &BareJid) -> impl Iterator<Item = (MessageId, u64)> {
         let events = self.clients.iter().flat_map(|client| &client.events);
         events.filter_map(move |event| match event {
             Event::Sent { room: of, id, seq } if of == room => Some((*id, *seq)),
@@ -266,7 +266,7 @@ impl Fleet {
         })
     }
 
-    fn history(&self, client: usize, room: &BareJid) -> Vec<Item> {
+    pub(super) fn history(&self, client: usize, room: &BareJid) -> Vec<Item> {
         let engine = &self.clients[client].engine;
         let (mut items, mut after) = (Vec::new(), 0);
         loop {

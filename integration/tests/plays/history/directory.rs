@@ -43,7 +43,7 @@ impl Fleet {
         request: Request,
     ) -> Option<Result<Answer, Refusal>> {
         let domain = account.domain().to_owned();
-        let killed = self.fails(2);
+        let killed = self.dies(2);
         let polls = self.random(12);
         let requester = self.clients[client].account.clone();
         let directory = self.servers[&domain].directory.clone();

@@ -20,6 +20,8 @@ use super::domain::Proof;
 use super::server::{AllIssuers, Server, Stanzas};
 use super::tale::Tale;
 
+/// Devices of which a kill of their server brings back so few that it seldom leads to the next one.
+const FEW: u64 = 9;
 /// 2026-01-01.
 const START: u64 = 1_767_225_600_000;
 
@@ -198,6 +200,14 @@ impl Fleet {
     /// Of a hundred times so many, while there are faults.
     pub(super) fn fails(&mut self, percent: u64) -> bool {
         self.faulty && self.random(100) < percent
+    }
+
+    /// Is a server killed in the middle of a request? Of a hundred so many times where devices are
+    /// few. Where there are hundreds, all of a domain come back after a kill, each with dozens of
+    /// requests: a server that were killed as often at each would never get through them.
+    pub(super) fn dies(&mut self, percent: u64) -> bool {
+        let devices = (self.clients.len() as u64).max(FEW);
+        self.faulty && self.random(100 * devices) < percent * FEW
     }
 
     pub(super) fn pick(&mut self) -> usize {

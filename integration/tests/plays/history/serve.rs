@@ -265,7 +265,7 @@ impl Fleet {
     ) -> Option<Result<room::Answer, Refusal>> {
         let state = &self.clients[client];
         let (from, device) = (state.account.clone(), state.proof.device);
-        let killed = self.fails(3);
+        let killed = self.dies(3);
         let polls = self.random(12);
         let (now, name) = (self.now, room.domain().to_owned());
         let hub = &self.servers[&name].hub;

@@ -4,6 +4,9 @@ use comity_xmpp::jid::BareJid;
 
 use super::fleet::{Fleet, Place};
 
+/// Of so many seeds one has hundreds of devices.
+pub(super) const MANY_EVERY: u64 = 50;
+
 pub(super) struct Shape {
     /// Of each domain.
     accounts: usize,
@@ -20,7 +23,7 @@ impl Shape {
     pub(super) fn of(seed: u64) -> Self {
         match seed {
             // 216 devices in 12 rooms; 24 of the rest in each.
-            seed if seed % 50 == 0 => Self {
+            seed if seed % MANY_EVERY == 0 => Self {
                 accounts: 60,
                 doubles: 5,
                 rooms: 12,

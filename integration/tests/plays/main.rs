@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a play that cannot go on has failed")]
 
+mod abuse;
 mod backup;
 mod bench;
 mod bot;

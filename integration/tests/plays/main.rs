@@ -44,4 +44,5 @@ mod screen;
 mod token;
 mod token_keys;
 mod two_domains;
+mod two_histories;
 mod week;

@@ -138,8 +138,13 @@ impl PublicKey {
             algorithm,
             bytes: bytes.to_vec(),
         };
-        // OpenSSL checks that the point lies on the curve.
-        if !shaped || key.to_openssl().is_err() {
+        let real = shaped
+            && match algorithm {
+                // OpenSSL checks that the point lies on the curve.
+                Algorithm::P256 => key.point().is_ok(),
+                Algorithm::Ed25519 => key.to_openssl().is_ok(),
+            };
+        if !real {
             return Err(KeyError::Invalid(algorithm));
         }
         Ok(key)
@@ -186,12 +191,14 @@ impl PublicKey {
     pub(crate) fn to_openssl(&self) -> Result<PKey<Public>, KeyError> {
         Ok(match self.algorithm {
             Algorithm::P256 => {
-                let (group, mut context) = (p256()?, BigNumContext::new()?);
-                let point = EcPoint::from_bytes(group, &self.bytes, &mut context)?;
-                PKey::from_ec_key(EcKey::from_public_key(group, &point)?)?
+                PKey::from_ec_key(EcKey::from_public_key(p256()?, &*self.point()?)?)?
             }
             Algorithm::Ed25519 => PKey::public_key_from_raw_bytes(&self.bytes, Id::ED25519)?,
         })
+    }
+
+    fn point(&self) -> Result<EcPoint, ErrorStack> {
+        EcPoint::from_bytes(p256()?, &self.bytes, &mut *BigNumContext::new()?)
     }
 }
 

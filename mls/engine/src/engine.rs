@@ -13,6 +13,7 @@ use comity_xmpp::jid::BareJid;
 
 use crate::error::Error;
 use crate::event::{Event, Refused, Warning};
+use crate::history::Listed;
 use crate::keys::{KeyHandle, SignatureKeys};
 use crate::mls::{Group, Mls};
 use crate::outgoing::{Answered, Destination, Notice, Outgoing, Request, RequestId};
@@ -141,6 +142,8 @@ pub struct Engine {
     pub(crate) crl_generation: u64,
     /// Members that are revoked, by room.
     pub(crate) flags: HashMap<BareJid, Flagged>,
+    /// The members of the room that was last asked for: each is read from a certificate.
+    pub(crate) listed: Option<Listed>,
     /// Rooms to look after before this input ends.
     pub(crate) touched: HashSet<BareJid>,
     timers: HashMap<Timer, u64>,
@@ -202,6 +205,7 @@ impl Engine {
             crl_parts: HashMap::new(),
             crl_generation: 0,
             flags: HashMap::new(),
+            listed: None,
             touched: HashSet::new(),
             timers: HashMap::new(),
             staged_events: Vec::new(),

@@ -3,7 +3,7 @@
 use comity_mls_wire::room::Member;
 use comity_xmpp::jid::BareJid;
 
-use crate::commit::members;
+use crate::commit::each_member;
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::event::{Event, Item, What};
@@ -47,6 +47,13 @@ pub enum RoomState {
     Stopped,
 }
 
+/// Who is in a room, in one epoch of it.
+pub(crate) struct Listed {
+    /// Its authenticator, which no other epoch of any room has.
+    epoch: Vec<u8>,
+    members: Vec<Member>,
+}
+
 impl Engine {
     /// All rooms this device is in, comes to or was in, by address.
     pub fn rooms(&self) -> Result<Vec<RoomInfo>, Error> {
@@ -80,12 +87,22 @@ impl Engine {
             return Ok(Vec::new());
         }
         let group = self.take_group(room, &record)?;
-        let mut members: Vec<Member> = members(&group)
-            .into_iter()
-            .map(|(account, device)| Member { account, device })
-            .collect();
+        let epoch = group.epoch_authenticator()?.as_bytes().to_vec();
+        let members = match self.listed.take() {
+            Some(listed) if listed.epoch == epoch => listed.members,
+            _ => {
+                let mut members: Vec<Member> = each_member(&group)
+                    .map(|(account, device)| Member { account, device })
+                    .collect();
+                members.sort();
+                members
+            }
+        };
         self.keep_group(room, group);
-        members.sort();
+        self.listed = Some(Listed {
+            epoch,
+            members: members.clone(),
+        });
         Ok(members)
     }
 

@@ -22,7 +22,7 @@ const DEVICES: usize = 20;
 /// Accounts that are invited by one commit; an engine adds 250 devices at most.
 const INVITED: usize = 12;
 /// A step of making ready may take so long.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A running server, and its folder, which goes with it.
 pub(crate) struct Ground {

@@ -79,9 +79,9 @@ impl Extent {
 }
 
 const LONG: Extent = Extent {
-    window: Duration::from_secs(3),
+    window: Duration::from_secs(2),
     rounds: 3,
-    gone: Duration::from_secs(30),
+    gone: Duration::from_secs(20),
     divisor: 1,
 };
 const SHORT: Extent = Extent {

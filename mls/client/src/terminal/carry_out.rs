@@ -105,10 +105,7 @@ impl Desk {
                 self.report_and_wait(room, &id, &why).await
             }
             Command::Plain { to, text, file } => match (text, file) {
-                (_, Some(file)) => {
-                    self.enrolled().await?;
-                    self.send_plain_file(to.into(), &file).await
-                }
+                (_, Some(file)) => self.plain_file(to.into(), &file).await,
                 (text, None) => self.plain(to.into(), &text.unwrap_or_default()).await,
             },
             // Everything else is no word to anybody, and done where this is called.

@@ -136,6 +136,17 @@ impl Desk {
         .await
     }
 
+    /// Waits for a session, whether or not its server knows devices.
+    pub(super) async fn online(&mut self) -> Outcome {
+        let online = async {
+            while !matches!(self.next().await?, Update::Online(_)) {}
+            Ok(())
+        };
+        tokio::time::timeout(OUTCOME, online)
+            .await
+            .unwrap_or_else(|_| Err(Failed::new("there is no session yet: nothing was sent")))
+    }
+
     /// Waits until the device may act: enrolled, and in a session.
     pub(super) async fn enrolled(&mut self) -> Outcome {
         let device = self.ask(|engine, _| engine.device()).await?;

@@ -133,7 +133,7 @@ pub fn progress_json(progress: &Progress) -> Value {
 
 fn refused(what: &Refused) -> String {
     match what {
-        Refused::Enrolment => "this device was".to_owned(),
+        Refused::Enrolment => "a place in encrypted rooms for this device was".to_owned(),
         Refused::Session => "this device's session was".to_owned(),
         Refused::KeyPackages => "this device's KeyPackages were".to_owned(),
         Refused::Creation => "the room was".to_owned(),

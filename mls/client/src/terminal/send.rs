@@ -1,9 +1,13 @@
 //! Messages on their way, until they have their places in a room's log.
 
 use std::io::BufRead as _;
+use std::path::Path;
 
 use comity_mls_engine::{Event, MessageId, Refused};
+use comity_xmpp::element::Element;
 use comity_xmpp::jid::{BareJid, Jid};
+use comity_xmpp::ns;
+use comity_xmpp::stanza::IqType;
 
 use super::{Desk, Failed, Outcome};
 
@@ -47,7 +51,23 @@ impl Desk {
     }
 
     pub(super) async fn plain(&mut self, to: Jid, text: &str) -> Outcome {
+        self.online().await?;
         self.chat.send_plain(to, text).await?;
-        self.enrolled().await
+        self.taken_in().await
+    }
+
+    pub(super) async fn plain_file(&mut self, to: Jid, path: &Path) -> Outcome {
+        self.online().await?;
+        self.send_plain_file(to, path).await?;
+        self.taken_in().await
+    }
+
+    /// The server has taken in what was said to it before: it answers a ping that comes behind
+    /// (XEP-0199), well or not. That takes no device, nor a server with encrypted rooms.
+    async fn taken_in(&self) -> Outcome {
+        let server = BareJid::parse(self.chat.account().domain()).map_err(Failed::new)?;
+        let ping = Element::new(ns::PING, "ping");
+        self.chat.ask(server.into(), IqType::Get, &ping).await?;
+        Ok(())
     }
 }

@@ -3,7 +3,7 @@
 use comity_mls_engine::{Event, Item};
 use comity_xmpp::jid::BareJid;
 
-use super::{Desk, Outcome, print_line, remark_on, say};
+use super::{Desk, Outcome, print_line, remark_on, say, shown};
 use crate::agent::Update;
 
 /// Lines of history read at a time.
@@ -54,6 +54,12 @@ impl Desk {
                 }
                 Update::Progress(progress) if json => {
                     print_line(&say::progress_json(&progress).to_string());
+                }
+                Update::Plain { from, body } if room.is_none() && json => {
+                    print_line(&say::plain_json(&from, &body).to_string());
+                }
+                update @ Update::Plain { .. } if room.is_none() => {
+                    shown(&update).iter().for_each(|line| print_line(line));
                 }
                 _ => {}
             }

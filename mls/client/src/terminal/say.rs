@@ -4,7 +4,7 @@ use super::roles::word;
 use comity_mls_engine::{
     Because, Change, Device, Event, Item, MessageId, Refused, RoleChange, What,
 };
-use comity_xmpp::jid::BareJid;
+use comity_xmpp::jid::{BareJid, Jid};
 use serde_json::{Value, json};
 
 use crate::act::Act;
@@ -129,6 +129,11 @@ pub fn progress_json(progress: &Progress) -> Value {
         "done": progress.done,
         "total": progress.total,
     })
+}
+
+#[must_use]
+pub fn plain_json(from: &Jid, body: &str) -> Value {
+    json!({ "type": "plain", "from": from.as_str(), "text": body })
 }
 
 fn refused(what: &Refused) -> String {
